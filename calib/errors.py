@@ -1,0 +1,22 @@
+"""Outcomes that are not results.
+
+Three kinds must never be confused, because each asks for something else of the reader:
+
+* `NothingToDo`: the input is sound and there is simply nothing in it to calibrate;
+* `CannotCompute`: the input will not yield a result however often it is tried;
+* anything else (``OSError``, a lost server): infrastructure, worth another try.
+"""
+
+__all__ = ["ArraycalError", "CannotCompute", "NothingToDo"]
+
+
+class ArraycalError(Exception):
+    """Base of the errors arraycal raises on purpose; the message is written for the user."""
+
+
+class NothingToDo(ArraycalError):
+    """The input is valid but holds nothing this calibration could use."""
+
+
+class CannotCompute(ArraycalError):
+    """The input is damaged, incomplete or contradictory; repeating will not help."""

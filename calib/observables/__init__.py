@@ -1,0 +1,11 @@
+"""The calibrations arraycal offers, one module each.
+
+A new observable is one module here, one line in `OBSERVABLES`, one preset, one closure test.
+"""
+
+from calib.observables.energy import ENERGY_INTER
+from calib.observables.observable import Observable
+
+__all__ = ["ENERGY_INTER", "OBSERVABLES", "Observable"]
+
+OBSERVABLES: dict[str, Observable] = {observable.name: observable for observable in (ENERGY_INTER,)}

@@ -1,0 +1,59 @@
+"""What distinguishes one calibration from another, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+__all__ = ["LOG_RATIO_STATISTIC", "Observable"]
+
+_V1, _V2 = pl.col("value_1"), pl.col("value_2")
+_U1, _U2 = pl.col("uncertainty_1"), pl.col("uncertainty_2")
+
+#: Statistics of two positive values of one shower; signs and units in `calib.schema`.
+LOG_RATIO_STATISTIC: tuple[pl.Expr, ...] = (
+    ((_V1 - _V2) / (_V1 + _V2)).alias("asymmetry"),
+    (2.0 / (_V1 + _V2) ** 2 * ((_V1 * _U2) ** 2 + (_V2 * _U1) ** 2).sqrt()).alias(
+        "asymmetry_uncertainty"
+    ),
+    (_V1 / _V2).log().alias("log_ratio"),
+)
+
+
+@dataclass(frozen=True)
+class Observable:
+    """One calibration.
+
+    Parameters
+    ----------
+    name : str
+        Name on the command line and in output paths.
+    section : str
+        Section of the configuration that holds its options.
+    value, uncertainty, impact : str
+        Columns of a telescope event, as templates over the reconstructor names of the
+        section (``{energy}``, ``{geometry}``, ``{gammaness}``).
+    unit : str
+        Unit of the value.
+    scope : {"same_type", "cross_type", "any"}
+        Which telescopes may form a pair.
+    statistic : tuple of polars.Expr
+        Pair columns computed from ``value_1``, ``value_2`` and their uncertainties.
+    label : str
+        Name of the event-wise statistic in the exchange file of ctao-calibpipe.
+    monitoring_path : str
+        Where the coefficients go in the monitoring file.
+    """
+
+    name: str
+    section: str
+    value: str
+    uncertainty: str
+    impact: str
+    unit: str
+    scope: Literal["same_type", "cross_type", "any"]
+    statistic: tuple[pl.Expr, ...]
+    label: str
+    monitoring_path: str

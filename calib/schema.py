@@ -1,0 +1,60 @@
+"""Contracts of the tables that cross a module border, and the sign conventions.
+
+Signs
+-----
+* In every pair ``tel_id_1 < tel_id_2``.
+* ``asymmetry = (v1 - v2) / (v1 + v2)`` and ``log_ratio = ln(v1 / v2)``: positive when telescope
+  1 reports more. The two carry the same information, ``asymmetry = tanh(log_ratio / 2)``.
+* A throughput coefficient above 1 belongs to a telescope that reports more light than its
+  gauge: ``E[ln v_i] = ln(shower) + ln c_i``, so the corrected value is ``v_i / c_i``.
+
+Units: energies TeV, distances m, logarithms are natural.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["EVENT_KEYS", "PAIRS", "REJECTED", "SCHEMA_ID", "check"]
+
+#: Changes whenever the content of a cached table changes its meaning: old caches then miss.
+SCHEMA_ID = "pairs-1"
+
+#: One row per telescope and shower; the columns an observable asked for follow these keys.
+EVENT_KEYS = pl.Schema({"obs_id": pl.Int64, "event_id": pl.Int64, "tel_id": pl.UInt16})
+
+#: One row per shower and telescope pair. Uncertainties and impact distances may be NaN.
+PAIRS = pl.Schema(
+    {
+        "obs_id": pl.Int64,
+        "event_id": pl.Int64,
+        "tel_type": pl.String,
+        "tel_id_1": pl.UInt16,
+        "tel_id_2": pl.UInt16,
+        "value_1": pl.Float64,
+        "value_2": pl.Float64,
+        "uncertainty_1": pl.Float64,
+        "uncertainty_2": pl.Float64,
+        "impact_1_m": pl.Float64,
+        "impact_2_m": pl.Float64,
+        "asymmetry": pl.Float64,
+        "asymmetry_uncertainty": pl.Float64,
+        "log_ratio": pl.Float64,
+    }
+)
+
+#: Rows that were left out, by the first rule that refused them.
+REJECTED = pl.Schema({"level": pl.String, "rule": pl.String, "rows": pl.Int64})
+
+
+def check(frame: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> None:
+    """Raise TypeError unless `frame` has exactly the columns and dtypes of `schema`."""
+    expected = pl.Schema(schema)
+    if frame.schema != expected:
+        msg = f"expected columns {dict(expected)}, got {dict(frame.schema)}"
+        raise TypeError(msg)

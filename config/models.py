@@ -1,0 +1,310 @@
+"""What a calibration can be told: one frozen model per section of the YAML files.
+
+Sections and keys are those of ctao-calibpipe, whose files run unchanged; keys of our own
+live beside them and are marked as such in the class they belong to. Every model refuses
+unknown keys. Quantities are kept in the unit named in the field's description.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from config.errors import ConfigurationError
+from config.fields import (
+    DistanceM,
+    DistanceScale,
+    EnergyTeV,
+    Fraction,
+    IdPerType,
+    NonNegative,
+    PairOfNumbers,
+    ScalePerType,
+    Threshold,
+    lowercase,
+    uppercase_subsystem,
+)
+from config.spellings import NEWER_SPELLING, OLDER_SPELLING, canonical
+from config.telescope import PerType, TelescopeEntry, TelescopeParameter
+
+__all__ = [
+    "CalculateAsymmetryOptions",
+    "CalculateCrossCalibrationOptions",
+    "CalculateImageAsymmetryOptions",
+    "CalculateInterCalibrationOptions",
+    "Configuration",
+    "EnergyEventFilters",
+    "ImageEventFilters",
+    "Options",
+    "PairFinderOptions",
+    "QualityQueryOptions",
+    "RelativeThroughputFitterOptions",
+    "ShowerSelectionOptions",
+    "ThroughputConstraint",
+    "ToolOptions",
+]
+
+Gauge = Literal["reference", "geometric_mean", "arithmetic_mean"]
+Name = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(strict=True)]
+
+#: The peer's own: a pair is worth comparing up to the sum of the two radii of the light pool.
+PEER_IMPACT_DISTANCE_M = TelescopeParameter(
+    (
+        TelescopeEntry("type", "LST*", 125.0),
+        TelescopeEntry("type", "MST*", 125.0),
+        TelescopeEntry("type", "SST*", 225.0),
+    )
+)
+
+
+class Options(BaseModel):
+    """Base of all sections: immutable, hashable, and no key passes unknown.
+
+    A key whose value is null has its default.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_default(cls, raw: object) -> object:
+        # In YAML a key with only comments below it is null.
+        if not isinstance(raw, dict):
+            return raw
+        return {
+            key: value
+            for key, value in raw.items()
+            if value is not None or key not in cls.model_fields
+        }
+
+
+class ToolOptions(Options):
+    """Keys that every tool of the peer takes and that the command line decides here."""
+
+    input_url: str | None = Field(None, description="Accepted and not used: blocks are arguments.")
+    output_url: str | None = Field(None, description="Accepted and not used: see --output.")
+    overwrite: bool = Field(
+        default=False,
+        description="Replace results that exist; read for the tool that publishes them.",
+    )
+    log_level: str | int | None = Field(None, description="Accepted and not used: see settings.")
+    log_file: str | None = Field(None, description="Accepted and not used.")
+    log_file_level: str | int | None = Field(None, description="Accepted and not used.")
+    quiet: bool = Field(default=False, description="Accepted and not used.")
+    provenance_log: str | None = Field(None, description="Accepted and not used.")
+
+
+class _EventReading(ToolOptions):
+    chunk_size: Count = Field(
+        100_000, gt=0, description="Telescope events per reading window; a hint."
+    )
+    geometry_reconstructor: Name = Field(
+        "HillasReconstructor", description="Algorithm that gives direction and impact distance."
+    )
+
+
+class EnergyEventFilters(Options):
+    """Cuts on a telescope event or on a pair of them, by telescope; none by default."""
+
+    min_gammaness: Fraction | None = Field(
+        None, description="Least gammaness of the telescope event, 0 to 1."
+    )
+    min_energy: EnergyTeV | None = Field(
+        None, description="Least energy of the telescope event [TeV]; or text: 50 GeV."
+    )
+    max_distance_asymmetry: DistanceScale | None = Field(
+        None, description="Limit of |d1 - d2| / (d1 + d2) of the impact distances; above 0."
+    )
+
+
+class ImageEventFilters(Options):
+    """Cuts on the images of a pair, by telescope; none by default."""
+
+    minimum_individual_intensity: NonNegative | None = Field(
+        None, description="Least size of each of the two images [p.e.]."
+    )
+    equidistant_event_selection: PairOfNumbers | None = Field(
+        None,
+        description="[A, B]: |d1 - d2| / (d1 + d2) of the impact distances below A + B cos(alt).",
+    )
+
+
+class _EnergyReading(_EventReading):
+    energy_reconstructor: Name = Field(
+        "RandomForestRegressor", description="Algorithm that gives the energy."
+    )
+    gammaness_reconstructor: Name = Field(
+        "RandomForestClassifier", description="Algorithm that gives the gammaness."
+    )
+    event_filters: EnergyEventFilters = Field(
+        EnergyEventFilters(), description="Cuts on telescope events and pairs."
+    )
+
+
+class CalculateAsymmetryOptions(_EnergyReading):
+    """Energies of telescope events and the pairs formed of them."""
+
+    reconstruction_algorithm: Name | None = Field(
+        None, description="Older spelling of energy_reconstructor, which wins if both are given."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_older_spelling(cls, raw: object) -> object:
+        if isinstance(raw, dict) and raw.get(OLDER_SPELLING[1]) is not None:
+            return {NEWER_SPELLING[1]: raw[OLDER_SPELLING[1]], **raw}
+        return raw
+
+
+class CalculateImageAsymmetryOptions(_EventReading):
+    """Image sizes of telescope events and the pairs formed of them."""
+
+    image_reconstructor: Name = Field(
+        "hillas_intensity", description="Column of the image parameters with the size."
+    )
+    event_filters: ImageEventFilters = Field(
+        ImageEventFilters(), description="Cuts on the images of a pair."
+    )
+
+
+class QualityQueryOptions(Options):
+    """Cuts on telescope events, written as expressions of the columns."""
+
+    quality_criteria: tuple[tuple[Name, Name], ...] = Field(
+        (), description='[name, expression] pairs, e.g. ["energy", "X_tel_energy > 50 * u.GeV"].'
+    )
+
+
+class PairFinderOptions(Options):
+    """Which telescopes are compared with each other."""
+
+    max_impact_distance: DistanceM = Field(
+        default_factory=lambda: PEER_IMPACT_DISTANCE_M,
+        description="Two telescopes pair up to the sum of their values [m], at least 0; "
+        "by default 125 for LST and MST, 225 for SST.",
+    )
+
+
+class CalculateInterCalibrationOptions(ToolOptions):
+    """The comparison of telescopes of one type."""
+
+    asymmetry_label: Annotated[
+        Literal["energy_asymmetry", "image_asymmetry"], BeforeValidator(lowercase)
+    ] = Field("energy_asymmetry", description="Quantity the telescopes are compared by.")
+
+
+class CalculateCrossCalibrationOptions(_EnergyReading):
+    """The comparison of telescopes of different types."""
+
+    input_data_url: str | None = Field(None, description="Accepted and not used.")
+    min_triggered_telescopes_per_subsystem: Count = Field(
+        2, ge=1, description="Telescopes of each type that a shower needs."
+    )
+    reference_subsystem: Annotated[Name, BeforeValidator(uppercase_subsystem)] = Field(
+        "MST", description="Telescope type to which the others are compared."
+    )
+
+
+class ThroughputConstraint(Options):
+    """What is known of one telescope's throughput from elsewhere, such as muon rings."""
+
+    tel_id: Count = Field(ge=0, description="Telescope.")
+    value: float = Field(gt=0, description="Its relative throughput, above 0.")
+    error: float = Field(ge=0, description="Standard error of the value; 0 fixes the telescope.")
+
+
+class RelativeThroughputFitterOptions(Options):
+    """How coefficients are found from the pairs. All but the first two keys are our own."""
+
+    throughput_normalisation: ScalePerType = Field(
+        default_factory=PerType[float],
+        description="Overall scale by telescope type, above 0; 1 where missing.",
+    )
+    reference_telescopes: IdPerType = Field(
+        default_factory=PerType[int],
+        description="Telescope by type whose coefficient is the normalisation; none by default.",
+    )
+    estimator: Literal["event", "pair"] = Field(
+        "event",
+        description="event: each shower counts once; pair: the peer's chi-square of pair means.",
+    )
+    gauge: Gauge | None = Field(
+        None,
+        description="What is set to the normalisation; by default the reference telescopes "
+        "if there are any, else the geometric mean of each type.",
+    )
+    robust: Literal["none", "huber", "tukey", "clip"] = Field(
+        "none", description="Weighting of outlying telescope events."
+    )
+    min_events: Count = Field(
+        50, ge=2, description="Showers a telescope needs to get a coefficient."
+    )
+    min_common_events: Count = Field(
+        20, ge=2, description="Common showers that make two telescopes neighbours."
+    )
+    constraints: tuple[ThroughputConstraint, ...] = Field(
+        (), description="Outside knowledge of single telescopes."
+    )
+    response_slope: float = Field(
+        1.0, gt=0, description="d ln(energy) / d ln(throughput), above 0; 1 if proportional."
+    )
+
+    @property
+    def effective_gauge(self) -> Gauge:
+        """The gauge in force: the one given, or the one the references imply."""
+        if self.gauge is not None:
+            return self.gauge
+        return "reference" if self.reference_telescopes else "geometric_mean"
+
+    @model_validator(mode="after")
+    def _gauge_has_references(self) -> RelativeThroughputFitterOptions:
+        if self.gauge == "reference" and not self.reference_telescopes:
+            raise ConfigurationError(
+                "gauge 'reference' needs reference_telescopes, e.g. {LST: 1, MST: 5}"
+            )
+        return self
+
+
+class ShowerSelectionOptions(Options):
+    """The selection that keeps a threshold from biasing the comparison; a section of our own."""
+
+    threshold: Threshold | None = Field(
+        None,
+        description="Energy [TeV] above which telescopes see a shower whatever its fluctuation, "
+        "'auto' to read it from the data, null for no selection.",
+    )
+    margin: float = Field(
+        2.5, ge=0, description="Distance kept from the threshold [largest sigma of the shower]."
+    )
+    max_iterations: Count = Field(
+        12, ge=1, le=50, description="Rounds of selection and estimate, 1 to 50."
+    )
+    resolution: Literal["telescope", "binned"] = Field(
+        "telescope",
+        description="Variance of each telescope as a whole, or in bins of distance and energy.",
+    )
+
+
+class Configuration(Options):
+    """Everything a calibration can be told; the fields are the sections of the YAML files."""
+
+    CalculateAsymmetry: CalculateAsymmetryOptions = CalculateAsymmetryOptions()
+    CalculateImageAsymmetry: CalculateImageAsymmetryOptions = CalculateImageAsymmetryOptions()
+    QualityQuery: QualityQueryOptions = QualityQueryOptions()
+    PairFinder: PairFinderOptions = PairFinderOptions()
+    CalculateInterCalibration: CalculateInterCalibrationOptions = CalculateInterCalibrationOptions()
+    CalculateCrossCalibration: CalculateCrossCalibrationOptions = CalculateCrossCalibrationOptions()
+    RelativeThroughputFitter: RelativeThroughputFitterOptions = RelativeThroughputFitterOptions()
+    ShowerSelection: ShowerSelectionOptions = ShowerSelectionOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_spellings(cls, raw: object) -> object:
+        # Sections that are models already come from Python, not from a file.
+        if not isinstance(raw, dict) or any(isinstance(v, BaseModel) for v in raw.values()):
+            return raw
+        return canonical(raw).sections

@@ -1,0 +1,200 @@
+"""Rules of the house that neither the type checker nor the linters see."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("flows", "tasks", "calib", "config")
+SOURCE_FOLDERS = (*PACKAGES, "benchmarks", "deployments")
+
+# Who besides config/settings.py may name the environment, and why.
+MAY_NAME_THE_ENVIRONMENT = {
+    "flows/cli.py": "sets Prefect's start-up time-out before Prefect is imported",
+}
+
+# In two pieces each, so that this file does not accuse itself.
+MACHINE_PATHS = tuple("/" + name + "/" for name in ("work", "root", "tmp"))
+
+
+def python_files(*folders):
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def offences(predicate, *folders):
+    """`file:line` of each syntax node for which the predicate holds."""
+    return [
+        f"{relative(path)}:{node.lineno}"
+        for path in python_files(*folders)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+        if predicate(node)
+    ]
+
+
+def tracked_files():
+    """What git has or would take; without git, everything outside the folders that make creates."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listing.returncode == 0:
+        names = [ROOT / name for name in listing.stdout.decode().split("\0") if name]
+    else:
+        folders = [*SOURCE_FOLDERS, "tests", "docs", ".ci"]
+        names = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+        names += ROOT.glob("*.*")
+    return sorted(path for path in names if path.is_file())
+
+
+def dotted(node):
+    """`a.b.c` of a name or attribute chain, else the empty text."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (owner := dotted(node.value)):
+        return f"{owner}.{node.attr}"
+    return ""
+
+
+def imported_names(node):
+    """Full names that an import statement binds or passes through."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def names_the_environment(node):
+    environment = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
+    if isinstance(node, ast.Attribute):
+        return dotted(node) in environment
+    return not environment.isdisjoint(imported_names(node))
+
+
+def runs_text_as_code(node):
+    forbidden = {"eval", "exec", "builtins.eval", "builtins.exec"}
+    return isinstance(node, ast.Call) and dotted(node.func) in forbidden
+
+
+def loads_yaml_objects(node):
+    forbidden = {f"yaml.{name}" for name in ("load", "load_all", "unsafe_load", "full_load")}
+    if isinstance(node, ast.Call):
+        return dotted(node.func) in forbidden
+    return not forbidden.isdisjoint(imported_names(node))
+
+
+def pickles(node):
+    roots = {name.partition(".")[0] for name in imported_names(node)}
+    if not roots.isdisjoint({"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"}):
+        return True
+    return isinstance(node, ast.keyword) and node.arg == "allow_pickle"
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML takes the last of two equal keys in silence; a preset must not depend on that."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = {str(key) for key in keys if keys.count(key) > 1}
+        if repeated:
+            message = f"{', '.join(sorted(repeated))} given twice"
+            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nobody_else_provides_our_import_names(package):
+    providers = set(importlib.metadata.packages_distributions().get(package, ()))
+    assert providers <= {"arraycal"}, f"`import {package}` may find {sorted(providers)}"
+
+
+def test_no_file_in_flows_hides_a_package():
+    # Prefect puts flows/ first on sys.path and loads a flow file under its stem.
+    taken = {
+        *PACKAGES,
+        *sys.stdlib_module_names,
+        *importlib.metadata.packages_distributions(),
+    }
+    hiding = [path for path in python_files("flows") if path.stem in taken - {"__init__"}]
+    assert not hiding
+
+
+def test_flow_modules_keep_their_annotations_alive():
+    def postpones_annotations(node):
+        return "__future__.annotations" in imported_names(node)
+
+    assert not offences(postpones_annotations, "flows")
+
+
+def test_no_text_is_run_as_code():
+    assert not offences(runs_text_as_code, *SOURCE_FOLDERS)
+
+
+def test_yaml_is_loaded_safely():
+    assert not offences(loads_yaml_objects, *SOURCE_FOLDERS)
+
+
+def test_nothing_is_pickled():
+    assert not offences(pickles, *SOURCE_FOLDERS)
+
+
+def test_only_the_settings_read_the_environment():
+    found = {place.partition(":")[0] for place in offences(names_the_environment, *PACKAGES)}
+    assert found <= {"config/settings.py", *MAY_NAME_THE_ENVIRONMENT}
+
+
+@pytest.mark.parametrize("name", MAY_NAME_THE_ENVIRONMENT)
+def test_no_permission_to_name_the_environment_is_out_of_date(name):
+    if not (ROOT / name).exists():
+        pytest.skip(f"{name} is not written yet")
+    assert any(place.startswith(f"{name}:") for place in offences(names_the_environment, *PACKAGES))
+
+
+def test_test_folders_are_no_packages():
+    # tests/flows/__init__.py would make `import flows` find the tests.
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_packages_are_packages():
+    # A folder without __init__.py is a namespace, to which anything on sys.path may add.
+    folders = {path.parent for path in python_files(*PACKAGES)}
+    assert [relative(path) for path in folders if not (path / "__init__.py").is_file()] == []
+
+
+def test_no_file_names_a_path_of_one_machine():
+    pattern = re.compile("(?<![A-Za-z0-9_.$})])(" + "|".join(MACHINE_PATHS) + ")")
+    naming = []
+    for path in tracked_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        naming += [
+            f"{relative(path)}:{number}"
+            for number, line in enumerate(text.splitlines(), start=1)
+            if pattern.search(line)
+        ]
+    assert not naming
+
+
+@pytest.mark.parametrize(
+    "preset", sorted((ROOT / "config" / "presets").glob("*")), ids=lambda path: path.name
+)
+def test_a_preset_is_a_mapping_with_each_key_once(preset):
+    assert preset.suffix == ".yaml"
+    loader = UniqueKeys(preset.read_text(encoding="utf-8"))
+    sections = loader.get_single_data()
+    assert isinstance(sections, dict)
+    assert sections
