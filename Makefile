@@ -104,8 +104,8 @@ interop-python:
 
 # One set of versions for every supported Python; uv alone resolves for interpreters that are not there.
 .PHONY: lock
-lock: $(READY) ## write constraints.txt and constraints-interop.txt anew
-	$(BIN)/python -m venv .lock
+lock: ## write constraints.txt and constraints-interop.txt anew
+	@$(call make_venv,.lock,$(SUPPORTED),make lock)
 	.lock/bin/python -m pip install -q uv
 	.lock/bin/uv pip compile -q pyproject.toml --extra test --extra bench --upgrade --universal \
 	  --python-version $(word 1,$(SUPPORTED)) --fork-strategy fewest --no-header --no-annotate -o .lock/main.txt
@@ -118,6 +118,6 @@ lock: $(READY) ## write constraints.txt and constraints-interop.txt anew
 
 .PHONY: clean
 clean: ## remove what the other targets made, environments included
-	rm -rf .venv .venv-interop .interop .lock .prefect demo dist build
+	rm -rf .venv .venv-interop .interop .lock .prefect demo dist build *.provenance.log
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find flows tasks calib config tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -65,7 +65,7 @@ class Criterion:
     columns : frozenset of str
         Columns it reads.
     passes : pl.Expr
-        Boolean, never null.
+        Boolean, never null; one value for all rows if the text names no column.
     """
 
     name: str

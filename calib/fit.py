@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calib import network
-from calib.summary import TURN_ON_EDGES, Model, Showers, Split, Summary, merge, split_values, summarise
+from calib.model import Estimate, Model, split_values
+from calib.summary import TURN_ON_EDGES, Summary, merge, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     import numpy.typing as npt
 
+    from calib.model import Split
+    from calib.robust import Robust
+    from calib.showers import Showers
     from calib.subarray import Subarray
-    from calib.summary import Robust
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -37,6 +40,10 @@ TRUST_SHOWERS = 100.0
 TRUST_ROWS = 200.0
 #: A pass that moves no telescope by more than this part of its error is the last.
 SETTLED = 0.02
+#: Passes after which resolutions and selection are held. Any fixed weights give an unbiased
+#: solution, so they need not converge; a selection that follows every small step of the solution
+#: would keep the iteration from ending.
+ADAPTIVE_PASSES = 4
 SPLITS: tuple[Split, ...] = ("value", "impact", "multiplicity")
 
 
@@ -50,7 +57,7 @@ class FitOptions:
         Which solver.
     min_events, min_common : int
         Least number of showers of a telescope, and in common with a neighbour.
-    robust : {"none", "huber", "tukey", "clip"}
+    robust : {"none", "huber", "tukey"}
         Weighting of outliers.
     threshold : None, "auto" or mapping of int to float
         No margin, thresholds from the data, or ln(value) by telescope id.
@@ -118,9 +125,7 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
     Fit
         The solution and how it was reached.
     """
-    model = Model.initial(
-        subarray, variance=START_SIGMA**2, margin=options.margin, robust="none"
-    )
+    model = Model.initial(subarray, variance=START_SIGMA**2, margin=options.margin)
     if options.estimator == "pair":
         summary = merge(summarise(showers, model) for showers in windows())
         solution = network.solve_pairs(summary, _components(summary, options))
@@ -134,8 +139,8 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
             break
         if passes == options.max_iterations:
             break
-        model = _next_model(model, summary, solution, subarray, options, first=passes == 1)
-        previous = solution if passes > 1 else None
+        model = _next_model(model, summary, solution, subarray, options, passes)
+        previous = solution if passes > ADAPTIVE_PASSES else None
     systematic = _systematic(windows, model, summary, options)
     return Fit(solution, summary, model, systematic, passes, settled)
 
@@ -160,32 +165,35 @@ def _unchanged(before: network.Solution, after: network.Solution) -> bool:
     return bool(np.all(step <= SETTLED * error))
 
 
-def _next_model(  # noqa: PLR0913
+def _next_model(
     model: Model,
     summary: Summary,
     solution: network.Solution,
     subarray: Subarray,
     options: FitOptions,
-    *,
-    first: bool,
+    passes: int,
 ) -> Model:
-    kinds = subarray.type_codes
-    known = np.isfinite(solution.log_throughput)
-    threshold = _thresholds(summary, subarray, options) if first else model.threshold
+    s = np.where(np.isfinite(solution.log_throughput), solution.log_throughput, 0.0)
+    if passes > ADAPTIVE_PASSES:
+        return replace(model, now=replace(model.now, log_throughput=s))
+    now = Estimate(
+        log_throughput=s,
+        variance=_variances(model.now, summary, subarray.type_codes),
+        shape=_shapes(model.now, summary) if options.binned_resolution else model.now.shape,
+    )
     return replace(
         model,
-        log_throughput=np.where(known, solution.log_throughput, 0.0),
-        variance=_variances(model, summary, kinds),
-        shape=_shapes(model, summary) if options.binned_resolution else model.shape,
-        threshold=threshold,
+        now=now,
+        selector=now,
+        threshold=_thresholds(summary, subarray, options) if passes == 1 else model.threshold,
         # Outliers can only be told once the resolution is known: the first pass is unweighted.
         robust=options.robust,
     )
 
 
-def _variances(model: Model, summary: Summary, kinds: Indices) -> Floats:
+def _variances(before: Estimate, summary: Summary, kinds: Indices) -> Floats:
     """Solve the scoring equations, shrunk to the type where showers are few."""
-    matrix, vector, now = summary.variance_matrix, summary.variance_vector, model.variance
+    matrix, vector, now = summary.variance_matrix, summary.variance_vector, before.variance
     # Unknown: one variance for each type, then one for each telescope (as factors of `now`).
     by_type = np.eye(int(kinds.max()) + 1)[kinds] / now[:, None]
     pooled = by_type.T @ matrix @ by_type
@@ -196,7 +204,7 @@ def _variances(model: Model, summary: Summary, kinds: Indices) -> Floats:
     # The prior fades as 1/N: telescopes with few showers take the value of their type.
     prior = TRUST_SHOWERS**2 / np.maximum(summary.n_events, 1.0)
     factor = np.linalg.solve(matrix + np.diag(prior), vector + prior * typical / now)
-    return np.maximum(factor * now, MIN_SHARE * typical)
+    return np.asarray(np.maximum(factor * now, MIN_SHARE * typical))
 
 
 #: Variances are kept positive: sigma(ln value) of at least this, and at least this part of the
@@ -204,10 +212,10 @@ def _variances(model: Model, summary: Summary, kinds: Indices) -> Floats:
 MIN_SIGMA, MIN_SHARE = 1e-6, 0.05
 
 
-def _shapes(model: Model, summary: Summary) -> Floats:
+def _shapes(before: Estimate, summary: Summary) -> Floats:
     """Update the relative variances; their row-weighted mean stays one for every type."""
     ratio = (summary.shape_observed + TRUST_ROWS) / (summary.shape_expected + TRUST_ROWS)
-    shape = model.shape * np.maximum(ratio, MIN_SHARE)
+    shape = before.shape * np.maximum(ratio, MIN_SHARE)
     rows = np.maximum(summary.shape_expected, 0.0)
     mean = (shape * rows).sum(axis=(1, 2)) / np.maximum(rows.sum(axis=(1, 2)), 1e-300)
     mean = np.where(mean > 0, mean, 1.0)
@@ -271,7 +279,7 @@ def turn_on_threshold(histogram: Floats) -> float:
 def _systematic(windows: Windows, model: Model, summary: Summary, options: FitOptions) -> Floats:
     """Excess rms of ln c over disjoint halves of the showers."""
     model = replace(model, split_at=_split_points(windows, model))
-    n = len(model.variance)
+    n = len(model.now.variance)
     excess, count = np.zeros(n), np.zeros(n)
     for split in SPLITS:
         upper = merge(summarise(showers, model, split) for showers in windows())
@@ -292,7 +300,9 @@ def _same_members(one: Indices, two: Indices) -> npt.NDArray[np.bool_]:
     for number in range(int(one.max(initial=-1)) + 1):
         members = one == number
         other = two[members]
-        same[members] = bool(np.all(other == other[0]) and other[0] >= 0 and np.sum(two == other[0]) == members.sum())
+        same[members] = bool(
+            np.all(other == other[0]) and other[0] >= 0 and np.sum(two == other[0]) == members.sum()
+        )
     return same
 
 
@@ -317,6 +327,7 @@ def _subtract(whole: Summary, part: Summary) -> Summary:
         whole,
         weight=whole.weight - part.weight,
         weighted=whole.weighted - part.weighted,
+        curvature=whole.curvature - part.curvature,
         meat=whole.meat - part.meat,
         log_ratio=replace(whole.log_ratio, n=whole.log_ratio.n - part.log_ratio.n),
         n_showers=whole.n_showers - part.n_showers,
@@ -324,6 +335,4 @@ def _subtract(whole: Summary, part: Summary) -> Summary:
         n_rows=whole.n_rows - part.n_rows,
         n_events=whole.n_events - part.n_events,
         chi2=whole.chi2 - part.chi2,
-        slope=whole.slope - part.slope,
-        slope_weight=whole.slope_weight - part.slope_weight,
     )

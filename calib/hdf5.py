@@ -1,8 +1,9 @@
 """Tables of ctapipe HDF5 files, read and written with h5py.
 
-This is the only module that knows how ctapipe and PyTables encode a table: compound
-datasets, blosc filters, bit-field booleans, ``CTAFIELD_*`` attributes, time stamps as pairs
-of unsigned integers. Everything else sees structured numpy arrays and `Column` objects.
+This module, with its other half `calib.hdf5_writing`, is the only one that knows how ctapipe and
+PyTables encode a table: compound datasets, blosc filters, bit-field booleans, ``CTAFIELD_*``
+attributes, time stamps as pairs of unsigned integers. Everything else sees structured numpy
+arrays and `Column` objects.
 
 Two facts of the format shape the code:
 
@@ -14,11 +15,12 @@ Two facts of the format shape the code:
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -26,9 +28,10 @@ import hdf5plugin  # noqa: F401  registers the blosc filter, without which no ta
 import numpy as np
 
 from calib.errors import CannotCompute
+from calib.hdf5_writing import Column, create_file, set_attributes, sync, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -38,10 +41,13 @@ __all__ = [
     "File",
     "Table",
     "attribute_text",
+    "child_names",
     "create_file",
     "find_table",
+    "has_table",
     "open_file",
     "require_table",
+    "root_attribute",
     "set_attributes",
     "sync",
     "telescope_tables",
@@ -51,14 +57,14 @@ __all__ = [
 #: So that no other module needs h5py, not even for annotations.
 File = h5py.File
 
-#: PyTables' own limit on a chunk, used by ctapipe for every table it writes.
-CHUNK_BYTES = 65535
-#: Registered HDF5 filter id of blosc, and the code of zstd inside it.
-BLOSC, ZSTD = 32001, 5
-COMPRESSION_LEVEL = 5
-BYTE_SHUFFLE = 1
+#: HDF5 filters of PyTables and h5py: deflate, shuffle, fletcher32, bzip2, lzf, blosc, blosc2. Some
+#: of the others make libhdf5 crash on parameters that make no sense.
+FILTERS = frozenset({1, 2, 3, 307, 32000, 32001, 32026})
 
 TELESCOPE_TABLE = re.compile(r"tel_(\d{3,})$")
+
+#: What h5py raises, by no recognisable system, when the structure of a file makes no sense.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
 @contextmanager
@@ -82,44 +88,30 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
-        msg = f"{path}: expected a DL2 HDF5 file, found {found}. Check the path."
-        raise CannotCompute(msg)
+        raise CannotCompute(f"{path}: expected a DL2 HDF5 file, found {found}. Check the path.")
     if path.stat().st_size == 0:
-        msg = f"{path}: the file is empty (0 bytes). It was probably never written; produce it again."
-        raise CannotCompute(msg)
+        raise CannotCompute(
+            f"{path}: the file is empty (0 bytes). It was probably never written; produce it again."
+        )
     try:
         file = h5py.File(path, "r", rdcc_nbytes=0)
-    except OSError as error:
+    except DAMAGE as error:
         reason = "truncated" if "truncated" in str(error) else "not a readable HDF5 file"
-        msg = f"{path}: {reason} ({error}). Copy or produce it again."
-        raise CannotCompute(msg) from error
+        raise CannotCompute(f"{path}: {reason} ({error}). Copy or produce it again.") from error
     with file:
         yield file
 
 
-def create_file(path: Path) -> h5py.File:
-    """Create a new HDF5 file with the root attributes PyTables expects.
-
-    Parameters
-    ----------
-    path : Path
-        The file; it must not exist.
-
-    Returns
-    -------
-    h5py.File
-        The open file; the caller closes it.
-
-    Raises
-    ------
-    FileExistsError
-        If the file exists.
-    """
-    file = h5py.File(path, "x")
-    set_attributes(
-        file, {"CLASS": "GROUP", "PYTABLES_FORMAT_VERSION": "2.1", "TITLE": "", "VERSION": "1.0"}
-    )
-    return file
+@contextmanager
+def _sound(path: Path, what: str) -> Iterator[None]:
+    """Turn what h5py raises on a damaged file into `CannotCompute`."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise CannotCompute(
+            f"{path}: {what} cannot be read, the file is damaged ({error}). "
+            "Copy or produce it again."
+        ) from error
 
 
 def attribute_text(value: Any) -> str:  # noqa: ANN401  h5py attributes have no common type
@@ -129,53 +121,6 @@ def attribute_text(value: Any) -> str:  # noqa: ANN401  h5py attributes have no 
     if isinstance(value, bytes | np.bytes_):
         return bytes(value).decode("utf-8", "replace")
     return str(value)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column to be written.
-
-    Parameters
-    ----------
-    data : array, shape (n_rows, ...)
-        Values. ``bool`` becomes a bit field, ``str`` or ``bytes`` a fixed-length string.
-    unit : str
-        Unit in VOUnit syntax (``TeV``, ``m``, ``deg``); empty for none.
-    name : str
-        Name inside its container, without the prefix of the reconstructor; defaults to
-        the column's own name.
-    description : str
-        One line for the reader of the file.
-    time_format : str
-        ``ctao_high_res`` (data of shape (n, 2): TAI seconds and quarter nanoseconds) or
-        ``mjd`` when the column is a time, else empty.
-    transform : str
-        Any other ctapipe transform (``enum``, ``tel_list_to_mask``).
-    """
-
-    data: npt.NDArray[Any]
-    unit: str = ""
-    name: str = ""
-    description: str = ""
-    time_format: str = ""
-    transform: str = ""
-
-    def attributes(self, index: int, name: str, stored: np.dtype[Any]) -> dict[str, Any]:
-        """Return the ``CTAFIELD`` attributes of this column at position `index`."""
-        prefix = f"CTAFIELD_{index}_"
-        text = {"NAME": self.name or name, "DESC": self.description}
-        if self.time_format:
-            text |= {"TRANSFORM": "time", "TIME_SCALE": "tai", "TIME_FORMAT": self.time_format}
-        elif self.unit:
-            text |= {"TRANSFORM": "quantity", "UNIT": self.unit}
-        elif stored.kind == "S":
-            text |= {"TRANSFORM": "string"}
-        elif self.transform:
-            text |= {"TRANSFORM": self.transform}
-        attributes: dict[str, Any] = {prefix + key: value for key, value in text.items()}
-        if stored.kind == "S":
-            attributes[prefix + "MAXLEN"] = stored.itemsize
-        return attributes
 
 
 @dataclass(frozen=True)
@@ -192,14 +137,17 @@ class Table:
 
     dataset: h5py.Dataset
     path: Path
-    _type: h5py.h5t.TypeID = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what is no table at all."""
-        if not isinstance(self.dataset, h5py.Dataset) or self.dataset.dtype.names is None:
-            msg = f"{self.path}: {self.dataset.name} is not a table of named columns."
-            raise CannotCompute(msg)
-        object.__setattr__(self, "_type", self.dataset.id.get_type())
+        if not _is_table(self.dataset):
+            raise CannotCompute(f"{self.path}: {self.name} is not a table of named columns.")
+        stated = self.attribute("NROWS")
+        if stated and stated != str(len(self)):
+            raise CannotCompute(
+                f"{self.path}: {self.name} should have {stated} rows and has {len(self)}: the file "
+                "is damaged, or was being written. Copy or produce it again."
+            )
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -210,39 +158,65 @@ class Table:
         """Absolute path of the table inside its file."""
         return str(self.dataset.name)
 
-    @property
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the rows in memory."""
+        with _sound(self.path, f"the column types of {self.name}"):
+            dtype: np.dtype[Any] = self.dataset.dtype
+            places = sorted(
+                (field[1], field[0].itemsize) for field in (dtype.fields or {}).values()
+            )
+            if any(at + size > after for (at, size), (after, _) in pairwise(places)):
+                raise ValueError(f"overlapping columns {dtype}")
+            return dtype
+
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns, in file order."""
-        return tuple(self.dataset.dtype.names)
+        return tuple(self.dtype.names or ())
 
     @property
     def chunk_rows(self) -> int:
         """Rows per chunk; reading in multiples of it never decompresses a chunk twice."""
-        return int(self.dataset.chunks[0]) if self.dataset.chunks else max(len(self), 1)
-
-    @cached_property
-    def units(self) -> dict[str, str]:
-        """Unit of every column that has one, in VOUnit syntax."""
-        attributes = self.dataset.attrs
-        return {
-            name: attribute_text(attributes[key])
-            for index, name in enumerate(self.columns)
-            if (key := f"CTAFIELD_{index}_UNIT") in attributes
-        }
+        return int(self.dataset.chunks[0]) if self.dataset.chunks else 1
 
     @cached_property
     def booleans(self) -> frozenset[str]:
-        """Columns stored as bit fields, which h5py shows as plain bytes."""
+        """Columns of truth values: bit fields, which h5py shows as bytes, and h5py's own bools."""
+        file_type = self.dataset.id.get_type()
         return frozenset(
             name
             for index, name in enumerate(self.columns)
-            if self._type.get_member_class(index) in (h5py.h5t.BITFIELD, h5py.h5t.ENUM)
+            if self.dtype[index].kind == "b"
+            or file_type.get_member_class(index) == h5py.h5t.BITFIELD
         )
+
+    def unit(self, column: str) -> str:
+        """Unit of a column in VOUnit syntax, empty for none."""
+        return self._field_attribute(column, "UNIT")
 
     def time_format(self, column: str) -> str:
         """``ctao_high_res``, ``mjd`` or empty for a column that is no time."""
-        key = f"CTAFIELD_{self.columns.index(column)}_TIME_FORMAT"
-        return attribute_text(self.dataset.attrs.get(key, ""))
+        return self._field_attribute(column, "TIME_FORMAT")
+
+    def attribute(self, key: str) -> str:
+        """Text of an attribute of the table; empty when it is absent."""
+        with _sound(self.path, f"attribute {key} of {self.name}"):
+            return attribute_text(self.dataset.attrs.get(key, ""))
+
+    def _field_attribute(self, column: str, key: str) -> str:
+        return self.attribute(f"CTAFIELD_{self.columns.index(column)}_{key}")
+
+    def require(self, *columns: str) -> None:
+        """Raise `CannotCompute` unless the table has these columns; the nearest are named."""
+        for column in columns:
+            if column not in self.columns:
+                near = get_close_matches(column, self.columns, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                raise CannotCompute(
+                    f"{self.path}: {self.name} has no column {column}; "
+                    f"{hint}It has {', '.join(self.columns)}."
+                )
 
     def read(self, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
         """Read whole rows.
@@ -264,42 +238,61 @@ class Table:
         """
         stop = len(self) if stop is None else min(stop, len(self))
         n_rows = max(stop - start, 0)
-        dtype = self.dataset.dtype
         if n_rows == 0:
-            return np.empty(0, dtype)
-        try:
-            if dtype.itemsize != self._type.get_size():
-                # Padded or foreign-endian compound: numpy cannot view the file's rows.
+            return np.empty(0, self.dtype)
+        with _sound(self.path, f"rows {start} to {stop} of {self.name}"):
+            self._check_filters()
+            file_type = self.dataset.id.get_type()
+            if self.dtype.hasobject or self.dtype.itemsize != file_type.get_size():
+                # Texts of variable length, or rows numpy cannot view: let h5py convert them.
                 return np.asarray(self.dataset[start:stop])
-            rows = np.empty(n_rows, dtype)
+            rows = np.empty(n_rows, self.dtype)
             space = self.dataset.id.get_space()
             space.select_hyperslab((start,), (n_rows,))
             memory = h5py.h5s.create_simple((n_rows,))
             # Asking for the file's own type avoids a conversion of every row, which the
             # bit-field booleans would otherwise trigger (1.5 times slower).
-            self.dataset.id.read(memory, space, rows, mtype=self._type)
-        except OSError as error:
-            msg = (
-                f"{self.path}: rows {start} to {stop} of {self.name} cannot be read, the data are "
-                f"damaged ({error}). Copy or produce the file again."
-            )
-            raise CannotCompute(msg) from error
+            self.dataset.id.read(memory, space, rows, mtype=file_type)
         return rows
 
+    def _check_filters(self) -> None:
+        creation = self.dataset.id.get_create_plist()
+        found = {creation.get_filter(index)[0] for index in range(creation.get_nfilters())}
+        if found - FILTERS:
+            raise ValueError(f"filters {sorted(found - FILTERS)}, which PyTables does not use")
+
     def column(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """One column of `rows`, contiguous; bit fields as bool, text as str."""
+        """One column of `rows`, contiguous and native; truth values as bool, text as str."""
         values = rows[name]
         if name in self.booleans:
-            return np.ascontiguousarray(values).view(np.bool_)
+            return np.asarray(values != 0)
         if values.dtype.kind == "S":
-            return np.char.decode(values, "utf-8")
-        return np.ascontiguousarray(values)
+            return np.strings.decode(values, "utf-8", "replace")
+        if values.dtype.kind == "O":
+            return np.array([attribute_text(value) for value in values], np.str_)
+        return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+
+
+def _is_table(node: object) -> bool:
+    """Tell a table from a group or a plain array."""
+    return (
+        isinstance(node, h5py.Dataset)
+        and node.id.get_type().get_class() == h5py.h5t.COMPOUND
+        and node.ndim == 1
+    )
+
+
+def has_table(file: h5py.File, name: str, path: Path) -> bool:
+    """Tell whether there is a table called `name`, and not something else or nothing."""
+    with _sound(path, name):
+        return _is_table(file.get(name))
 
 
 def find_table(file: h5py.File, name: str, path: Path) -> Table | None:
     """Return the table called `name`, or None when the file has nothing there."""
-    node = file.get(name)
-    return None if node is None else Table(node, path)
+    with _sound(path, name):
+        node = file.get(name)
+        return None if node is None else Table(node, path)
 
 
 def require_table(file: h5py.File, name: str, path: Path) -> Table:
@@ -313,118 +306,44 @@ def require_table(file: h5py.File, name: str, path: Path) -> Table:
     table = find_table(file, name, path)
     if table is not None:
         return table
-    parent = name.rstrip("/").rpartition("/")[0] or "/"
-    while parent not in file:
-        parent = parent.rpartition("/")[0] or "/"
-    siblings = ", ".join(file[parent]) or "nothing"
-    msg = f"{path}: table {name} is missing; {parent} holds: {siblings}."
-    raise CannotCompute(msg)
+    with _sound(path, name):
+        parent = name.rstrip("/").rpartition("/")[0] or "/"
+        while parent not in file:
+            parent = parent.rpartition("/")[0] or "/"
+    siblings = ", ".join(child_names(file, parent, path)) or "nothing"
+    raise CannotCompute(f"{path}: table {name} is missing; {parent} holds: {siblings}.")
+
+
+def child_names(file: h5py.File, group: str, path: Path) -> list[str]:
+    """Names of what a group holds; empty when there is no such group."""
+    with _sound(path, group):
+        node = file.get(group)
+        return [attribute_text(name) for name in node] if isinstance(node, h5py.Group) else []
 
 
 def telescope_tables(file: h5py.File, group: str, path: Path) -> dict[int, Table]:
-    """Tables ``tel_XXX`` of a group, by telescope id; empty when the group is absent."""
-    node = file.get(group)
-    if not isinstance(node, h5py.Group):
-        return {}
-    found = {int(m[1]): node[name] for name in node if (m := TELESCOPE_TABLE.match(name))}
-    return {tel_id: Table(found[tel_id], path) for tel_id in sorted(found)}
-
-
-def set_attributes(node: h5py.HLObject, attributes: Mapping[str, Any]) -> None:
-    """Set attributes; text as fixed-length UTF-8, the only encoding ctapipe reads as text."""
-    for key, value in attributes.items():
-        if isinstance(value, str):
-            encoded = value.encode()
-            dtype = h5py.string_dtype("utf-8", max(len(encoded), 1))
-            node.attrs.create(key, np.array(encoded, dtype), dtype=dtype)
-        else:
-            node.attrs[key] = value
-
-
-def write_table(
-    file: h5py.File,
-    path: str,
-    columns: Mapping[str, Column],
-    attributes: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a table that ctapipe and PyTables take for their own.
-
-    Parameters
-    ----------
-    file : h5py.File
-        A file open for writing.
-    path : str
-        Absolute path of the new table; missing groups are created.
-    columns : mapping of str to Column
-        Columns in order, all of the same length.
-    attributes : mapping, optional
-        Further attributes of the table (its metadata).
+    """Tables ``tel_XXX`` of a group, by telescope id; empty when the group is absent.
 
     Raises
     ------
-    ValueError
-        If the columns differ in length.
+    CannotCompute
+        If the group holds anything else, which would vanish silently.
     """
-    stored = {name: _stored(column.data) for name, column in columns.items()}
-    lengths = {len(data) for data in stored.values()}
-    if len(lengths) != 1:
-        msg = f"columns of {path} differ in length: {sorted(lengths)}"
-        raise ValueError(msg)
-    (n_rows,) = lengths
-    rows = np.empty(n_rows, [(name, data.dtype, data.shape[1:]) for name, data in stored.items()])
-    for name, data in stored.items():
-        rows[name] = data
-    booleans = {name for name, column in columns.items() if column.data.dtype == np.bool_}
-    dataset = _create_dataset(file, path, rows, booleans)
-    set_attributes(dataset, {"CLASS": "TABLE", "VERSION": "2.7", "TITLE": path.rpartition("/")[2]})
-    dataset.attrs["NROWS"] = np.int64(n_rows)
-    for index, (name, column) in enumerate(columns.items()):
-        set_attributes(dataset, {f"FIELD_{index}_NAME": name})
-        set_attributes(dataset, column.attributes(index, name, stored[name].dtype))
-    set_attributes(dataset, attributes or {})
+    # PyTables keeps its indices under names with an underscore.
+    names = [name for name in child_names(file, group, path) if not name.startswith("_")]
+    strange = [name for name in names if not TELESCOPE_TABLE.match(name)]
+    if strange:
+        raise CannotCompute(
+            f"{path}: {group} holds {', '.join(strange)}; expected one table per telescope (tel_XXX)."
+        )
+    found = {int(match[1]): name for name in names if (match := TELESCOPE_TABLE.match(name))}
+    with _sound(path, group):
+        # Not find_table: what is listed and cannot be opened is damaged, not absent.
+        nodes = {tel_id: file[f"{group}/{name}"] for tel_id, name in sorted(found.items())}
+    return {tel_id: Table(node, path) for tel_id, node in nodes.items()}
 
 
-def _stored(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Convert to the dtype on disk: bytes for text, u1 for booleans."""
-    data = np.asarray(data)
-    if data.dtype.kind == "U":
-        encoded = np.char.encode(data, "utf-8") if data.size else np.empty(data.shape, "S1")
-        return encoded.astype(f"S{max(encoded.dtype.itemsize, 1)}")
-    return data.astype(np.uint8) if data.dtype == np.bool_ else data
-
-
-def _create_dataset(
-    file: h5py.File, path: str, rows: npt.NDArray[Any], booleans: set[str]
-) -> h5py.Dataset:
-    """Create the compound dataset through the low-level API, which alone offers bit fields."""
-    compound = h5py.h5t.create(h5py.h5t.COMPOUND, rows.dtype.itemsize)
-    for name in rows.dtype.names or ():
-        dtype, offset = rows.dtype.fields[name][:2]  # type: ignore[index]
-        member = h5py.h5t.STD_B8LE if name in booleans else h5py.h5t.py_create(dtype, logical=True)
-        compound.insert(name.encode(), offset, member)
-    row_bytes = rows.dtype.itemsize
-    chunk_rows = max(CHUNK_BYTES // row_bytes, 1)
-    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    create.set_chunk((chunk_rows,))
-    shuffle_bytes = row_bytes if row_bytes < 256 else 1  # noqa: PLR2004  blosc's type size is one byte
-    options = (2, 2, shuffle_bytes, chunk_rows * row_bytes, COMPRESSION_LEVEL, BYTE_SHUFFLE, ZSTD)
-    create.set_filter(BLOSC, h5py.h5z.FLAG_OPTIONAL, options)
-    create.set_fletcher32()
-    space = h5py.h5s.create_simple((len(rows),), (h5py.h5s.UNLIMITED,))
-    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)  # noqa: FBT003  h5py's own signature
-    identifier = h5py.h5d.create(
-        file.id, path.encode(), compound, space, dcpl=create, lcpl=links
-    )
-    if len(rows):
-        identifier.write(h5py.h5s.ALL, h5py.h5s.ALL, rows, mtype=compound)
-    return h5py.Dataset(identifier)
-
-
-def sync(path: Path) -> None:
-    """Flush a closed file to the disk, so that a rename after it never exposes a torn file."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def root_attribute(file: h5py.File, name: str, path: Path) -> str:
+    """Text of an attribute of the whole file; empty when it is absent."""
+    with _sound(path, f"attribute {name}"):
+        return attribute_text(file.attrs.get(name, ""))

@@ -134,7 +134,7 @@ def components(n_common: Floats, n_events: Floats, *, min_common: int, min_event
     enough = n_events >= min_events
     edges = (n_common + n_common.T >= min_common) & enough[:, None] & enough[None, :]
     np.fill_diagonal(edges, val=False)
-    _, label = sparse.csgraph.connected_components(sparse.csr_array(edges), directed=False)
+    _, label = sparse.csgraph.connected_components(edges, directed=False)
     size = np.bincount(label)
     order = np.argsort(-size, kind="stable")
     rank = np.empty_like(order)
@@ -193,9 +193,7 @@ def solve_events(summary: Summary, component: Indices) -> Solution:
         weighted = summary.weighted[part]
         inverse = pseudo_inverse(laplacian(summary.weight[part]))
         s[nodes] = inverse @ (weighted.sum(axis=1) - weighted.sum(axis=0))
-        bread[part] = inverse
-    if summary.slope_weight > 0:
-        bread *= summary.slope_weight / summary.slope
+        bread[part] = pseudo_inverse(laplacian(summary.curvature[part]))
     clusters = summary.n_showers
     scale = clusters / (clusters - 1) if clusters > 1 else np.nan
     connected = int(np.count_nonzero(component >= 0))
@@ -264,10 +262,12 @@ def _gauss_newton(
 
 
 def _members(component: Indices) -> list[Indices]:
-    return [np.flatnonzero(component == number) for number in range(int(component.max(initial=-1)) + 1)]
+    return [
+        np.flatnonzero(component == number) for number in range(int(component.max(initial=-1)) + 1)
+    ]
 
 
-def fix_gauge(  # noqa: PLR0913
+def fix_gauge(
     solution: Solution,
     nodes: Indices,
     gauge: Gauge,
@@ -370,7 +370,7 @@ def leave_one_out(fixed: Fixed, nodes: Indices) -> tuple[Floats, Floats]:
     Returns
     -------
     deviation : array, shape (m,)
-        ln c minus the mean of the others.
+        ln c minus the median of the others (a mean would let one bad telescope accuse all).
     z : array, shape (m,)
         The same over its expected size: statistical error and the scatter of the others
         (1.4826 times their median absolute deviation) in quadrature. NaN below 4 telescopes,
@@ -378,14 +378,19 @@ def leave_one_out(fixed: Fixed, nodes: Indices) -> tuple[Floats, Floats]:
     """
     m = len(nodes)
     s = fixed.log_throughput[nodes]
-    contrast = np.full((m, m), -1.0 / (m - 1))
-    np.fill_diagonal(contrast, val=1.0)
-    deviation = contrast @ s
-    variance = np.einsum("ij,jk,ik->i", contrast, fixed.covariance[np.ix_(nodes, nodes)], contrast)
-    if m < 4:  # noqa: PLR2004
-        return deviation, np.full(m, np.nan)
-    scatter = np.empty(m)
+    deviation, scatter = np.empty(m), np.full(m, np.nan)
     for i in range(m):
         others = np.delete(s, i)
-        scatter[i] = 1.4826 * np.median(np.abs(others - np.median(others)))
+        median = np.median(others)
+        deviation[i] = s[i] - median
+        if m >= MIN_SIBLINGS:
+            scatter[i] = 1.4826 * np.median(np.abs(others - median))
+    # The error of the median differs little from that of the mean, whose covariance is known.
+    contrast = np.full((m, m), -1.0 / (m - 1))
+    np.fill_diagonal(contrast, val=1.0)
+    variance = np.einsum("ij,jk,ik->i", contrast, fixed.covariance[np.ix_(nodes, nodes)], contrast)
     return deviation, deviation / np.sqrt(variance + scatter**2)
+
+
+#: Telescopes a group needs before the scatter of the others says anything.
+MIN_SIBLINGS = 4

@@ -7,6 +7,7 @@ first rule that refused it.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +24,16 @@ if TYPE_CHECKING:
     from calib.criteria import Criterion
     from calib.subarray import Subarray
 
-__all__ = ["PairRules", "Paired", "distance_asymmetry", "match_showers", "merge_rejected", "node_index", "pair_events", "shower_index"]
+__all__ = [
+    "PairRules",
+    "Paired",
+    "distance_asymmetry",
+    "match_showers",
+    "merge_rejected",
+    "node_index",
+    "pair_events",
+    "shower_index",
+]
 
 TELESCOPE_LEVEL, PAIR_LEVEL = "telescope event", "pair"
 UNUSABLE_VALUE = "value is not a positive finite number"
@@ -60,7 +70,9 @@ class PairRules:
     def columns(self) -> tuple[str, ...]:
         """Columns to read, the leading one first."""
         named = [name for name in (self.value, self.uncertainty, self.impact) if name is not None]
-        return tuple(dict.fromkeys([*named, *(c for rule in self.criteria for c in sorted(rule.columns))]))
+        return tuple(
+            dict.fromkeys([*named, *(c for rule in self.criteria for c in sorted(rule.columns))])
+        )
 
 
 class Paired(NamedTuple):
@@ -96,10 +108,10 @@ def pair_events(
     first, second, link = match_showers(shower, node, allowed)
     partnered = np.zeros(len(selected), np.bool_)
     partnered[first] = partnered[second] = True
-    rejected[TELESCOPE_LEVEL, NO_PARTNER] = int(len(selected) - partnered.sum())
+    rejected[TELESCOPE_LEVEL, NO_PARTNER] += int(len(selected) - partnered.sum())
     if rules.max_distance_asymmetry is not None and rules.impact is not None:
         kept = _within_distance_asymmetry(selected, rules, subarray, allowed, (first, second, link))
-        rejected[PAIR_LEVEL, "max_distance_asymmetry"] = int(len(first) - kept.sum())
+        rejected[PAIR_LEVEL, "max_distance_asymmetry"] += int(len(first) - kept.sum())
         first, second, link = first[kept], second[kept], link[kept]
     pairs = _pair_rows(selected, rules, subarray, allowed, (first, second, link))
     check(pairs, PAIRS)
@@ -177,7 +189,9 @@ def merge_rejected(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def _select(events: pl.DataFrame, rules: PairRules) -> tuple[pl.DataFrame, dict[tuple[str, str], int]]:
+def _select(
+    events: pl.DataFrame, rules: PairRules
+) -> tuple[pl.DataFrame, dict[tuple[str, str], int]]:
     """Keep rows that pass every rule; count the others under the first rule they fail."""
     value = pl.col(rules.value)
     usable = (value.is_finite() & (value > 0)).fill_null(value=False)
@@ -188,9 +202,9 @@ def _select(events: pl.DataFrame, rules: PairRules) -> tuple[pl.DataFrame, dict[
     marked = events.lazy().with_columns(failed.alias("failed_rule"))
     frame = marked.collect(engine="in-memory")
     counts = dict(frame["failed_rule"].drop_nulls().value_counts().iter_rows())
-    rejected = {
-        (TELESCOPE_LEVEL, name): counts.get(position, 0) for position, (name, _) in enumerate(tests)
-    }
+    rejected = Counter[tuple[str, str]]()
+    for position, (name, _) in enumerate(tests):  # two criteria may bear one name
+        rejected[TELESCOPE_LEVEL, name] += counts.get(position, 0)
     return frame.filter(pl.col("failed_rule").is_null()), rejected
 
 
@@ -212,7 +226,8 @@ def _dense(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         return np.unique(keys, return_inverse=True)[1]
     present = np.zeros(span, np.bool_)
     present[keys - low] = True
-    return (np.cumsum(present) - 1)[keys - low]
+    ranks: npt.NDArray[np.intp] = (np.cumsum(present) - 1)[keys - low]
+    return ranks
 
 
 #: A table of flags is cheaper than a sort up to this many flags per key.
@@ -223,7 +238,8 @@ def node_index(tel_ids: pl.Series, subarray: Subarray) -> npt.NDArray[np.intp]:
     """Index of each telescope id in the subarray."""
     table = np.full(max(subarray.tel_ids) + 1, -1, np.intp)
     table[list(subarray.tel_ids)] = np.arange(len(subarray))
-    return table[tel_ids.to_numpy()]
+    index: npt.NDArray[np.intp] = table[tel_ids.to_numpy()]
+    return index
 
 
 _Match = tuple["npt.NDArray[np.intp]", "npt.NDArray[np.intp]", "npt.NDArray[np.intp]"]
@@ -255,8 +271,8 @@ def _pair_rows(
 ) -> pl.DataFrame:
     first, second, link = match
     types = np.asarray(subarray.types)
-    # Across types the pair is named after both, so that the column stays a key.
-    names = ["-".join(dict.fromkeys(types[pair])) for pair in allowed]
+    # Across types the pair is named after both, in alphabetic order: the column stays a key.
+    names = ["-".join(np.unique(types[pair])) for pair in allowed]
     labels = pl.Series(names, dtype=pl.String)
     both = pl.concat(
         [
@@ -266,7 +282,9 @@ def _pair_rows(
         ],
         how="horizontal",
     )
-    return both.lazy().with_columns(*rules.statistic).select(PAIRS.names()).collect(engine="in-memory")
+    return (
+        both.lazy().with_columns(*rules.statistic).select(PAIRS.names()).collect(engine="in-memory")
+    )
 
 
 def _side(events: pl.DataFrame, rules: PairRules, side: int) -> pl.DataFrame:
@@ -281,7 +299,9 @@ def _side(events: pl.DataFrame, rules: PairRules, side: int) -> pl.DataFrame:
         "event_id",
         pl.col("tel_id").alias(f"tel_id_{side}"),
         *(
-            (pl.lit(float("nan")) if column is None else pl.col(column)).cast(pl.Float64).alias(name)
+            (pl.lit(float("nan")) if column is None else pl.col(column))
+            .cast(pl.Float64)
+            .alias(name)
             for name, column in sources
         ),
     )

@@ -1,26 +1,29 @@
 """Simulated nights: toy showers over realistic arrays, written as genuine DL2 files.
 
-Takes `SimulationSettings`, gives block files and the `Truth` they were made from. The physics is
-in `calib.simulation_showers`, the arrays in `calib.simulation_arrays`, the file format in
-`calib.simulation_files`; this module is the public face of them.
+Takes `SimulationSettings`, gives block files and the `Truth` they were made from. This module is
+the public face; `calib.simulation_showers` has the physics of the light, `simulation_analysis` what
+is measured of it, `simulation_arrays` the telescopes, `simulation_files` the file format.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calib.simulation_analysis import reconstruct
 from calib.simulation_arrays import make_layout
 from calib.simulation_files import write_block
-from calib.simulation_showers import SimulationSettings, simulate_block
+from calib.simulation_settings import SimulationSettings
+from calib.simulation_showers import draw_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from calib.simulation_block import Block
 
 __all__ = [
     "SimulationSettings",
@@ -119,7 +122,7 @@ def simulate_night(
         temporary.unlink(missing_ok=True)
         try:
             write_block(temporary, block, write_dl1=settings.write_dl1)
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     truth = make_truth(settings, throughput)
@@ -129,27 +132,27 @@ def simulate_night(
 
 def _clear(directory: Path, *, overwrite: bool) -> None:
     """Remove the night of a folder, or refuse to."""
-    found = sorted([*directory.glob("block_*.dl2.h5"), *directory.glob(TRUTH_FILE)])
+    found = [*directory.glob(TRUTH_FILE), *sorted(directory.glob("block_*.dl2.h5"))]
     if found and not overwrite:
         msg = (
             f"{directory} already holds a night ({found[0].name} and {len(found) - 1} more). "
             "Choose another folder or ask for overwriting."
         )
         raise FileExistsError(msg)
-    for path in found:
+    for path in found:  # the truth first: a folder that has one is complete
         path.unlink()
 
 
 def _stream(seed: int, index: int) -> np.random.Generator:
-    """Random numbers of one purpose: 0 the throughput, k the k-th block, independent of the rest."""
+    """Random numbers of one purpose: 0 the throughput, k the k-th block; all independent."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
 
 
 def draw_throughput(settings: SimulationSettings) -> dict[int, float]:
     """Throughput of every telescope: log-normal about 1, unless the settings give it."""
     layout = make_layout(settings.array)
-    drawn = np.exp(settings.throughput_scatter * _stream(settings.seed, 0).normal(size=len(layout.types)))
-    throughput = dict(zip(layout.tel_ids.tolist(), drawn.tolist(), strict=True))
+    ln_c = settings.throughput_scatter * _stream(settings.seed, 0).normal(size=len(layout.types))
+    throughput = dict(zip(layout.tel_ids.tolist(), np.exp(ln_c).tolist(), strict=True))
     return throughput | dict(settings.throughput or {})
 
 
@@ -166,3 +169,31 @@ def make_truth(settings: SimulationSettings, throughput: Mapping[int, float]) ->
         positions_m=dict(zip(tel_ids, x_y_z, strict=True)),
         clock_offset_ns=dict.fromkeys(tel_ids, 0.0),
     )
+
+
+def simulate_block(
+    settings: SimulationSettings,
+    obs_id: int,
+    throughput: Mapping[int, float],
+    rng: np.random.Generator | int,
+) -> Block:
+    """Simulate one observation block in memory.
+
+    Parameters
+    ----------
+    settings : SimulationSettings
+        What to simulate.
+    obs_id : int
+        Id of the block.
+    throughput : mapping of int to float
+        Throughput by telescope id.
+    rng : Generator or int
+        Random numbers, or their seed.
+
+    Returns
+    -------
+    Block
+        Exactly ``settings.n_showers`` showers, each with two images or more.
+    """
+    rng = np.random.default_rng(rng)
+    return reconstruct(draw_sample(settings, throughput, rng), obs_id, rng)

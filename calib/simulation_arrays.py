@@ -167,17 +167,24 @@ def make_layout(array: ArrayName) -> Layout:
     Layout
         Square of LSTs with sides of about 115 m, MSTs on a 150 m grid, SSTs on a 280 m grid.
     """
+    if array not in _SITES:
+        msg = f"there is no array {array!r}; there are {', '.join(_SITES)}."
+        raise ValueError(msg)
     blocks: list[tuple[str, int, npt.ArrayLike]] = []
     if array != "south":
         blocks.append(("LST", 1, _LST))
     blocks.append(("MST", 5, _MST_NORTH if array == "north" else _MST_SOUTH))
     if array != "north":
         blocks.append(("SST", 30, hexagonal_grid(_N_SST, _SST_PITCH_M) + _SST_ORIGIN))
-    tel_ids = np.concatenate([np.arange(first, first + len(np.array(xy))) for _, first, xy in blocks])
+    tel_ids = np.concatenate(
+        [np.arange(first, first + len(np.array(xy))) for _, first, xy in blocks]
+    )
     types = tuple(kind for kind, _, xy in blocks for _ in np.array(xy))
     xy = np.concatenate([np.array(xy) for _, _, xy in blocks])
     # Uneven ground: no telescope stands exactly on its grid point, and heights differ.
     ground = np.column_stack([9 * np.sin(2.4 * tel_ids), 9 * np.cos(3.7 * tel_ids)])
     height = 6 * np.sin(1.7 * tel_ids)
-    positions = np.column_stack([xy + np.where(np.array(types)[:, None] == "LST", 0.0, ground), height])
+    positions = np.column_stack(
+        [xy + np.where(np.array(types)[:, None] == "LST", 0.0, ground), height]
+    )
     return Layout(*_SITES[array], tel_ids, types, positions)

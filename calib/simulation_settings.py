@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["SimulationSettings"]
+
+FRACTIONS = ("proton_fraction", "invalid_fraction", "invalid_geometry_fraction")
+#: Beyond it the flat ground and the straight shower axis of the toy are no approximation.
+ZENITH_LIMIT_DEG = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +91,25 @@ class SimulationSettings:
                 f"{self.array!r} has {layout.tel_ids.tolist()}."
             )
             raise ValueError(msg)
-        if min((self.throughput or {0: 1.0}).values()) <= 0:
-            raise ValueError("throughput must be positive.")
-        if self.n_blocks < 1 or self.n_showers < 1:
-            msg = f"n_blocks={self.n_blocks}, n_showers={self.n_showers}: both must be at least 1."
-            raise ValueError(msg)
+        for tel_id, value in (self.throughput or {}).items():
+            _require(f"throughput of telescope {tel_id}", value, 0 < value < math.inf, "positive")
+        for name in ("n_blocks", "n_showers"):
+            _require(name, vars(self)[name], vars(self)[name] >= 1, "at least 1")
+        for name in FRACTIONS:
+            _require(name, vars(self)[name], 0 <= vars(self)[name] <= 1, "between 0 and 1")
+        low = 0 <= self.zenith_deg <= ZENITH_LIMIT_DEG
+        _require("zenith_deg", self.zenith_deg, low, f"between 0 and {ZENITH_LIMIT_DEG}")
+        ordered = 0 < self.energy_min_tev < self.energy_max_tev
+        _require("energy_min_tev", self.energy_min_tev, ordered, "positive, below energy_max_tev")
 
     @property
     def obs_ids(self) -> tuple[int, ...]:
         """Ids of the observation blocks."""
         return tuple(range(self.first_obs_id, self.first_obs_id + self.n_blocks))
+
+
+def _require(name: str, value: float, is_met: bool, expected: str) -> None:  # noqa: FBT001
+    """Refuse a value that is not as expected."""
+    if not is_met:
+        msg = f"{name} is {value}; it must be {expected}."
+        raise ValueError(msg)

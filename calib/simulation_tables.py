@@ -87,8 +87,7 @@ GEOMETRY = (
     "average_intensity f8; goodness_of_fit f8; telescopes u1 @mask"
 )
 ARRAY_ENERGY = (
-    f"{EVENT}; energy f8 TeV; energy_uncert f8 TeV; is_valid bool; goodness_of_fit f8;"
-    "telescopes u1"
+    f"{EVENT}; energy f8 TeV; energy_uncert f8 TeV; is_valid bool; goodness_of_fit f8;telescopes u1"
 )
 ARRAY_PARTICLE = f"{EVENT}; prediction f8; is_valid bool; goodness_of_fit f8; telescopes u1"
 IMPACT = f"{IMAGE}; distance f8 m; distance_uncert f8 m"
@@ -168,7 +167,7 @@ def make_table(
     return TableData(path, columns, enums | dict(attributes or {}))
 
 
-def _column(name: str, dtype: str, unit: str, value: Any, n_rows: int) -> Column:
+def _column(name: str, dtype: str, unit: str, value: object, n_rows: int) -> Column:
     """One column from its entry in a schema."""
     if value is None:
         value = {"f": np.nan, "S": "", "b": False}.get(dtype[0], -1)

@@ -7,22 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.errors import CannotCompute
-from calib.hdf5 import attribute_text, require_table
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import numpy.typing as npt
 
-    from calib.hdf5 import File
+__all__ = ["Subarray", "allowed_pairs"]
 
-__all__ = ["Subarray", "allowed_pairs", "read_subarray"]
-
-LAYOUT = "/configuration/instrument/subarray/layout"
 #: Positions closer than this are the same position; surveys do not reach it.
 POSITION_TOLERANCE_M = 1e-3
+#: EVENTS and PAIRS keep telescope ids as 16-bit numbers, as the layout does.
+MAX_TEL_ID = 65535
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,11 @@ class Subarray:
         ``TYPE_OPTICS_CAMERA``, which telescope parameters are matched against.
     positions_m : tuple of (float, float, float)
         Position in the GroundFrame (x north, y west, z up), m.
+
+    Raises
+    ------
+    ValueError
+        If there is no telescope, one is named twice, or one has no position.
     """
 
     name: str
@@ -64,55 +64,36 @@ class Subarray:
         """Index of each telescope's type among the sorted types, shape (n,)."""
         return np.unique(np.asarray(self.types), return_inverse=True)[1]
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be an array."""
+        if not self.tel_ids or len(set(self.tel_ids)) != len(self):
+            raise ValueError(f"each telescope must be named once, found ids {list(self.tel_ids)}")
+        if min(self.tel_ids) < 0 or max(self.tel_ids) > MAX_TEL_ID:
+            raise ValueError(f"telescope ids must be 0 to {MAX_TEL_ID}, found {list(self.tel_ids)}")
+        places = zip(self.tel_ids, self.positions_m, strict=True)
+        lost = [tel_id for tel_id, place in places if not np.isfinite(place).all()]
+        if lost:
+            raise ValueError(f"telescopes {lost} have no position")
+
     def difference(self, other: Subarray) -> str | None:
         """Say in one clause how `other` differs, or None when it is the same array."""
-        if self.tel_ids != other.tel_ids:
-            missing = sorted(set(self.tel_ids) - set(other.tel_ids))
-            extra = sorted(set(other.tel_ids) - set(self.tel_ids))
+        mine, theirs = self._telescopes(), other._telescopes()
+        if mine.keys() != theirs.keys():
+            missing, extra = sorted(mine.keys() - theirs), sorted(theirs.keys() - mine)
             return f"telescopes missing: {missing}, additional: {extra}"
-        if self.descriptions != other.descriptions:
-            changed = [
-                tel_id
-                for tel_id, one, two in zip(
-                    self.tel_ids, self.descriptions, other.descriptions, strict=True
-                )
-                if one != two
-            ]
-            return f"telescopes of another description: {changed}"
-        shift = np.abs(np.asarray(self.positions_m) - np.asarray(other.positions_m)).max(axis=1)
-        moved = np.flatnonzero(shift > POSITION_TOLERANCE_M)
-        return f"telescopes moved: {[self.tel_ids[i] for i in moved]}" if moved.size else None
+        changed = sorted(t for t, telescope in mine.items() if telescope[:2] != theirs[t][:2])
+        if changed:
+            return f"telescopes of another type or description: {changed}"
+        moved = sorted(
+            t
+            for t, telescope in mine.items()
+            if np.abs(np.subtract(telescope[2], theirs[t][2])).max() > POSITION_TOLERANCE_M
+        )
+        return f"telescopes moved: {moved}" if moved else None
 
-
-def read_subarray(file: File, path: Path) -> Subarray:
-    """Read the layout of an open DL2 file.
-
-    Raises
-    ------
-    CannotCompute
-        If the layout is missing, empty or names a telescope twice.
-    """
-    table = require_table(file, LAYOUT, path)
-    needed = ("tel_id", "type", "pos_x", "pos_y", "pos_z", "tel_description")
-    absent = [name for name in needed if name not in table.columns]
-    if absent:
-        msg = f"{path}: {LAYOUT} has no column {absent}; it has {list(table.columns)}."
-        raise CannotCompute(msg)
-    rows = table.read()
-    tel_ids = rows["tel_id"].astype(np.int64)
-    if len(rows) == 0 or len(np.unique(tel_ids)) != len(rows):
-        msg = f"{path}: {LAYOUT} must name each telescope once, found ids {tel_ids.tolist()}."
-        raise CannotCompute(msg)
-    types = table.column("type", rows)
-    order = np.lexsort((tel_ids, types))
-    positions = np.stack([rows[f"pos_{axis}"].astype(float) for axis in "xyz"], axis=1)
-    return Subarray(
-        name=attribute_text(table.dataset.attrs.get("name", "")),
-        tel_ids=tuple(tel_ids[order].tolist()),
-        types=tuple(types[order].tolist()),
-        descriptions=tuple(table.column("tel_description", rows)[order].tolist()),
-        positions_m=tuple((float(x), float(y), float(z)) for x, y, z in positions[order]),
-    )
+    def _telescopes(self) -> dict[int, tuple[str, str, tuple[float, float, float]]]:
+        described = zip(self.types, self.descriptions, self.positions_m, strict=True)
+        return dict(zip(self.tel_ids, described, strict=True))
 
 
 def allowed_pairs(

@@ -8,7 +8,7 @@ also take something away. Only an override reaches inside it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,22 +37,6 @@ __all__ = [
 ]
 
 PRESETS = Path(__file__).parent / "presets"
-
-
-class _Loader(yaml.SafeLoader):
-    """A safe loader to which a repeated key is an error: the first one would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  the signature is yaml's
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
-                if key_node.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"the key {key_node.value!r} is given twice",
-                        problem_mark=key_node.start_mark,
-                    )
-                seen.add(key_node.value)
-        return super().construct_mapping(node, deep=deep)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -226,7 +210,8 @@ def _read_yaml(path: Path) -> Mapping[str, object]:
 
 def _parse_yaml(text: str, source: str) -> object:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  it is a SafeLoader
+        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
+        return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -236,6 +221,29 @@ def _parse_yaml(text: str, source: str) -> object:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: a date that does not exist; RecursionError: thousands of brackets
         raise ConfigurationError(f"{source}: not valid YAML: {error}") from None
+
+
+def _refuse_repeated_keys(root: yaml.Node | None) -> None:
+    """Raise for a key given twice in one mapping: PyYAML would keep the last in silence."""
+    waiting, visited = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, yaml.CollectionNode) or id(node) in visited:
+            continue
+        visited.add(id(node))  # an alias is the same node again, possibly within itself
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            continue
+        seen: set[tuple[str, str]] = set()
+        for key, value in node.value:
+            waiting += [key, value]
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # safe_load refuses it as a key
+            if (key.tag, key.value) in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add((key.tag, key.value))
 
 
 def _refuse_unknown_sections(content: Mapping[str, object], source: str) -> None:

@@ -237,7 +237,7 @@ class RelativeThroughputFitterOptions(Options):
         description="What is set to the normalisation; by default the reference telescopes "
         "if there are any, else the geometric mean of each type.",
     )
-    robust: Literal["none", "huber", "tukey", "clip"] = Field(
+    robust: Literal["none", "huber", "tukey"] = Field(
         "none", description="Weighting of outlying telescope events."
     )
     min_events: Count = Field(

@@ -84,6 +84,10 @@ def mistake(write):
     return mistake
 
 
+def filters(**values):
+    return EnergyEventFilters.model_validate(values)
+
+
 def override_mistake(*overrides):
     with pytest.raises(ConfigurationError) as caught:
         load_configuration(overrides=overrides)
@@ -96,8 +100,9 @@ def test_nothing_given_is_the_defaults():
 
 def test_the_documented_file_runs_as_it_is(write):
     configuration = load_configuration([write(DOCUMENTED)])
-    filters = configuration.CalculateAsymmetry.event_filters
-    assert filters.max_distance_asymmetry.value_for(3, "MST_MST_NectarCam") == 0.05
+    limit = configuration.CalculateAsymmetry.event_filters.max_distance_asymmetry
+    assert limit is not None
+    assert limit.value_for(3, "MST_MST_NectarCam") == 0.05
     assert configuration.QualityQuery.quality_criteria[0] == (
         "energy threshold",
         "RandomForestRegressor_tel_energy > 50 * u.GeV",
@@ -151,11 +156,11 @@ def test_a_mapping_within_a_section_is_replaced_by_a_file_and_entered_by_an_over
     first = write("CalculateAsymmetry: {event_filters: {min_energy: 1, min_gammaness: 0.5}}", "1.y")
     second = write("CalculateAsymmetry: {event_filters: {min_energy: 2}}", "2.y")
     replaced = load_configuration([first, second]).CalculateAsymmetry.event_filters
-    assert replaced == EnergyEventFilters(min_energy=2)
+    assert replaced == filters(min_energy=2)
     entered = load_configuration(
         [first], overrides=["CalculateEnergyAsymmetry.event_filters.min_energy=50 GeV"]
     ).CalculateAsymmetry.event_filters
-    assert entered == EnergyEventFilters(min_energy=0.05, min_gammaness=0.5)
+    assert entered == filters(min_energy=0.05, min_gammaness=0.5)
 
 
 def test_overrides_follow_the_same_spellings():
@@ -182,7 +187,7 @@ def test_an_override_does_not_leak_through_a_yaml_alias(write):
         [shared], overrides=["CalculateAsymmetry.event_filters.min_gammaness=0.9"]
     )
     cross = configuration.CalculateCrossCalibration.event_filters
-    assert cross == EnergyEventFilters(min_gammaness=0.5)
+    assert cross == filters(min_gammaness=0.5)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -250,6 +255,7 @@ def test_every_wrong_value_gets_a_sentence_with_its_name_and_what_was_expected(m
         ("PairFinder: [", "line 1, column"),
         ("PairFinder: {a: 1}\nPairFinder: {b: 1}", "line 2, column 1: .*given twice"),
         ("PairFinder: {x: 1, x: 2}", "'x' is given twice"),
+        ("PairFinder: {? [a, b] : 1}", "not valid YAML"),
         ("- a\n- b", "expected sections"),
         ("just text", "'just text', expected sections"),
         ("PairFinder: 125", "section PairFinder holds 125, expected keys and values"),
@@ -363,13 +369,13 @@ def test_an_unknown_preset_names_the_nearest():
     st.text(min_size=1, max_size=10),
 )
 def test_what_is_written_as_yaml_is_read_back_as_equal(
-    tmp_path_factory, filters, threshold, algorithm
+    tmp_path_factory, cuts, threshold, algorithm
 ):
     configuration = Configuration(
         CalculateAsymmetry=CalculateAsymmetryOptions(
-            event_filters=filters, energy_reconstructor=algorithm
+            event_filters=EnergyEventFilters.model_validate(cuts), energy_reconstructor=algorithm
         ),
-        ShowerSelection=ShowerSelectionOptions(threshold=threshold),
+        ShowerSelection=ShowerSelectionOptions.model_validate({"threshold": threshold}),
     )
     path = tmp_path_factory.mktemp("yaml") / "written.yaml"
     path.write_text(to_yaml(configuration), encoding="utf-8")

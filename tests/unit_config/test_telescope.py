@@ -64,9 +64,7 @@ def test_the_lookup_is_the_obvious_loop(entries):
         expected = None
         for command, argument, value in entries:
             applies = (
-                argument == tel_id
-                if command == "id"
-                else fnmatchcase(description, str(argument))
+                argument == tel_id if command == "id" else fnmatchcase(description, str(argument))
             )
             expected = value if applies else expected
         assert parse(entries).value_for(tel_id, description) == expected
@@ -104,7 +102,7 @@ def test_any_other_shape_is_refused_with_the_expected_one(raw, expected):
 
 def test_a_parameter_is_hashable_and_survives_pickling():
     parameter = parse([["type", "*", 1.0], ["id", 7, 2.0]])
-    assert pickle.loads(pickle.dumps(parameter)) == parameter
+    assert pickle.loads(pickle.dumps(parameter)) == parameter  # noqa: S301  our own bytes
     assert hash(parse(parameter.to_plain())) == hash(parameter)
 
 
@@ -159,6 +157,6 @@ def test_values_by_type_cannot_change_and_compare_by_content():
     values = PerType({"LST": 1, "MST": 5})
     assert values == {"MST": 5, "LST": 1}
     assert hash(values) == hash(PerType({"MST": 5, "LST": 1}))
-    assert pickle.loads(pickle.dumps(values)) == values
+    assert pickle.loads(pickle.dumps(values)) == values  # noqa: S301  our own bytes
     with pytest.raises(TypeError):
-        values["LST"] = 2
+        values["LST"] = 2  # type: ignore[index]

@@ -1,0 +1,154 @@
+"""Figures about the data: residuals of pairs and of single showers, rows left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from calib.figure_style import (
+    ABSENT,
+    DIVERGING,
+    FAINT,
+    INK,
+    QUIET,
+    Margins,
+    label_telescopes,
+    looks,
+    new_figure,
+    plain,
+)
+from calib.figure_telescopes import separate
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from calib.result import CalibrationResult
+
+    Floats = npt.NDArray[np.float64]
+
+__all__ = ["MIN_SHOWERS", "pulls", "rejected", "residuals"]
+
+#: Colours and histograms of pulls end here, with a note of what lies beyond.
+PULL_LIMIT = 4.0
+PULL_BINS = 33
+#: Width of a letter of the tick labels.
+LETTER_IN = 0.066
+LONGEST_NAME = 70
+#: The error of a mean of fewer is itself so uncertain that the pull has long tails.
+MIN_SHOWERS = 10
+
+
+def pulls(result: CalibrationResult) -> Figure | None:
+    """Pulls of the telescope pairs, as a matrix and as a histogram."""
+    pairs = result.pairs.filter(pl.col("pull").is_finite(), pl.col("n_events") >= MIN_SHOWERS)
+    if pairs.is_empty():
+        return None
+    figure = new_figure(8.6, 3.9, Margins(top=0.55))
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    _draw_matrix(left, result.telescopes.sort("tel_type", "tel_id"), pairs)
+    _draw_distribution(right, pairs)
+    return figure
+
+
+def _draw_matrix(axes: Axes, telescopes: pl.DataFrame, pairs: pl.DataFrame) -> None:
+    tel_ids = telescopes["tel_id"].to_list()
+    index = {tel_id: position for position, tel_id in enumerate(tel_ids)}
+    matrix = np.full((len(tel_ids), len(tel_ids)), np.nan)
+    for first, second, pull in pairs.select("tel_id_1", "tel_id_2", "pull").iter_rows():
+        # Row over column: the sign turns with the order of the two.
+        matrix[index[first], index[second]] = pull
+        matrix[index[second], index[first]] = -pull
+    axes.set_facecolor(ABSENT)
+    image = axes.imshow(matrix, cmap=DIVERGING, interpolation="none")
+    image.set_clim(-PULL_LIMIT, PULL_LIMIT)
+    axes.figure.colorbar(image, ax=axes, shrink=0.85, aspect=30, label="pull of row over column")
+    label_telescopes(axes, tel_ids, 3.0, both=True)
+    separate(axes, telescopes["tel_type"].to_list())
+    axes.set(xlabel="telescope", ylabel="telescope")
+
+
+def _draw_distribution(axes: Axes, pairs: pl.DataFrame) -> None:
+    edges = np.linspace(-PULL_LIMIT, PULL_LIMIT, PULL_BINS)
+    types = looks(pairs["tel_type"])
+    below = np.zeros(len(edges) - 1)
+    for name, look in types.items():
+        values = pairs.filter(pl.col("tel_type") == name)["pull"].to_numpy()
+        counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
+        label = f"{plain(name)}: width {np.sqrt(np.mean(values**2)):.2f}"
+        above = below + counts
+        style: dict[str, Any] = {"color": look.colour, "alpha": 0.85, "label": label}
+        axes.stairs(above, edges, baseline=below, fill=True, **style)
+        below = above
+    _draw_gaussian(axes, len(pairs) * float(edges[1] - edges[0]))
+    axes.set(xlabel="pull", ylabel="telescope pairs", xlim=(edges[0], edges[-1]))
+    _legend_above(axes)
+
+
+def _draw_gaussian(axes: Axes, area: float) -> None:
+    x = np.linspace(-8, 8, 400)
+    density = area * np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi)
+    axes.plot(x, density, color=INK, linewidth=1.1, label="unit Gaussian")
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.2)
+
+
+def residuals(result: CalibrationResult) -> Figure | None:
+    """Residuals of single showers by type."""
+    table = result.residuals.filter(pl.col("rows").sum().over("tel_type") > 0)
+    if table.is_empty():
+        return None
+    figure = new_figure(4.9, 3.6, Margins(top=0.55))
+    axes = figure.add_subplot()
+    low, high = table["low"].to_numpy(), table["high"].to_numpy()
+    for name, look in looks(table["tel_type"]).items():
+        own = table.filter(pl.col("tel_type") == name).sort("low")
+        rows = own["rows"].to_numpy().astype(float)
+        edges = np.append(own["low"].to_numpy(), own["high"].to_numpy()[-1])
+        density = rows / rows.sum() / np.diff(edges)
+        label = f"{plain(name)}: core width {_core_width(rows, edges):.2f}"
+        axes.stairs(density, edges, color=look.colour, linewidth=1.3, label=label)
+    _draw_gaussian(axes, 1.0)
+    axes.set(xlabel="residual / expected size", ylabel="density", yscale="log")
+    axes.set(xlim=(low.min(), high.max()), ylim=(2e-5, 1.0))
+    axes.grid()
+    _legend_above(axes)
+    return figure
+
+
+def _core_width(rows: Floats, edges: Floats) -> float:
+    """Half the width of the central 68.3 %, which tails do not move."""
+    share = np.append(0.0, np.cumsum(rows)) / rows.sum()
+    low, high = np.interp([0.15865, 0.84135], share, edges)
+    return float(high - low) / 2
+
+
+def rejected(result: CalibrationResult) -> Figure | None:
+    """Rows left out, by rule."""
+    table = result.rejected.filter(pl.col("rows") > 0)
+    if table.is_empty():
+        return None
+    named = [f"{rule} ({level})" for level, rule in table.select("level", "rule").iter_rows()]
+    names = [
+        plain(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} ...") for name in named
+    ]
+    names_in = LETTER_IN * max(map(len, names))
+    height_in = 0.7 + 0.3 * len(table)
+    figure = new_figure(names_in + 4.0, height_in, Margins(left=names_in + 0.2, top=0.1))
+    axes = figure.add_subplot()
+    colours = looks(table["level"])
+    rows = table["rows"].to_numpy()
+    bars: Any = axes.barh(
+        range(len(table)), rows, 0.65, color=[colours[level].colour for level in table["level"]]
+    )
+    axes.bar_label(bars, [f" {n:,}" for n in rows], fontsize=8, color=QUIET)
+    axes.set_yticks(range(len(table)), names)
+    axes.set(xlabel="rows left out", xlim=(0, 1.15 * rows.max()))
+    axes.invert_yaxis()
+    axes.grid(axis="x", color=FAINT)
+    return figure

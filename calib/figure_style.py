@@ -1,0 +1,148 @@
+"""What all figures share: their look, colours by telescope type, and safe text.
+
+Colours are those of Okabe and Ito, told apart by everyone; types also differ in their marker.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "ABSENT",
+    "DIVERGING",
+    "FAINT",
+    "INK",
+    "QUIET",
+    "STYLE",
+    "Look",
+    "Margins",
+    "label_telescopes",
+    "looks",
+    "new_figure",
+    "plain",
+]
+
+INK, QUIET, FAINT = "#1b1f24", "#6b7280", "#dfe3e8"
+#: White in the middle; red and blue differ in hue for every kind of colour vision.
+DIVERGING = "RdBu_r"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+#: Background of what is not known, beside colours whose middle is white.
+ABSENT = "#eeeeee"
+POINTS_PER_IN = 72
+#: Nobody reads letters smaller than this, in points.
+SMALLEST_PT = 6.0
+
+# The keys are literals to matplotlib's types; a plain dict of them cannot be spelt otherwise.
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "axes.titlesize": 9,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.handletextpad": 0.4,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "svg.hashsalt": "arraycal",  # the same result gives the same file
+}
+
+
+class Look(NamedTuple):
+    """Colour and marker of a telescope type."""
+
+    colour: str
+    marker: str
+
+
+def looks(types: Iterable[str]) -> dict[str, Look]:
+    """Look of every telescope type; the same types always get the same.
+
+    Examples
+    --------
+    >>> looks(["MST", "LST", "MST"])["MST"].marker
+    's'
+    """
+    return {
+        name: Look(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
+        for index, name in enumerate(sorted(set(types)))
+    }
+
+
+def plain(text: str) -> str:
+    r"""Text as it shall be shown: names from files are no formulas and may lack a glyph.
+
+    Examples
+    --------
+    >>> plain("LST_$x$")
+    'LST_\\$x\\$'
+    """
+    return text.encode("ascii", "backslashreplace").decode().replace("$", r"\$")
+
+
+class Margins(NamedTuple):
+    """Room around the axes of a figure, in inches."""
+
+    left: float = 0.65
+    right: float = 0.15
+    bottom: float = 0.45
+    top: float = 0.3
+
+
+USUAL = Margins()
+
+
+def new_figure(width_in: float, height_in: float, margins: Margins = USUAL) -> Figure:
+    """Return an empty figure that no display and no global state knows of.
+
+    Its margins are given because finding them takes matplotlib longer than the drawing itself.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in))
+    figure.subplots_adjust(
+        left=margins.left / width_in,
+        right=1 - margins.right / width_in,
+        bottom=margins.bottom / height_in,
+        top=1 - margins.top / height_in,
+    )
+    return figure
+
+
+def label_telescopes(
+    axes: Axes, tel_ids: Sequence[int], room_in: float, *, both: bool = False
+) -> None:
+    """Write telescope ids at the ticks 0, 1, ...; only every second or so where room is scarce."""
+    room_pt = POINTS_PER_IN * room_in / max(len(tel_ids), 1)
+    step = max(1, math.ceil(SMALLEST_PT / room_pt))
+    ticks = range(0, len(tel_ids), step)
+    labels = [str(tel_ids[tick]) for tick in ticks]
+    size = min(8.0, max(SMALLEST_PT, 0.8 * room_pt))
+    widest = max((len(label) for label in labels), default=0)
+    turned = 90 if widest * size > room_pt * step else 0
+    axes.set_xticks(ticks, labels, fontsize=size, rotation=turned)
+    if both:
+        axes.set_yticks(ticks, labels, fontsize=size)
+    axes.tick_params(length=2)

@@ -1,0 +1,103 @@
+"""Figures of a calibration, from its result alone: for the report, the Prefect page, a talk.
+
+Nothing here touches a file or a display. matplotlib takes most of a second to import, so that
+happens only when something is drawn.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, Literal
+
+from calib import figure_pairs, figure_telescopes
+from calib.figure_style import STYLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from matplotlib.figure import Figure
+
+    from calib.result import CalibrationResult
+
+__all__ = ["CAPTIONS", "FIGURES", "encode", "figures"]
+
+FIGURES: Mapping[str, Callable[[CalibrationResult], Figure | None]] = {
+    "coefficients": figure_telescopes.coefficients,
+    "array map": figure_telescopes.array_map,
+    "pulls": figure_pairs.pulls,
+    "residuals": figure_pairs.residuals,
+    "correlation": figure_telescopes.correlation,
+    "rejected rows": figure_pairs.rejected,
+}
+
+CAPTIONS = {
+    "coefficients": (
+        "Throughput coefficient of every telescope. Thick bar: statistical error; thin bar: "
+        "statistical and systematic error in quadrature. A ring marks an outlier, a cross on the "
+        "axis a telescope without a coefficient."
+    ),
+    "array map": (
+        "The array from above. Colour: coefficient; line width: showers in common; "
+        "dotted outline: no coefficient."
+    ),
+    "pulls": (
+        "Measured minus fitted mean log ratio of each telescope pair over the error of that mean, "
+        f"for pairs with {figure_pairs.MIN_SHOWERS} showers or more; beyond 4 is shown as 4."
+    ),
+    "residuals": (
+        "Single showers: measured minus fitted log ratio of two telescopes over its expected "
+        "size. The core width is half the central 68 %; the outermost bins hold what lies beyond."
+    ),
+    "correlation": "Correlation of the errors of the coefficients.",
+    "rejected rows": "Rows left out, by the first rule that refused them.",
+}
+
+
+def figures(result: CalibrationResult, names: Iterable[str] = tuple(FIGURES)) -> dict[str, Figure]:
+    """Draw the figures of a result.
+
+    Parameters
+    ----------
+    result : CalibrationResult
+        Any result, also one without a single coefficient.
+    names : iterable of str
+        Which of `FIGURES`.
+
+    Returns
+    -------
+    dict of str to matplotlib.figure.Figure
+        Without those for which the result has nothing to show.
+    """
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        drawn = {name: FIGURES[name](result) for name in names}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def encode(figure: Figure, form: Literal["svg", "png"], *, dpi: int = 110) -> str:
+    """Encode a figure as a data URI.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        From `figures`.
+    form : {"svg", "png"}
+        Vector, or raster for viewers that need one.
+    dpi : int
+        Resolution of the raster.
+
+    Returns
+    -------
+    str
+        ``data:image/...;base64,...``; the same figure always gives the same text.
+    """
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if form == "svg" else None
+    with rc_context(STYLE):
+        figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
+    mime = "svg+xml" if form == "svg" else "png"
+    return f"data:image/{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"

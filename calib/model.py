@@ -1,0 +1,151 @@
+"""What the weights and the selection of a pass depend on.
+
+The selection near a threshold never looks at one telescope's own value. It uses the
+inverse-variance mean of all telescopes of the shower, whose noise is uncorrelated with the
+difference of any two of them whatever the energy spectrum, and keeps a telescope only where the
+value *expected* from that mean clears its threshold by a margin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from calib.showers import IMPACT_EDGES_M
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from calib.robust import Robust
+    from calib.showers import Showers
+    from calib.subarray import Subarray
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+
+__all__ = [
+    "VALUE_EDGES",
+    "Estimate",
+    "Model",
+    "Split",
+    "above_margin",
+    "resolution",
+    "split_values",
+    "upper_half",
+]
+
+Split = Literal["value", "impact", "multiplicity"]
+
+#: Edges of the bins in the logarithm of the shower's value: half e-folds from 1e-3 to 1e7 units.
+VALUE_EDGES = np.arange(np.log(1e-3), np.log(1e7), 0.5)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Throughputs and resolutions, as one pass has found them.
+
+    Parameters
+    ----------
+    log_throughput : array, shape (n,)
+        ln c of every telescope.
+    variance : array, shape (n,)
+        Variance of ln(value), averaged over the telescope's showers.
+    shape : array, shape (n_types, n_impact_bins, n_value_bins)
+        Variance relative to that average, by type, impact distance and shower value.
+    """
+
+    log_throughput: Floats
+    variance: Floats
+    shape: Floats
+
+    @staticmethod
+    def initial(subarray: Subarray, *, variance: float) -> Estimate:
+        """Return equal telescopes."""
+        bins = (len(set(subarray.types)), len(IMPACT_EDGES_M) + 1, len(VALUE_EDGES) + 1)
+        return Estimate(np.zeros(len(subarray)), np.full(len(subarray), variance), np.ones(bins))
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the weights and the selection of one pass depend on.
+
+    Parameters
+    ----------
+    now : Estimate
+        Gives the weights and the point around which residuals are taken.
+    selector : Estimate
+        Decides which rows clear the threshold. It follows `now` at first and is then held, so
+        that the iteration ends on a fixed set of rows.
+    threshold : array, shape (n_types, n_impact_bins)
+        ln(value) below which a telescope loses showers; ``-inf`` switches the selection off.
+    margin : float
+        Distance from the threshold in units of the largest sigma of the shower.
+    robust : {"none", "huber", "tukey"}
+        Weighting of outlying telescope events.
+    split_at : dict of str to array, shape (n_types,)
+        Where `summarise` cuts the showers in two halves, by type.
+    """
+
+    now: Estimate
+    selector: Estimate
+    threshold: Floats
+    margin: float
+    robust: Robust
+    split_at: dict[Split, Floats]
+
+    @staticmethod
+    def initial(subarray: Subarray, *, variance: float, margin: float) -> Model:
+        """Return the model of a first pass: equal telescopes, no selection, no robust weights."""
+        start = Estimate.initial(subarray, variance=variance)
+        threshold = np.full(start.shape.shape[:2], -np.inf)
+        return Model(start, start, threshold, margin, "none", {})
+
+
+def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, Indices]:
+    """Variance of every row, inverse-variance mean of every group, value bin of every row."""
+    z = showers.y - estimate.log_throughput[showers.node]
+    plain = 1.0 / estimate.variance[showers.node]
+    mean = showers.total(plain * z) / showers.total(plain)
+    value_bin = np.digitize(mean, VALUE_EDGES)[showers.group]
+    sigma2 = estimate.shape[showers.kind, showers.impact_bin, value_bin] / plain
+    weight = 1.0 / sigma2
+    return sigma2, showers.total(weight * z) / showers.total(weight), value_bin
+
+
+def above_margin(showers: Showers, model: Model) -> npt.NDArray[np.bool_]:
+    """Rows whose expected value clears the threshold by the margin."""
+    if not len(showers.y) or np.all(np.isneginf(model.threshold)):
+        return np.ones(len(showers.y), np.bool_)
+    sigma2, mean, _ = resolution(showers, model.selector)
+    largest = np.sqrt(np.maximum.reduceat(sigma2, showers.group_start))
+    expected = mean[showers.group] + model.selector.log_throughput[showers.node]
+    limit = model.threshold[showers.kind, showers.impact_bin]
+    return np.asarray(expected > limit + model.margin * largest[showers.group])
+
+
+def split_values(showers: Showers, model: Model) -> dict[Split, tuple[Floats, Indices]]:
+    """Quantity of each split and code of the type, by group."""
+    mean = resolution(showers, model.selector)[1]
+    kind = showers.kind[showers.group_start]
+    return {
+        name: (_split_value(showers, mean, name), kind)
+        for name in ("value", "impact", "multiplicity")
+    }
+
+
+def _split_value(showers: Showers, mean: Floats, split: Split) -> Floats:
+    multiplicity = np.bincount(showers.group, minlength=len(showers.group_start)).astype(float)
+    if split == "value":
+        return mean
+    return (
+        multiplicity if split == "multiplicity" else showers.total(showers.impact_m) / multiplicity
+    )
+
+
+def upper_half(showers: Showers, model: Model, split: Split) -> npt.NDArray[np.bool_]:
+    """Groups above the point where a split cuts the showers of their type, shape (n_groups,)."""
+    mean = resolution(showers, model.selector)[1]
+    cut = model.split_at[split][showers.kind[showers.group_start]]
+    return np.asarray(_split_value(showers, mean, split) > cut)

@@ -1,0 +1,193 @@
+"""The monitoring file: coefficients where ctapipe and ctao-calibpipe look for them.
+
+The coefficients are in one table, at the path of the observable. It has a row for every telescope
+*with* a coefficient. A telescope without one gets no row, as in the files of ctao-calibpipe: its
+cross-calibration names such a telescope in a warning and takes its energies as they are, while a
+single NaN among the telescopes of its reference type turns every factor it writes into NaN.
+
+Everything else is in companion tables below ``/dl2/service/arraycal/<calibration>``; there
+every telescope has its row, with the reason for a missing coefficient.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+import polars as pl
+
+from calib.hdf5 import Column, create_file, set_attributes, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from calib.observables import Observable
+    from calib.result import CalibrationResult
+
+__all__ = ["SERVICE", "write_monitoring"]
+
+#: Group of the companion tables.
+SERVICE = "/dl2/service/arraycal"
+#: Version of the layout of the companion tables.
+LAYOUT_VERSION = "1"
+
+POSITION = ("pos_x", "pos_y", "pos_z")
+DESCRIPTIONS = {
+    "value": "Throughput coefficient: corrected = measured / value",
+    "error": "Statistical error of the coefficient",
+    "systematic": "Systematic error of the coefficient",
+    "n_events": "Showers in use",
+    "n_candidates": "Showers before the threshold margin",
+    "n_partners": "Telescopes with common showers",
+    "component": "Group of connected telescopes, -1 for none",
+    "deviation": "ln(value) minus the mean of the other telescopes of the group",
+    "z": "deviation over its expected size",
+    "mean_asymmetry": "Mean of (v1 - v2) / (v1 + v2)",
+    "mean_log_ratio": "Mean of ln(v1 / v2)",
+    "fitted_log_ratio": "ln(c1 / c2) of the fitted coefficients",
+    "pull": "(mean - fitted) / error of the mean",
+    "variance": "Variance of the fitted log ratio",
+    "rows": "Number of rows",
+}
+
+
+def write_monitoring(path: Path, result: CalibrationResult, observable: Observable) -> None:
+    """Write a result as a monitoring file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it must not exist.
+    result : CalibrationResult
+        What to write.
+    observable : Observable
+        Which calibration it is.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists.
+    OSError
+        If it cannot be written.
+    """
+    with create_file(path) as file:
+        set_attributes(file, _reference_metadata(result))
+        obs_ids = {"obs_id": np.asarray(result.obs_ids, np.uint64)}
+        write_table(file, observable.monitoring_path, _columns(_coefficients(result)), obs_ids)
+        for name, columns in _companions(result):
+            write_table(file, f"{SERVICE}/{result.calibration}/{name}", columns, obs_ids)
+
+
+def _coefficients(result: CalibrationResult) -> pl.DataFrame:
+    known = result.telescopes.filter(pl.col("value").is_finite()).sort("tel_type", "tel_id")
+    return known.select("tel_type", "tel_id", "value", "error")
+
+
+def _companions(result: CalibrationResult) -> Iterator[tuple[str, Mapping[str, Column]]]:
+    """Tables that explain the coefficients."""
+    yield "telescopes", _columns(result.telescopes) | _positions(result)
+    for name in ("pairs", "rejected", "blocks", "residuals"):
+        yield name, _columns(getattr(result, name))
+    if result.tel_ids:  # HDF5 has no column of arrays without elements
+        yield (
+            "covariance",
+            {
+                "tel_id": Column(np.asarray(result.tel_ids, np.int64)),
+                "covariance": Column(
+                    np.asarray(result.covariance, np.float64),
+                    description="Covariance of the coefficients with those of the rows, in order",
+                ),
+            },
+        )
+    yield "configuration", {"line": _text(result.configuration.splitlines(), "YAML, line by line")}
+    facts = {"verdict": str(result.verdict), **result.fit}
+    yield "fit", _key_value(facts)
+    yield "provenance", _key_value(result.provenance)
+
+
+def _columns(frame: pl.DataFrame) -> dict[str, Column]:
+    """Columns of a frame, text of any length included."""
+    columns = {}
+    for series in frame:
+        description = DESCRIPTIONS.get(series.name, "")
+        if series.dtype == pl.String:
+            columns[series.name] = _text(series.fill_null("").to_list(), description)
+        else:
+            columns[series.name] = Column(series.to_numpy(), description=description)
+    return columns
+
+
+def _text(values: list[str], description: str = "") -> Column:
+    # A file name may hold bytes that are no text; they must not cost the result.
+    clean = [value.encode("utf-8", "backslashreplace").decode() for value in values]
+    return Column(np.asarray(clean, np.str_), description=description)
+
+
+def _positions(result: CalibrationResult) -> dict[str, Column]:
+    unknown = (np.nan,) * 3
+    rows = [result.positions_m.get(tel_id, unknown) for tel_id in result.telescopes["tel_id"]]
+    positions = np.asarray(rows, np.float64).reshape(-1, 3)
+    return {name: Column(positions[:, axis], unit="m") for axis, name in enumerate(POSITION)}
+
+
+def _key_value(facts: Mapping[str, Any]) -> dict[str, Column]:
+    """Two columns of text; what is no text is written as JSON."""
+    values = [v if isinstance(v, str) else json.dumps(v, default=str) for v in facts.values()]
+    return {"key": _text(list(facts)), "value": _text(values)}
+
+
+def _reference_metadata(result: CalibrationResult) -> dict[str, str]:
+    """Root attributes that every CTAO data product carries."""
+    stop = datetime.now(UTC)
+    start = _time(result.provenance.get("time_utc")) or stop
+    versions = result.provenance.get("versions", {})
+    identity = str(uuid4())
+    fields = {
+        "CONTACT NAME": "unknown",
+        "CONTACT EMAIL": "unknown",
+        "CONTACT ORGANIZATION": "unknown",
+        "PRODUCT DESCRIPTION": f"Array calibration: {result.calibration}",
+        "PRODUCT CREATION TIME": _iso(stop),
+        "PRODUCT ID": identity,
+        "PRODUCT DATA CATEGORY": "Other",
+        "PRODUCT DATA LEVELS": "DL2",
+        "PRODUCT DATA ASSOCIATION": "Subarray",
+        "PRODUCT DATA MODEL NAME": "arraycal monitoring",
+        "PRODUCT DATA MODEL VERSION": LAYOUT_VERSION,
+        "PRODUCT DATA MODEL URL": "",
+        "PRODUCT FORMAT": "hdf5",
+        "PROCESS TYPE": "Other",
+        "PROCESS SUBTYPE": "",
+        "PROCESS ID": ",".join(map(str, result.obs_ids[:MAX_LISTED])),
+        "ACTIVITY NAME": result.calibration,
+        "ACTIVITY TYPE": "software",
+        "ACTIVITY ID": identity,
+        "ACTIVITY START TIME": _iso(start),
+        "ACTIVITY STOP TIME": _iso(stop),
+        "ACTIVITY SOFTWARE NAME": "arraycal",
+        "ACTIVITY SOFTWARE VERSION": str(versions.get("arraycal", "unknown")),
+        "INSTRUMENT SITE": "Other",
+        "INSTRUMENT CLASS": "Subarray",
+        **{f"INSTRUMENT {key}": "unspecified" for key in ("TYPE", "SUBTYPE", "VERSION", "ID")},
+    }
+    return {"CTA REFERENCE VERSION": "1"} | {f"CTA {key}": text for key, text in fields.items()}
+
+
+#: An HDF5 attribute holds 64 KiB; the complete list is in the attribute obs_id of the tables.
+MAX_LISTED = 1000
+
+
+def _iso(time: datetime) -> str:
+    """Time as ctapipe writes it: UTC, no zone."""
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None

@@ -1,0 +1,338 @@
+"""The stages in order: what a Prefect task wraps and what ``--direct`` calls.
+
+`pairs_of_block` is per block and may run anywhere; `calibrate` needs all blocks but only their
+cached PAIRS. Neither lets one bad file spoil the rest: it is left out, with its reason, and
+stays visible in the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+from calib import dl2
+from calib.cache import Entry, PairCache
+from calib.coefficients import assemble
+from calib.errors import ArraycalError, CannotCompute
+from calib.fit import FitOptions, fit
+from calib.pairs import REPEATED, TELESCOPE_LEVEL, merge_rejected, pair_events
+from calib.result import BLOCKS
+from calib.rules import pair_configuration, pair_rules, pairs_to_form, value_by_telescope
+from calib.schema import REJECTED
+from calib.showers import Showers, prepare
+from config.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from calib.observables import Observable
+    from calib.result import CalibrationResult
+    from calib.subarray import Subarray
+    from config.models import Configuration
+
+__all__ = ["BlockPairs", "calibrate", "fit_options", "pairs_of_block", "select_blocks"]
+
+#: Pair rows kept in memory between passes; beyond it every pass reads the cache again.
+IN_MEMORY_PAIRS = 4_000_000
+
+
+@dataclass(frozen=True)
+class BlockPairs:
+    """Outcome of the per-block stage.
+
+    Parameters
+    ----------
+    path : Path
+        The block file.
+    status : {"ok", "failed", "excluded"}
+        ``failed``: nothing could be made of it; ``excluded``: sound, but not with the others.
+    reason : str
+        Why not ``ok``.
+    digest, data_model : str
+        Hash of the content and version of the data model, as far as known.
+    obs_ids : tuple of int
+        Observations in the file.
+    subarray : Subarray or None
+        Its telescopes.
+    entry : Entry or None
+        Its cached PAIRS.
+    cached : bool
+        Whether they had been there already.
+    """
+
+    path: Path
+    status: Literal["ok", "failed", "excluded"]
+    reason: str = ""
+    digest: str = ""
+    data_model: str = ""
+    obs_ids: tuple[int, ...] = ()
+    subarray: Subarray | None = None
+    entry: Entry | None = None
+    cached: bool = False
+
+    @property
+    def n_events(self) -> int:
+        """Telescope events read."""
+        return int(self.entry.summary["n_events"]) if self.entry else 0
+
+    @property
+    def n_pairs(self) -> int:
+        """Pair rows."""
+        return int(self.entry.summary["n_pairs"]) if self.entry else 0
+
+    @property
+    def rejected(self) -> pl.DataFrame:
+        """REJECTED rows of the block."""
+        rows = self.entry.summary["rejected"] if self.entry else []
+        return pl.DataFrame(rows, schema=REJECTED, orient="row")
+
+
+def pairs_of_block(
+    path: Path, observable: Observable, configuration: Configuration, cache_root: Path
+) -> BlockPairs:
+    """Make, or find in the cache, the PAIRS of one block.
+
+    Parameters
+    ----------
+    path : Path
+        The block file.
+    observable : Observable
+        The calibration.
+    configuration : Configuration
+        All options.
+    cache_root : Path
+        Folder of cached PAIRS.
+
+    Returns
+    -------
+    BlockPairs
+        A file that cannot be used is a result with its reason, not an exception.
+
+    Raises
+    ------
+    OSError
+        If the cache cannot be written: infrastructure, not the block's fault.
+    """
+    cache = PairCache(cache_root)
+    failed = BlockPairs(path, "failed")
+    try:
+        block = dl2.open_block(path)
+        failed = replace(
+            failed,
+            data_model=block.data_model,
+            obs_ids=block.obs_ids,
+            subarray=block.subarray,
+            digest=cache.digest(path),
+        )
+        key = cache.key(failed.digest, pair_configuration(observable, configuration))
+        entry = cache.load(key)
+        if entry is not None:
+            return replace(failed, status="ok", entry=entry, cached=True)
+        entry = _compute(block, observable, configuration, cache, key)
+        return replace(failed, status="ok", entry=entry)
+    except (ArraycalError, ConfigurationError) as error:
+        return replace(failed, reason=str(error))
+
+
+def _compute(
+    block: dl2.Block,
+    observable: Observable,
+    configuration: Configuration,
+    cache: PairCache,
+    key: str,
+) -> Entry:
+    rows = getattr(configuration, observable.section).chunk_size * ROWS_PER_SHOWER
+    for stream in (True, False):
+        summary: dict[str, Any] = {}
+        windows = _pair_windows(block, observable, configuration, summary, rows, stream=stream)
+        try:
+            return cache.store(key, windows, summary)
+        except dl2.UnsortedRows:
+            if not stream:
+                raise
+    raise AssertionError
+
+
+#: `chunk_size` counts showers; telescope rows per shower in a typical array.
+ROWS_PER_SHOWER = 5
+
+
+def _pair_windows(
+    block: dl2.Block,
+    observable: Observable,
+    configuration: Configuration,
+    summary: dict[str, Any],
+    rows: int,
+    *,
+    stream: bool,
+) -> Iterator[pl.DataFrame]:
+    """Yield PAIRS window by window and leave the counts in `summary`."""
+    rules = pair_rules(observable, configuration, block)
+    allowed = pairs_to_form(observable, configuration, block.subarray)
+    rejected: list[pl.DataFrame] = []
+    n_events = n_pairs = repeated = 0
+    for window in dl2.windows(block, rules.columns, rows=rows, stream=stream):
+        paired = pair_events(window.events, rules, block.subarray, allowed)
+        rejected.append(paired.rejected)
+        repeated += window.repeated
+        n_events += len(window.events) + window.repeated
+        n_pairs += len(paired.pairs)
+        if len(paired.pairs):
+            yield paired.pairs
+    if repeated:
+        row = (TELESCOPE_LEVEL, REPEATED, repeated)
+        rejected.append(pl.DataFrame([row], REJECTED, orient="row"))
+    counts = merge_rejected(rejected).rows()
+    summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts)
+
+
+def select_blocks(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
+    """Exclude blocks that do not go together with the others.
+
+    The array of most blocks is the array of the night; a block with another one is excluded.
+    Of two files with an observation in common the second one is.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockPairs
+        In any order.
+
+    Returns
+    -------
+    list of BlockPairs
+        All of them, ordered by observation and path, some now ``excluded``.
+    """
+    ordered = sorted(blocks, key=lambda block: (block.obs_ids, str(block.path)))
+    usual = _usual_array(ordered)
+    seen: dict[int, Path] = {}
+    result = []
+    for block in ordered:
+        reason = _misfit(block, usual, seen) if block.status == "ok" else ""
+        if block.status == "ok" and not reason:
+            seen |= dict.fromkeys(block.obs_ids, block.path)
+        result.append(replace(block, status="excluded", reason=reason) if reason else block)
+    return result
+
+
+def _usual_array(blocks: Sequence[BlockPairs]) -> Subarray | None:
+    """Return the array of most blocks; of equally many, that of the first block."""
+    arrays = Counter(block.subarray for block in blocks if block.status == "ok" and block.subarray)
+    return arrays.most_common(1)[0][0] if arrays else None
+
+
+def _misfit(block: BlockPairs, usual: Subarray | None, seen: Mapping[int, Path]) -> str:
+    """Why a sound block does not go with the others; empty if it does."""
+    difference = usual.difference(block.subarray) if usual and block.subarray else None
+    if difference is not None:
+        return f"{block.path}: another array than the other blocks, {difference}"
+    repeated = [obs_id for obs_id in block.obs_ids if obs_id in seen]
+    if repeated:
+        return f"{block.path}: obs_id {repeated[0]} is already in {seen[repeated[0]]}"
+    return ""
+
+
+def calibrate(
+    blocks: Sequence[BlockPairs],
+    observable: Observable,
+    configuration: Configuration,
+    provenance: dict[str, Any] | None = None,
+) -> CalibrationResult:
+    """Solve the array from the cached PAIRS of its blocks.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockPairs
+        All blocks, failed ones included.
+    observable : Observable
+        The calibration.
+    configuration : Configuration
+        All options.
+    provenance : dict, optional
+        Passed on into the result.
+
+    Returns
+    -------
+    CalibrationResult
+        Coefficients and everything that explains them.
+
+    Raises
+    ------
+    CannotCompute
+        If no block is left; the message lists why.
+    """
+    judged = select_blocks(blocks)
+    good = [block for block in judged if block.status == "ok" and block.entry]
+    if not good:
+        reasons = "\n".join(f"  {block.reason or block.path}" for block in judged)
+        msg = f"none of the {len(judged)} blocks can be used:\n{reasons}"
+        raise CannotCompute(msg)
+    subarray = good[0].subarray
+    assert subarray is not None  # noqa: S101  a block that is ok has one
+    fitted = fit(_windows(good, subarray), subarray, fit_options(configuration, subarray))
+    return assemble(
+        fitted,
+        subarray,
+        observable,
+        configuration,
+        blocks=block_table(judged),
+        rejected=merge_rejected(block.rejected for block in good),
+        obs_ids=tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
+        provenance=provenance or {},
+    )
+
+
+def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Callable[[], Iterable[Showers]]:
+    """Showers of all blocks, held in memory when they fit."""
+
+    def read() -> Iterator[Showers]:
+        for block in blocks:
+            for pairs in block.entry.windows() if block.entry else ():
+                yield prepare(pairs, subarray)
+
+    if sum(block.n_pairs for block in blocks) > IN_MEMORY_PAIRS:
+        return read
+    kept = list(read())
+    return lambda: kept
+
+
+def fit_options(configuration: Configuration, subarray: Subarray) -> FitOptions:
+    """Options of the fit, with thresholds by telescope in ln(value)."""
+    fitter, selection = configuration.RelativeThroughputFitter, configuration.ShowerSelection
+    threshold: Any = selection.threshold
+    if threshold is not None and threshold != "auto":
+        values = value_by_telescope(threshold, subarray)
+        threshold = {tel_id: math.log(value) for tel_id, value in values.items()}
+    return FitOptions(
+        estimator=fitter.estimator,
+        min_events=fitter.min_events,
+        min_common=fitter.min_common_events,
+        robust=fitter.robust,
+        threshold=threshold,
+        margin=selection.margin,
+        binned_resolution=selection.resolution == "binned",
+        max_iterations=selection.max_iterations,
+    )
+
+
+def block_table(blocks: Sequence[BlockPairs]) -> pl.DataFrame:
+    """Return the blocks as a table of schema ``calib.result.BLOCKS``."""
+    rows = [
+        (
+            str(block.path),
+            block.status,
+            block.reason,
+            " ".join(map(str, block.obs_ids)),
+            block.data_model,
+            block.digest,
+            block.n_events,
+            block.n_pairs,
+            block.cached,
+        )
+        for block in blocks
+    ]
+    return pl.DataFrame(rows, schema=BLOCKS, orient="row")

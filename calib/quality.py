@@ -1,0 +1,72 @@
+"""Judgement: which telescopes stand out, and whether a result may be used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from calib.result import Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["MIN_DEVIATION", "MIN_Z", "is_outlier", "judge"]
+
+#: A telescope stands out when it deviates from its siblings by this many times the expected
+#: size of such a deviation *and* by this much: either alone is normal somewhere.
+MIN_Z, MIN_DEVIATION = 5.0, 0.03
+
+#: Names in a sentence, before it says how many more there are.
+MAX_NAMED = 8
+
+
+def is_outlier(
+    deviation: npt.NDArray[np.float64], z: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Telescopes that stand out from their siblings (NaN never does)."""
+    return (abs(z) > MIN_Z) & (abs(deviation) > MIN_DEVIATION)
+
+
+def judge(telescopes: pl.DataFrame, blocks: pl.DataFrame, *, settled: bool) -> Verdict:
+    """Judge a result.
+
+    Parameters
+    ----------
+    telescopes : DataFrame
+        Schema ``calib.result.TELESCOPES``.
+    blocks : DataFrame
+        Schema ``calib.result.BLOCKS``.
+    settled : bool
+        Whether the iteration came to rest.
+
+    Returns
+    -------
+    Verdict
+        ``unusable`` without any coefficient; ``degraded`` when a block or a telescope was left
+        out or the iteration did not settle; else ``usable``. Every reason names names.
+    """
+    missing = telescopes.filter(pl.col("value").is_nan())
+    reasons = []
+    failed = blocks.filter(pl.col("status") != "ok")
+    if len(failed):
+        names = [path.rpartition("/")[2] for path in failed["path"]]
+        reasons.append(f"{_count(names, 'block')} left out ({_listed(names)})")
+    if len(missing):
+        names = [f"{t}-{i}" for t, i in missing.select("tel_type", "tel_id").iter_rows()]
+        reasons.append(f"{_count(names, 'telescope')} without coefficient ({_listed(names)})")
+    if not settled:
+        reasons.append("the iteration did not settle (raise ShowerSelection.max_iterations)")
+    if len(missing) == len(telescopes):
+        return Verdict("unusable", tuple(reasons))
+    return Verdict("degraded" if reasons else "usable", tuple(reasons))
+
+
+def _count(names: list[str], noun: str) -> str:
+    return f"{len(names)} {noun}{'s' if len(names) != 1 else ''}"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

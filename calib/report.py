@@ -1,0 +1,197 @@
+"""The report of a calibration for people: an HTML page, and Markdown for the Prefect interface.
+
+Both come from the result alone and know nothing of files. The verdict is first, then the numbers,
+then what supports them. Text that came from a file or a configuration is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from calib import report_page as page
+from calib.figures import CAPTIONS, encode, figures
+from calib.report_facts import MISSING, fixed, key_facts, observations, shown
+from calib.report_markdown import markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from calib.result import CalibrationResult
+
+__all__ = ["html", "markdown"]
+
+
+def html(result: CalibrationResult) -> str:
+    """Write a result as one self-contained page.
+
+    Parameters
+    ----------
+    result : CalibrationResult
+        Any result, also an unusable one.
+
+    Returns
+    -------
+    str
+        HTML without scripts and without anything to be loaded, for screen and paper.
+    """
+    return page.page(
+        f"{result.calibration}: {result.verdict.status}",
+        [
+            *_heading(result),
+            "<h2>Coefficients</h2>",
+            _coefficient_table(result),
+            "<h2>Figures</h2>",
+            _figures(result),
+            "<h2>Data</h2>",
+            _block_table(result),
+            _rejected_table(result),
+            _pair_table(result),
+            "<h2>How it was made</h2>",
+            *_background(result),
+        ],
+    )
+
+
+def _heading(result: CalibrationResult) -> Iterator[str]:
+    text = page.text
+    yield f"<h1>Array calibration: {text(result.calibration)}</h1>"
+    made = result.provenance.get("time_utc")
+    when = f", calibrated {text(made)}" if made else ""
+    yield f'<p class="quiet">{text(observations(result))}{when}</p>'
+    reasons = "".join(f"<li>{text(reason)}</li>" for reason in result.verdict.reasons)
+    status = result.verdict.status
+    yield (
+        f'<div class="verdict {text(status)}"><strong>{text(status)}</strong>'
+        f"{f'<ul>{reasons}</ul>' if reasons else ''}</div>"
+    )
+    facts = "".join(
+        f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
+        for name, value in key_facts(result)
+    )
+    yield f"<dl>{facts}</dl>"
+
+
+def _coefficient_table(result: CalibrationResult) -> str:
+    header = (
+        "type", "telescope", "coefficient", "statistical", "systematic", "deviation/%", "z",
+        "showers", "candidates", "partners", "flag", "reason",
+    )  # fmt: skip
+    rows, tones = [], []
+    for row in result.telescopes.sort("tel_type", "tel_id").iter_rows(named=True):
+        has_value = math.isfinite(row["value"])
+        tones.append("" if row["flag"] == "ok" else "warn" if has_value else "bad")
+        rows.append(
+            (
+                row["tel_type"],
+                str(row["tel_id"]),
+                fixed(row["value"], 4),
+                fixed(row["error"], 4),
+                fixed(row["systematic"], 4),
+                fixed(100 * row["deviation"], 1, "+"),
+                fixed(row["z"], 1, "+"),
+                f"{row['n_events']:,}",
+                f"{row['n_candidates']:,}",
+                str(row["n_partners"]),
+                row["flag"],
+                row["reason"],
+            )
+        )
+    return page.table(header, rows, numbers=" nnnnnnnnn", tones=tones)
+
+
+def _figures(result: CalibrationResult) -> str:
+    drawn = figures(result)
+    parts = [page.figure(encode(drawn[name], "svg"), name, CAPTIONS[name]) for name in drawn]
+    absent = [name for name in CAPTIONS if name not in drawn]
+    note = (
+        f'<p class="quiet">Nothing to show for: {page.text(", ".join(absent))}.</p>'
+        if absent
+        else ""
+    )
+    return f'<div class="figures">{"".join(parts)}</div>{note}'
+
+
+def _block_table(result: CalibrationResult) -> str:
+    header = (
+        "block",
+        "status",
+        "reason",
+        "observations",
+        "data model",
+        "events",
+        "pair rows",
+        "digest",
+    )
+    rows = [
+        (
+            PurePath(row["path"]).name,
+            row["status"],
+            row["reason"],
+            row["obs_ids"],
+            row["data_model"],
+            f"{row['n_events']:,}",
+            f"{row['n_pairs']:,}",
+            row["digest"],
+        )
+        for row in result.blocks.iter_rows(named=True)
+    ]
+    tones = ["" if status == "ok" else "bad" for status in result.blocks["status"]]
+    built = page.table(header, rows, numbers="     nn ", tones=tones)
+    return page.details(f"Blocks ({len(rows)})", built, is_open=True)
+
+
+def _rejected_table(result: CalibrationResult) -> str:
+    table = result.rejected
+    rows = [
+        (level, rule, f"{n:,}") for level, rule, n in table.select("level", "rule", "rows").rows()
+    ]
+    built = page.table(("level", "rule", "rows"), rows, numbers="  n")
+    return page.details("Rows left out, by rule", built, is_open=True)
+
+
+def _pair_table(result: CalibrationResult) -> str:
+    header = (
+        "type", "telescopes", "showers", "mean asymmetry", "error", "mean log ratio", "error",
+        "fitted", "pull", "flag",
+    )  # fmt: skip
+    digits = ("mean_asymmetry", "mean_asymmetry_error", "mean_log_ratio", "mean_log_ratio_error",
+              "fitted_log_ratio")  # fmt: skip
+    rows = [
+        (
+            row["tel_type"],
+            f"{row['tel_id_1']} {MISSING} {row['tel_id_2']}",
+            f"{row['n_events']:,}",
+            *(fixed(row[name], 4, "+" if "error" not in name else "") for name in digits),
+            fixed(row["pull"], 2, "+"),
+            row["flag"],
+        )
+        for row in result.pairs.iter_rows(named=True)
+    ]
+    return page.details(
+        f"Telescope pairs ({len(rows)})", page.table(header, rows, numbers="  nnnnnnn")
+    )
+
+
+def _background(result: CalibrationResult) -> Iterator[str]:
+    facts = [(name.replace("_", " "), shown(value)) for name, value in result.fit.items()]
+    yield page.details("Fit", page.table(("quantity", "value"), facts))
+    yield page.details("Configuration", f"<pre>{page.text(result.configuration)}</pre>")
+    made = [
+        (
+            name.replace("_", " "),
+            value if isinstance(value, str) else json.dumps(value, default=str),
+        )
+        for name, value in _flat(result.provenance)
+    ]
+    yield page.details("Software", page.table(("what", "value"), made), is_open=True)
+
+
+def _flat(provenance: dict[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in provenance.items():
+        if name == "versions" and isinstance(value, dict):
+            yield from value.items()
+        else:
+            yield name, value

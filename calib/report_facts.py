@@ -1,0 +1,72 @@
+"""What a report says in words and numbers, whatever it is written in."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from calib.result import CalibrationResult
+
+__all__ = ["MISSING", "fixed", "key_facts", "observations", "shown"]
+
+#: Stands for a number there is not.
+MISSING = "\N{EN DASH}"
+
+
+def observations(result: CalibrationResult) -> str:
+    """Which observations went in, in a few words."""
+    ids = result.obs_ids
+    if not ids:
+        return "no observation"
+    if len(ids) == 1:
+        return f"observation {ids[0]}"
+    return f"{len(ids)} observations, {ids[0]} to {ids[-1]}"
+
+
+def key_facts(result: CalibrationResult) -> Iterator[tuple[str, str]]:
+    """Yield what a reader wants to know before any table."""
+    value = result.telescopes["value"]
+    yield "telescopes with a coefficient", f"{value.is_finite().sum()} of {len(value)}"
+    used = result.blocks.filter(pl.col("status") == "ok")
+    yield "blocks in use", f"{len(used)} of {len(result.blocks)}"
+    names = {
+        "n_showers": "showers",
+        "n_telescope_events": "telescope events",
+        "estimator": "estimator",
+        "gauge": "gauge",
+    }
+    for key, name in names.items():
+        if key in result.fit:
+            yield name, shown(result.fit[key])
+    yield "telescope pairs", f"{len(result.pairs):,}"
+    chi2, ndf = (_number(result.fit.get(key)) for key in ("chi2", "ndf"))
+    if ndf > 0 and math.isfinite(chi2):
+        yield (
+            "\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO} / degrees of freedom",
+            (f"{chi2:,.1f} / {ndf:,.0f} = {chi2 / ndf:.3f}"),
+        )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def shown(value: object) -> str:
+    """Return a fact of the fit as a reader wants it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return fixed(value, 3) if isinstance(value, float) else str(value).replace("_", " ")
+
+
+def fixed(value: float | None, digits: int, sign: str = "") -> str:
+    """Return a number with fixed digits, a dash for none."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:{sign}.{digits}f}"

@@ -1,0 +1,88 @@
+"""The report as Markdown, with inline pictures: the page of a run in the Prefect interface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from calib.figures import CAPTIONS, encode, figures
+from calib.report_facts import fixed, key_facts, observations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from calib.result import CalibrationResult
+
+__all__ = ["markdown"]
+
+#: The interface gets slow beyond a megabyte or so.
+LARGEST_BYTES = 1_000_000
+#: In order of importance: the last ones give way when the page gets too large.
+PICTURES = ("coefficients", "array map", "pulls", "residuals")
+DPI = 80
+#: Characters of a cell; the HTML report has the whole text.
+LONGEST_CELL = 160
+
+HEADER = (
+    "type", "telescope", "coefficient", "statistical", "systematic", "showers", "flag", "reason",
+)  # fmt: skip
+#: Characters that Markdown gives a meaning, or that would start HTML.
+SPECIAL = str.maketrans(
+    {c: f"\\{c}" for c in "\\`*_[]|~#$"}
+    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " "}
+)
+
+
+def markdown(result: CalibrationResult) -> str:
+    """Write a result as Markdown.
+
+    Parameters
+    ----------
+    result : CalibrationResult
+        Any result, also an unusable one.
+
+    Returns
+    -------
+    str
+        Verdict, coefficients, and as many of the main figures as fit into a megabyte.
+    """
+    lines = [f"# {_cell(result.calibration)}: {_cell(result.verdict.status)}", ""]
+    lines += [f"- {_cell(reason)}" for reason in result.verdict.reasons]
+    lines += ["", _cell(observations(result)), ""]
+    lines += _table(("quantity", "value"), list(key_facts(result)))
+    lines += ["", "## Coefficients", ""]
+    ordered = result.telescopes.sort("tel_type", "tel_id")
+    lines += _table(HEADER, [_row(row) for row in ordered.iter_rows(named=True)])
+    text = "\n".join(lines) + "\n"
+    return text + _pictures(result, LARGEST_BYTES - len(text.encode()))
+
+
+def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    numbers = (fixed(row[name], 4) for name in ("value", "error", "systematic"))
+    counts = (str(row["tel_id"]), *numbers, f"{row['n_events']:,}")
+    return (row["tel_type"], *counts, row["flag"], row["reason"])
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [list(header), ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
+    return [f"| {' | '.join(row)} |" for row in cells]
+
+
+def _cell(text: str) -> str:
+    """Text that stays text, in one line."""
+    short = (
+        text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}\N{HORIZONTAL ELLIPSIS}"
+    )
+    return short.translate(SPECIAL)
+
+
+def _pictures(result: CalibrationResult, room: int) -> str:
+    """Sections with the main figures, up to a number of bytes."""
+    parts = []
+    for name, figure in figures(result, PICTURES).items():
+        uri = encode(figure, "png", dpi=DPI)
+        part = f"\n## {name.capitalize()}\n\n![{name}]({uri})\n\n{CAPTIONS[name]}\n"
+        room -= len(part.encode())
+        if room < 0:
+            break
+        parts.append(part)
+    return "".join(parts)

@@ -1,0 +1,194 @@
+"""Results on disk: the monitoring file, ``result.json`` and the report, all or none.
+
+Everything is written into a scratch folder inside the output folder and flushed to the disk before
+the first file is renamed to its place. Whatever goes wrong before that leaves the output
+folder as it was; ``result.json`` arrives last, so who sees it sees the rest.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calib import report
+from calib.errors import CannotCompute
+from calib.hdf5 import sync
+from calib.monitoring import write_monitoring
+
+if TYPE_CHECKING:
+    from calib.observables import Observable
+    from calib.result import CalibrationResult
+
+__all__ = [
+    "MONITORING",
+    "REPORT",
+    "RESULT",
+    "Published",
+    "provenance",
+    "publish",
+    "refuse_existing",
+]
+
+MONITORING, REPORT, RESULT = "monitoring.h5", "report.html", "result.json"
+#: In the order in which they appear.
+FILES = (MONITORING, REPORT, RESULT)
+#: Packages whose version can change a number, or how a run behaved.
+PACKAGES = ("arraycal", "polars", "numpy", "scipy", "h5py", "hdf5plugin", "astropy", "prefect")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where the results are.
+
+    Parameters
+    ----------
+    monitoring : Path
+        Coefficients and companion tables for ctapipe.
+    result : Path
+        The same numbers as JSON.
+    report : Path
+        The same for people.
+    """
+
+    monitoring: Path
+    result: Path
+    report: Path
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """Say what made a result, and when.
+
+    Parameters
+    ----------
+    command : str
+        What the user typed, or the call that stands for it.
+
+    Returns
+    -------
+    dict
+        ``command``, ``time_utc`` (ISO 8601), ``python``, ``platform`` and ``versions`` by package;
+        a package that is not installed is left out.
+    """
+    versions = {name: found for name in PACKAGES if (found := _version(name))}
+    return {
+        "command": command,
+        "time_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        # a checkout that was never installed still has results worth keeping
+        return "not installed" if package == "arraycal" else ""
+
+
+def refuse_existing(output: Path, *, overwrite: bool) -> None:
+    """Raise if results cannot go into a folder; cheap enough to ask before the work is done.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results; it need not exist.
+    overwrite : bool
+        Whether results that are there may be replaced.
+
+    Raises
+    ------
+    CannotCompute
+        If `output` is a file, or holds results and `overwrite` is not given, or holds a folder
+        where a result belongs.
+    """
+    if output.exists() and not output.is_dir():
+        msg = f"{output}: results go into a folder, and this is a file. Choose another --output."
+        raise CannotCompute(msg)
+    folders = [name for name in FILES if (output / name).is_dir()]
+    if folders:
+        msg = f"{output}: {', '.join(folders)} is a folder where a result belongs. Move it away."
+        raise CannotCompute(msg)
+    found = [name for name in FILES if (output / name).exists()]
+    if found and not overwrite:
+        msg = (
+            f"{output} already holds {', '.join(found)}. "
+            "Choose another --output, or replace them with --overwrite."
+        )
+        raise CannotCompute(msg)
+
+
+def publish(
+    result: CalibrationResult, observable: Observable, output: Path, *, overwrite: bool
+) -> Published:
+    """Write a result for ctapipe, for programs and for people.
+
+    Parameters
+    ----------
+    result : CalibrationResult
+        What to write.
+    observable : Observable
+        Which calibration it is: decides where the coefficients go in the monitoring file.
+    output : Path
+        The folder; created if absent.
+    overwrite : bool
+        Replace results that are there.
+
+    Returns
+    -------
+    Published
+        The files.
+
+    Raises
+    ------
+    CannotCompute
+        See `refuse_existing`.
+    OSError
+        If the folder cannot be written to; nothing in it has changed then.
+    """
+    refuse_existing(output, overwrite=overwrite)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".arraycal-", dir=output) as scratch:
+            _write_all(result, observable, Path(scratch))
+            for name in FILES:
+                (Path(scratch) / name).replace(output / name)
+        sync(output)
+    except OSError as error:
+        raise _explained(error, output) from error
+    return Published(output / MONITORING, output / RESULT, output / REPORT)
+
+
+def _write_all(result: CalibrationResult, observable: Observable, folder: Path) -> None:
+    """Write the three files, complete on the disk when this returns."""
+    text = json.dumps(result.to_json(), indent=1, allow_nan=False)
+    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    page = report.html(result)
+    (folder / REPORT).write_text(page, encoding="utf-8", errors="replace")
+    try:
+        write_monitoring(folder / MONITORING, result, observable)
+    except RuntimeError as error:
+        # What h5py makes of a file system error while it closes a file.
+        raise OSError(errno.EIO, str(error)) from error
+    for name in FILES:
+        sync(folder / name)
+
+
+def _explained(error: OSError, output: Path) -> OSError:
+    """Return the error with a sentence that says where and what now; its number stays."""
+    number = error.errno or errno.EIO
+    reason = os.strerror(number) if error.errno else str(error)
+    msg = (
+        f"the results cannot be written to {output}: {reason}. Nothing there was changed. "
+        "Make room or make it writable, or choose another --output."
+    )
+    return OSError(number, msg)

@@ -1,0 +1,1 @@
+"""Order and fan-out of the stages, and the command line."""

@@ -1,0 +1,203 @@
+"""What the terminal shows of a run: progress on standard error, tables on standard output."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows.progress import Listener
+from flows.truth import compare
+
+if TYPE_CHECKING:
+    from calib.pipeline import BlockPairs
+    from calib.result import CalibrationResult
+    from calib.store import Published
+
+__all__ = ["Terminal", "print_result", "stderr", "stdout"]
+
+#: Width of tables that go into a file or a pipe, in characters.
+FILE_WIDTH = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    return console
+
+
+def stdout() -> Console:
+    """Console on standard output; wide tables when it is no terminal."""
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    """Console on standard error."""
+    return _console(stderr=True)
+
+
+class Terminal(Listener):
+    """Shows a bar when standard error is a terminal, one line per block otherwise."""
+
+    def __init__(self, command: str, workers: int) -> None:
+        self.command = command
+        self.workers = workers
+        self.result: CalibrationResult | None = None
+        self.published: Published | None = None
+        self._console = stderr()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("blocks", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(text, markup=False, soft_wrap=True)
+
+    def started(self, n_blocks: int) -> None:
+        """Learn how many blocks there are."""
+        self._progress.update(self._task, total=n_blocks)
+
+    def block_done(self, block: "BlockPairs") -> None:
+        """Print one line on a block."""
+        self.say(describe_block(block))
+        self._progress.advance(self._task)
+
+    def solving(self) -> None:
+        """Say that the bar is complete and why nothing moves."""
+        self._progress.update(self._task, description="solving")
+
+    def stopping(self) -> None:
+        """Say why it takes a moment."""
+        self.say("interrupted; waiting for the blocks under way")
+
+    def finished(self, result: "CalibrationResult", published: "Published") -> None:
+        """Keep the result for the tables."""
+        self.result, self.published = result, published
+        self._progress.update(self._task, description="done")
+
+
+def describe_block(block: "BlockPairs") -> str:
+    """One line on a block."""
+    if block.status != "ok":
+        reason = block.reason.removeprefix(f"{block.path}: ")
+        return f"{block.path.name}: {block.status}: {reason}"
+    source = ", from the cache" if block.cached else ""
+    return (
+        f"{block.path.name}: ok, {block.n_events:,} telescope events, "
+        f"{block.n_pairs:,} pair rows{source}"
+    )
+
+
+def print_result(
+    console: Console,
+    result: "CalibrationResult",
+    published: "Published",
+    truth: Mapping[int, float] | None = None,
+) -> None:
+    """Print the tables of a result, its verdict, and where its files are.
+
+    Parameters
+    ----------
+    console : Console
+        Where to.
+    result : CalibrationResult
+        What was found.
+    published : Published
+        Where it is.
+    truth : mapping of int to float, optional
+        True throughput by telescope id, shown beside the coefficients.
+    """
+    console.print(coefficient_table(result, truth))
+    if len(result.rejected):
+        console.print(_table("rejected rows by rule", result.rejected))
+    console.print(_block_table(result.blocks))
+    console.print(f"\n{result.verdict}", style=_style(result.verdict.status), markup=False)
+    for name, path in (
+        ("report", published.report),
+        ("tables", published.monitoring),
+        ("numbers", published.result),
+    ):
+        console.print(f"{name:8}{path}", markup=False, soft_wrap=True)
+
+
+def coefficient_table(result: "CalibrationResult", truth: Mapping[int, float] | None) -> Table:
+    """Coefficients by telescope, with the truth if it is known."""
+    gauge = str(result.fit.get("gauge", "")).replace("_", " ")
+    table = Table(title=f"{result.calibration}: relative throughput, gauge {gauge}")
+    telescopes = result.telescopes
+    names = ["telescope", "value", "± error", "systematic", "showers", "flag", "reason"]
+    if truth is not None:
+        telescopes = compare(telescopes, truth)
+        names[4:4] = ["truth", "pull"]
+    for name in names:
+        table.add_column(name, justify=_justify(name), overflow="fold")
+    for row in telescopes.iter_rows(named=True):
+        known = [_number(row["truth"]), _number(row["pull"], 2)] if truth is not None else []
+        table.add_row(
+            f"{row['tel_type']} {row['tel_id']}",
+            *(_number(row[name]) for name in ("value", "error", "systematic")),
+            *known,
+            f"{row['n_events']:,}",
+            row["flag"],
+            row["reason"],
+            style="" if row["flag"] == "ok" else "yellow",
+        )
+    return table
+
+
+def _block_table(blocks: pl.DataFrame) -> Table:
+    shown = blocks.select(
+        pl.col("path").str.split("/").list.last().alias("block"),
+        "status",
+        pl.col("obs_ids").alias("obs_id"),
+        pl.col("n_events").alias("telescope events"),
+        pl.col("n_pairs").alias("pair rows"),
+        "cached",
+        "reason",
+    )
+    return _table("blocks", shown)
+
+
+def _table(title: str, frame: pl.DataFrame) -> Table:
+    table = Table(title=title)
+    for name, dtype in frame.schema.items():
+        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows():
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401  whatever a table holds
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # Paths and reasons may contain what rich takes for markup.
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("[", "\\[")
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _justify(name: str) -> Any:  # noqa: ANN401  a literal type of rich
+    return "left" if name in {"telescope", "flag", "reason"} else "right"
+
+
+def _style(status: str) -> str:
+    return {"usable": "bold green", "degraded": "bold yellow"}.get(status, "bold red")

@@ -1,0 +1,213 @@
+"""From parameters to a job: files found, configuration complete, paths where they may be."""
+
+import glob
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from calib.criteria import CriterionError, columns_of
+from calib.observables import OBSERVABLES, Observable
+from config.errors import ConfigurationError
+from config.loading import load_configuration
+from config.models import Configuration
+from config.settings import Settings
+from flows.parameters import AUTOMATIC, NO_PRESET, CalibrateParameters
+
+__all__ = ["Job", "find_blocks", "matches", "prepare"]
+
+log = logging.getLogger("arraycal.flows")
+
+#: What is taken from a folder: the first pattern that finds anything.
+FOLDER_PATTERNS = (("*.dl2.h5", "*.dl2.hdf5"), ("*.h5", "*.hdf5"))
+#: Our own products, which may lie in the same folder.
+PRODUCTS = ("monitoring.h5",)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A calibration that can start.
+
+    Parameters
+    ----------
+    observable : Observable
+        The calibration.
+    configuration : Configuration
+        All options.
+    blocks : tuple of Path
+        Absolute, without repetitions. A named file that does not exist is among them: it
+        becomes a failed block.
+    output : Path
+        Absolute folder of the results.
+    overwrite : bool
+        Whether results in it may be replaced.
+    """
+
+    observable: Observable
+    configuration: Configuration
+    blocks: tuple[Path, ...]
+    output: Path
+    overwrite: bool
+
+
+def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
+    """Resolve the parameters on this machine.
+
+    Parameters
+    ----------
+    parameters : CalibrateParameters
+        What was asked for.
+    settings : Settings
+        Where relative paths start. If a root is set, everything must lie inside it.
+
+    Returns
+    -------
+    Job
+        What to do.
+
+    Raises
+    ------
+    ConfigurationError
+        If the configuration is wrong, no block is found, or a path leaves its root.
+    """
+    observable = OBSERVABLES[parameters.calibration]
+    data_root, output_root = _absolute(settings.data_root), _absolute(settings.output_root)
+    files = [_inside(text, data_root, "data_root") for text in parameters.config]
+    configuration = load_configuration(
+        files, preset=_preset(parameters), overrides=parameters.overrides
+    )
+    _refuse_malformed_criteria(configuration)
+    return Job(
+        observable=observable,
+        configuration=configuration,
+        blocks=find_blocks(parameters.blocks, data_root),
+        output=_inside(parameters.output, output_root, "output_root"),
+        overwrite=parameters.overwrite or _configured_overwrite(observable, configuration),
+    )
+
+
+def _refuse_malformed_criteria(configuration: Configuration) -> None:
+    """Refuse at once what no block could make sense of; columns are up to the blocks."""
+    for name, text in configuration.QualityQuery.quality_criteria:
+        try:
+            columns_of(text)
+        except CriterionError as error:
+            raise ConfigurationError(f"quality criterion {name!r}: {error}") from None
+
+
+def _preset(parameters: CalibrateParameters) -> str | None:
+    if parameters.preset == NO_PRESET:
+        return None
+    if parameters.preset == AUTOMATIC:
+        return None if parameters.config else parameters.calibration
+    return parameters.preset
+
+
+def _configured_overwrite(observable: Observable, configuration: Configuration) -> bool:
+    """Whether the YAML files allow it, in either of the peer's two steps that are one here."""
+    section = getattr(configuration, observable.section)
+    return bool(section.overwrite or configuration.CalculateInterCalibration.overwrite)
+
+
+def find_blocks(texts: Iterable[str], root: Path | None = None) -> tuple[Path, ...]:
+    """Find the block files.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Files, folders and patterns. Of a folder, ``*.dl2.h5`` are taken, or all HDF5 files if
+        there are none.
+    root : Path, optional
+        Folder that relative texts start from and that no file may lie outside of, wherever
+        symbolic links lead. By default the current folder, and no limit.
+
+    Returns
+    -------
+    tuple of Path
+        Absolute, sorted within each text, without repetitions.
+
+    Raises
+    ------
+    ConfigurationError
+        If nothing is found or something lies outside.
+    """
+    texts, root = list(texts), _absolute(root)
+    found: dict[Path, Path] = {}
+    for text in texts:
+        paths = _expand(text, root)
+        if not paths:
+            log.warning("no block file matches %s", text)
+        for path in paths:
+            found.setdefault(path.resolve(), path)
+    if not found:
+        raise ConfigurationError(
+            f"no block file matches {', '.join(texts)}; "
+            "expected DL2 files, folders with *.dl2.h5 or *.h5, or patterns such as 'night/*.h5'"
+        )
+    return tuple(found.values())
+
+
+def _expand(text: str, root: Path | None) -> list[Path]:
+    """Files that a text stands for; a name that does not exist stands for itself."""
+    path = _inside(text, root, "data_root", pattern=glob.has_magic(text))
+    try:
+        is_pattern = glob.has_magic(text) and not path.exists()
+        found = sorted(matches(path)) if is_pattern else [path]
+        files = [file for item in found for file in (_folder(item) if item.is_dir() else [item])]
+    except OSError as error:  # a name that is too long, a folder that may not be searched
+        raise ConfigurationError(f"cannot look for {text}: {error.strerror}") from None
+    return [_inside(str(file), root, "data_root") for file in files]
+
+
+def matches(pattern: Path) -> Iterator[Path]:
+    """Files and folders that match a pattern, in no order; ``**`` stands for any folders."""
+    # Path.glob takes a relative pattern only, and finds hidden files.
+    yield from map(Path, glob.iglob(str(pattern), recursive=True))  # noqa: PTH207
+
+
+def _folder(folder: Path) -> list[Path]:
+    for patterns in FOLDER_PATTERNS:
+        files = [
+            file
+            for pattern in patterns
+            for file in folder.glob(pattern)
+            if file.name not in PRODUCTS and not file.name.startswith(".")
+        ]
+        if files:
+            return sorted(files)
+    return []
+
+
+def _absolute(root: Path | None) -> Path | None:
+    return None if root is None else root.resolve()
+
+
+def _inside(text: str, root: Path | None, name: str, *, pattern: bool = False) -> Path:
+    """Make a path absolute and, if there is a root, refuse one that leads out of it.
+
+    Of a pattern, only the part before the first wildcard can be followed before the search.
+    """
+    if "\0" in text:
+        raise ConfigurationError(f"{text!r} is no path, it contains a null character")
+    if root is None:
+        return Path.cwd() / Path(text).expanduser()
+    path = root / text
+    if pattern and ".." in path.parts:
+        raise ConfigurationError(f"{text}: a pattern must not contain '..'")
+    if not _followed(path, pattern=pattern).is_relative_to(root):
+        raise ConfigurationError(
+            f"{text} lies outside {root}, the only folder that this machine allows "
+            f"(ARRAYCAL_{name.upper()}); move it there, or have the setting changed"
+        )
+    return path
+
+
+def _followed(path: Path, *, pattern: bool) -> Path:
+    """Where a path leads when all symbolic links are followed."""
+    if pattern:
+        fixed = next(n for n, part in enumerate(path.parts) if glob.has_magic(part))
+        path = Path(*path.parts[:fixed])
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
+        raise ConfigurationError(f"cannot follow {path}: {error}") from None

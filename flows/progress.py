@@ -1,0 +1,45 @@
+"""Who wants to hear how far a run is: nobody in a deployment, the terminal otherwise."""
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from calib.pipeline import BlockPairs
+    from calib.result import CalibrationResult
+    from calib.store import Published
+
+__all__ = ["LISTENER", "Listener"]
+
+
+class Listener:
+    """Hears of every step; this one keeps it to itself.
+
+    Attributes
+    ----------
+    command : str
+        The command line that started the run, for the provenance; empty without one.
+    workers : int
+        Blocks at a time; 0 for one per CPU.
+    """
+
+    command: str = ""
+    workers: int = 0
+
+    def started(self, n_blocks: int) -> None:
+        """Hear that the blocks are about to be read."""
+
+    def block_done(self, block: "BlockPairs") -> None:
+        """Hear that a block is done."""
+
+    def solving(self) -> None:
+        """Hear that all blocks are done."""
+
+    def stopping(self) -> None:
+        """Hear that the run was interrupted and waits for the blocks under way."""
+
+    def finished(self, result: "CalibrationResult", published: "Published") -> None:
+        """Hear of the result and where it is."""
+
+
+#: The flow is called in the context of the command line, so that this reaches its body.
+LISTENER: ContextVar[Listener] = ContextVar("arraycal_listener", default=Listener())  # noqa: B039  it holds nothing

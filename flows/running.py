@@ -1,0 +1,137 @@
+"""``arraycal run``: a calibration, as a Prefect flow or directly."""
+
+import glob
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from calib.errors import CannotCompute
+from config.errors import ConfigurationError, shown
+from config.settings import Settings, load_settings
+from flows.console import Terminal, print_result, stdout
+from flows.job import matches, prepare
+from flows.outcomes import Exit
+from flows.parameters import CalibrateParameters
+from flows.progress import LISTENER
+from flows.truth import read_truth
+
+if TYPE_CHECKING:
+    from prefect import State
+    from pydantic_core import ErrorDetails
+
+__all__ = ["run"]
+
+STATUS = {"usable": Exit.USABLE, "degraded": Exit.DEGRADED, "unusable": Exit.UNUSABLE}
+
+
+def run(arguments: Namespace, command: str) -> Exit:
+    """Run a calibration and print what came out.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Of the command line.
+    command : str
+        The command line, for the provenance.
+
+    Returns
+    -------
+    Exit
+        Says whether the result can be used.
+
+    Raises
+    ------
+    ConfigurationError
+        If the command makes no sense.
+    ArraycalError
+        If nothing can be computed.
+    OSError
+        If the machine fails.
+    """
+    settings = load_settings()
+    parameters = _parameters(arguments, settings)
+    job = prepare(parameters, settings)
+    truth = read_truth(arguments.truth) if arguments.truth else None
+    with Terminal(command, arguments.workers) as terminal:
+        if arguments.direct:
+            from flows.direct import run_directly
+
+            run_directly(job, settings, terminal)
+        else:
+            _run_flow(parameters, terminal)
+    if terminal.result is None or terminal.published is None:
+        return Exit.UNUSABLE
+    print_result(stdout(), terminal.result, terminal.published, truth)
+    return STATUS[terminal.result.verdict.status]
+
+
+def _run_flow(parameters: CalibrateParameters, terminal: Terminal) -> None:
+    """Call the flow; it tells the terminal what it does."""
+    terminal.say("starting as a Prefect flow")
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    from flows.calibrate import calibrate
+
+    run_it = calibrate
+    if terminal.workers:
+        runner: Any = ThreadPoolTaskRunner(max_workers=terminal.workers)
+        run_it = calibrate.with_options(task_runner=runner)
+    token = LISTENER.set(terminal)
+    try:
+        state = run_it(parameters, return_state=True)
+    except Exception as error:  # the flow's own failures are in its state: this is the server's
+        raise ConnectionError(
+            f"Prefect did not run the flow ({error}). Check the server of PREFECT_API_URL or of "
+            "the active profile, or use --direct"
+        ) from error
+    finally:
+        LISTENER.reset(token)
+    if terminal.result is None:
+        _raise_failure(state)
+
+
+def _raise_failure(state: "State[Any]") -> None:
+    """Raise what stopped a flow without a result."""
+    if state.is_crashed():
+        raise ConnectionError(f"the flow run crashed: {state.message}")
+    failure = state.result(raise_on_failure=False)
+    if isinstance(failure, Exception) and type(failure).__module__.partition(".")[0] != "prefect":
+        raise failure
+    raise CannotCompute(state.message or "the flow failed without a message")
+
+
+def _parameters(arguments: Namespace, settings: Settings) -> CalibrateParameters:
+    try:
+        return CalibrateParameters(
+            calibration=arguments.calibration,
+            blocks=[_from_here(text, settings.data_root) for text in arguments.blocks],
+            output=arguments.output,
+            preset=arguments.preset,
+            config=[_from_here(text, settings.data_root) for text in arguments.config],
+            overrides=arguments.overrides,
+            overwrite=arguments.overwrite,
+        )
+    except ValidationError as error:
+        problems = "; ".join(_problem(item) for item in error.errors())
+        raise ConfigurationError(problems) from None
+
+
+def _problem(item: "ErrorDetails") -> str:
+    name, *_ = item["loc"]
+    if name == "overrides":
+        return f"--set {item['input']}: expected SECTION.KEY=VALUE"
+    if item["type"] == "value_error":  # our own sentence
+        return item["msg"].removeprefix("Value error, ")
+    return f"{name}: {item['msg']} (found {shown(item['input'])})"
+
+
+def _from_here(text: str, root: Path | None) -> str:
+    """Make a path absolute that means something in the current folder: the shell's tab key did.
+
+    Anything else is left to start from the data folder of the machine.
+    """
+    here = Path(text).expanduser()
+    exists = here.exists() or (glob.has_magic(text) and any(matches(here)))
+    return str(here.absolute()) if exists or root is None else text

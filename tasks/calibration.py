@@ -1,0 +1,81 @@
+"""The stages after the blocks as Prefect tasks: solve, publish, show."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Failed
+
+from calib import pipeline, report, store
+from calib.errors import ArraycalError
+from calib.observables import Observable
+from calib.pipeline import BlockPairs
+from calib.result import CalibrationResult
+from config.models import Configuration
+from tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
+
+__all__ = ["UNUSABLE", "publish", "show", "solve"]
+
+#: Name of the state of a run that computed nothing, or nothing that may be used.
+UNUSABLE = "Unusable"
+#: Columns of the coefficient table in the UI.
+SHOWN = ("tel_type", "tel_id", "value", "error", "systematic", "n_events", "flag", "reason")
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_condition_fn=may_pass,
+)
+def solve(
+    blocks: list[BlockPairs],
+    observable: Observable,
+    configuration: Configuration,
+    provenance: dict[str, Any],
+) -> CalibrationResult:
+    """Merge the blocks, solve the array, judge."""
+    try:
+        return pipeline.calibrate(blocks, observable, configuration, provenance)
+    except ArraycalError as error:
+        # Expected, so a state and no traceback; Prefect takes a state for the task's own.
+        return Failed(name=UNUSABLE, message=str(error))  # type: ignore[return-value]
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_condition_fn=may_pass,
+)
+def publish(
+    result: CalibrationResult, observable: Observable, output: Path, *, overwrite: bool
+) -> store.Published:
+    """Write the monitoring file, the numbers and the report."""
+    return store.publish(result, observable, output, overwrite=overwrite)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def show(result: CalibrationResult) -> None:
+    """Put the coefficients and the report into the Prefect UI."""
+    key = f"arraycal-{result.calibration}"
+    rows = [_finite(row) for row in result.telescopes.select(SHOWN).iter_rows(named=True)]
+    create_table_artifact(key=key, table=rows, description=str(result.verdict))
+    create_markdown_artifact(
+        key=f"{key}-report", markdown=report.markdown(result), description=str(result.verdict)
+    )
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    # One Infinity and the UI shows nothing of the table.
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }

@@ -1,0 +1,37 @@
+"""The stage of one block as a Prefect task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from calib.pipeline import BlockPairs
+from tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
+
+__all__ = ["pairs_of_block"]
+
+log = logging.getLogger("arraycal.tasks")
+
+
+# NO_CACHE: whether PAIRS can be used again is for calib.cache to say, which looks at the files.
+@task(
+    task_run_name="pairs of {path.name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_condition_fn=may_pass,
+)
+def pairs_of_block(path: Path, stage: Callable[[Path], BlockPairs]) -> BlockPairs:
+    """Make the PAIRS of one block; ``stage`` is `tasks.workers.block_stage`'s."""
+    block = stage(path)
+    if block.status == "ok":
+        source = "from the cache" if block.cached else "made"
+        log.info("%s: %d pair rows %s", path.name, block.n_pairs, source)
+    else:
+        log.warning("%s", block.reason)
+    return block

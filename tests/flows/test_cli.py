@@ -1,0 +1,369 @@
+"""The command line without Prefect: numbers, exit statuses, messages."""
+
+import argparse
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+
+import polars as pl
+import pytest
+
+from calib import pipeline
+from calib.observables import OBSERVABLES
+from calib.simulation import SimulationSettings
+from flows import cli, direct
+from flows.cli import main
+from flows.simulating import settings_of
+from flows.truth import compare, read_truth
+from tasks import workers
+
+
+def read_result(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def run(*arguments):
+    return main(["run", "energy-inter", *map(str, arguments), "--direct"])
+
+
+def test_a_night_is_calibrated_and_shown_beside_its_truth(night, tmp_path, lenient, capsys):
+    truth = night / "truth.json"
+    assert run(night, "--output", tmp_path / "out", "--truth", truth, *lenient) == 0
+    shown = capsys.readouterr()
+    for word in ("LST 1", "MST 13", "truth", "pull", "rejected rows by rule", "usable"):
+        assert word in shown.out
+    for name in ("monitoring.h5", "result.json", "report.html"):
+        assert str(tmp_path / "out" / name) in shown.out
+    assert shown.err.count("telescope events") == 2  # one line per block
+
+
+def test_coefficients_agree_with_the_truth(night, tmp_path, lenient):
+    assert run(night, "--output", tmp_path, *lenient) == 0
+    telescopes = pl.DataFrame(read_result(tmp_path)["telescopes"])
+    pulls = compare(telescopes, read_truth(night / "truth.json"))["pull"]
+    # Largest of 13 Gaussian numbers exceeds 5 once in 130 000 nights; a wrong order of telescopes
+    # or a wrong gauge gives tens, the throughputs scatter by 8 % and the errors are about 1 %.
+    assert max(map(abs, pulls)) < 5
+
+
+def test_a_second_run_takes_the_pairs_from_the_cache(night, tmp_path, lenient, capsys, monkeypatch):
+    monkeypatch.setenv("ARRAYCAL_CACHE_ROOT", str(tmp_path / "cache"))
+    assert run(night, "--output", tmp_path / "one", *lenient) == 0
+    assert "from the cache" not in capsys.readouterr().err
+    assert run(night, "--output", tmp_path / "two", *lenient) == 0
+    assert capsys.readouterr().err.count("from the cache") == 2
+    one, two = (read_result(tmp_path / name) for name in ("one", "two"))
+    assert one["telescopes"] == two["telescopes"]
+
+
+def test_one_worker_and_many_give_the_same_numbers(night, tmp_path, lenient):
+    for count in (1, 3):
+        assert run(night, "--output", tmp_path / f"{count}", "--workers", count, *lenient) == 0
+    assert read_result(tmp_path / "1")["telescopes"] == read_result(tmp_path / "3")["telescopes"]
+
+
+def test_processes_give_the_same_numbers(night, tmp_path, lenient, monkeypatch):
+    assert run(night, "--output", tmp_path / "threads", *lenient) == 0
+    monkeypatch.setenv("ARRAYCAL_RUNNER", "processes")
+    monkeypatch.setenv("ARRAYCAL_CACHE_ROOT", str(tmp_path / "cache"))
+    assert run(night, "--output", tmp_path / "processes", *lenient) == 0
+    one, two = (read_result(tmp_path / name) for name in ("threads", "processes"))
+    assert one["telescopes"] == two["telescopes"]
+
+
+def test_bad_blocks_degrade_the_result_and_are_named(blocks, text_file, tmp_path, lenient, capsys):
+    empty, short = tmp_path / "empty.h5", tmp_path / "short.h5"
+    empty.touch()
+    short.write_bytes(blocks[0].read_bytes()[:100_000])
+    bad = [text_file, empty, short, tmp_path / "missing.h5"]
+    assert run(*blocks, *bad, "--output", tmp_path / "out", *lenient) == 3
+    shown = capsys.readouterr()
+    assert "degraded: 4 blocks left out" in shown.out
+    for path, reason in zip(bad, ("not a readable", "empty", "truncated", "nothing"), strict=True):
+        assert path.name in shown.out
+        assert any(path.name in line and reason in line for line in shown.err.splitlines())
+
+
+def test_without_a_good_block_nothing_is_published(text_file, tmp_path, capsys):
+    assert run(text_file, "--output", tmp_path / "out") == 4
+    assert "can be used" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["arraycal.log"]
+
+
+def test_a_result_without_any_coefficient_is_unusable(blocks, tmp_path, capsys):
+    few = "RelativeThroughputFitter.min_events=1000000"
+    assert run(blocks[0], "--output", tmp_path, "--set", few) == 4
+    assert "unusable" in capsys.readouterr().out
+
+
+def test_existing_results_are_not_replaced_unless_asked(blocks, tmp_path, lenient, capsys):
+    (tmp_path / "result.json").write_text("{}")
+    assert run(*blocks, "--output", tmp_path, *lenient) == 4
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "result.json").read_text() == "{}"
+    assert run(*blocks, "--output", tmp_path, "--overwrite", *lenient) == 0
+    assert read_result(tmp_path)["telescopes"]
+
+
+@pytest.mark.parametrize("section", ["CalculateInterCalibration", "CalculateEnergyAsymmetry"])
+def test_a_configuration_file_may_allow_overwriting(blocks, tmp_path, lenient, section):
+    (tmp_path / "result.json").write_text("{}")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"{section}: {{overwrite: true}}\n")
+    assert run(*blocks, "--output", tmp_path, "--config", config, *lenient) == 0
+    assert read_result(tmp_path)["telescopes"]
+
+
+def test_without_a_configuration_the_recommended_preset_is_used(blocks, tmp_path, lenient):
+    assert run(*blocks, "--output", tmp_path, *lenient) == 0
+    assert "resolution: binned" in read_result(tmp_path)["configuration"]
+
+
+def test_a_configuration_file_stands_on_the_defaults(blocks, tmp_path, lenient):
+    config = tmp_path / "config.yaml"
+    config.write_text("ShowerSelection: {margin: 3.0}\n")
+    assert run(*blocks, "--output", tmp_path, "--config", config, *lenient) == 0
+    assert "resolution: telescope" in read_result(tmp_path)["configuration"]
+
+
+def test_a_configuration_file_may_stand_on_a_preset(blocks, tmp_path, lenient):
+    config = tmp_path / "config.yaml"
+    config.write_text("ShowerSelection: {margin: 3.0}\n")
+    options = ["--config", config, "--preset", "energy-inter", *lenient]
+    assert run(*blocks, "--output", tmp_path, *options) == 0
+    text = read_result(tmp_path)["configuration"]
+    assert "resolution: binned" in text
+    assert "margin: 3.0" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "ShowerSelection.margn=3"], "did you mean 'margin'"),
+        (["--set", "margin"], "--set margin: expected SECTION.KEY=VALUE"),
+        (["--preset", "energy-iner"], "did you mean 'energy-inter'"),
+        (["--config", "no-such-file.yaml"], "no configuration file"),
+        (["--truth", "no-such-file.json"], "--truth no-such-file.json: No such file"),
+        (["--set", "QualityQuery.quality_criteria=[[a, '__import__(1)']]"], "not allowed"),
+        (["--set", "QualityQuery.quality_criteria=[[a, 'x >']]"], "quality criterion 'a'"),
+        (["--workers", "-1"], "expected a whole number of at least 0"),
+        (["--workers", "two"], "expected a whole number of at least 0"),
+        (["--no-such-option"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_usage_is_explained_and_leaves_nothing(blocks, tmp_path, capsys, arguments, message):
+    assert run(*blocks, "--output", tmp_path / "out", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_calibration_is_wrong_usage(blocks, tmp_path, capsys):
+    assert main(["run", "energy-intr", str(blocks[0]), "--output", str(tmp_path), "--direct"]) == 2
+    assert "did you mean 'energy-inter'" in capsys.readouterr().err
+
+
+def test_blocks_that_nothing_matches_are_wrong_usage(tmp_path, capsys):
+    assert run(tmp_path / "*.h5", "--output", tmp_path / "out") == 2
+    assert "no block file matches" in capsys.readouterr().err
+
+
+def test_a_wrong_environment_variable_is_wrong_usage(blocks, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ARRAYCAL_RUNNER", "magic")
+    assert run(*blocks, "--output", tmp_path) == 2
+    assert "ARRAYCAL_RUNNER" in capsys.readouterr().err
+
+
+def test_dask_that_is_not_installed_is_wrong_usage(blocks, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.setenv("ARRAYCAL_RUNNER", "dask")
+    assert run(*blocks, "--output", tmp_path) == 2
+    assert "dask is not installed" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_sentence(blocks, tmp_path, lenient, capsys, monkeypatch):
+    def no_space(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "monitoring.h5")
+
+    monkeypatch.setattr(direct, "publish", no_space)
+    assert run(*blocks, "--output", tmp_path, *lenient) == 1
+    sentences = capsys.readouterr().err.splitlines()
+    assert sentences[-1].startswith("arraycal: monitoring.h5: No space left on device. Free some")
+    assert "Traceback" not in "".join(sentences)
+    assert "Traceback" in (tmp_path / "arraycal.log").read_text()
+
+
+def test_an_output_below_a_file_is_one_sentence(blocks, text_file, capsys):
+    assert run(*blocks, "--output", text_file / "out") == 1
+    assert "Not a directory" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_stops_the_run(
+    blocks, text_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("ARRAYCAL_CACHE_ROOT", str(text_file / "cache"))
+    assert run(*blocks, "--output", tmp_path / "out") == 1
+    assert "Not a directory" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_ctrl_c_leaves_nothing_half_written(blocks, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(direct, "calibrate", interrupted)
+    assert run(*blocks, "--output", tmp_path) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["arraycal.log"]
+
+
+def test_a_defect_that_one_file_brings_to_light_costs_that_file_only(
+    blocks, tmp_path, lenient, capsys, monkeypatch
+):
+    genuine = pipeline.pairs_of_block
+
+    def defective(path, *arguments):
+        if path == blocks[0]:
+            raise RuntimeError("a case nobody thought of")
+        return genuine(path, *arguments)
+
+    monkeypatch.setattr(workers, "pairs_of_block", defective)
+    assert run(*blocks, "--output", tmp_path, *lenient) == 3
+    assert "internal error, RuntimeError: a case nobody thought of" in capsys.readouterr().err
+    assert "Traceback" in (tmp_path / "arraycal.log").read_text()
+
+
+def test_direct_does_not_import_prefect(blocks, tmp_path):
+    code = (
+        "import sys; from flows.cli import main; "
+        f"main(['run', 'energy-inter', {str(blocks[0])!r}, '--output', {str(tmp_path)!r}, "
+        "'--direct']); sys.exit(any(name.partition('.')[0] == 'prefect' for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "result.json").exists()
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from flows.cli import main; main(['run', '--help']); "
+        "sys.exit(bool({'polars', 'prefect', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+def test_help_names_every_calibration(capsys):
+    assert main(["run", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in OBSERVABLES)
+
+
+@pytest.mark.parametrize("command", ["run", "simulate"])
+def test_help_gives_the_default_of_every_option(command):
+    commands = next(
+        action
+        for action in cli._parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    for action in commands.choices[command]._actions:
+        if action.option_strings and "--help" not in action.option_strings:
+            assert "default: " in action.help or action.required, action.option_strings
+
+
+def test_simulate_has_the_defaults_of_the_settings():
+    arguments = cli._parser().parse_args(["simulate", "somewhere"])
+    assert settings_of(arguments) == SimulationSettings()
+
+
+def test_every_option_of_simulate_reaches_its_setting():
+    numbers = ["--proton-fraction", "0.5", "--zenith", "30", "--energy-min", "0.02"]
+    numbers += ["--energy-max", "50", "--duration", "600", "--throughput-scatter", "0.1"]
+    counts = ["--blocks", "3", "--showers", "70", "--seed", "8", "--first-obs-id", "5"]
+    arguments = cli._parser().parse_args(
+        ["simulate", "somewhere", "--array", "south", "--no-dl1", *numbers, *counts]
+    )
+    settings = settings_of(arguments)
+    changed = {f.name for f in fields(settings) if getattr(settings, f.name) != f.default}
+    assert changed == {
+        *("array", "write_dl1", "proton_fraction", "zenith_deg", "energy_min_tev"),
+        *("energy_max_tev", "block_duration_s", "throughput_scatter"),
+        *("n_blocks", "n_showers", "seed", "first_obs_id"),
+    }
+
+
+def test_simulate_writes_a_night_once(tmp_path, capsys):
+    arguments = ["simulate", str(tmp_path / "n"), "--array", "north", "--blocks", "1"]
+    arguments += ["--showers", "20"]
+    assert main(arguments) == 0
+    assert "1 blocks of 20 showers, 13 telescopes" in capsys.readouterr().out
+    assert main(arguments) == 4
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+    assert sorted(p.name for p in (tmp_path / "n").iterdir()) == ["block_1001.dl2.h5", "truth.json"]
+
+
+def test_simulate_refuses_an_impossible_night(tmp_path, capsys):
+    assert main(["simulate", str(tmp_path / "n"), "--zenith", "80"]) == 2
+    assert "between 0 and 60" in capsys.readouterr().err
+    assert not (tmp_path / "n").exists()
+
+
+def test_check_says_what_a_block_holds(blocks, capsys):
+    assert main(["check", str(blocks[0])]) == 0
+    text = capsys.readouterr().out
+    for fact in ("v7.6", "1001", "4 telescopes (1, 2, 3, 4)", "9 telescopes", "can be run"):
+        assert fact in text
+    assert "RandomForestRegressor" in text
+    assert "RandomForestClassifier" in text
+
+
+def test_check_tells_all_from_some_from_none(blocks, text_file, capsys):
+    assert main(["check", *map(str, blocks)]) == 0
+    assert "2 of 2 files can be calibrated" in capsys.readouterr().out
+    assert main(["check", str(blocks[0]), str(text_file)]) == 3
+    assert "not a readable HDF5 file" in capsys.readouterr().out
+    assert main(["check", str(text_file)]) == 4
+
+
+def test_check_says_why_a_preset_cannot_run(real_data, capsys):
+    # This file has no gammaness and two telescopes without tables.
+    assert main(["check", str(real_data / "paranal_gamma_diffuse_ob99.dl2.h5")]) == 0
+    text = capsys.readouterr().out
+    assert "without tables: 502, 553" in text
+    assert "RandomForestClassifier_tel_prediction" in text
+
+
+def test_presets_are_listed_and_printed(capsys):
+    assert main(["presets"]) == 0
+    assert "energy-inter-peer" in capsys.readouterr().out
+    assert main(["presets", "energy-inter"]) == 0
+    assert "ShowerSelection:" in capsys.readouterr().out
+    assert main(["presets", "energy-iner"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_version_and_missing_command(capsys):
+    assert main(["--version"]) == 0
+    assert "arraycal" in capsys.readouterr().out
+    assert main([]) == 2
+
+
+def test_the_files_of_the_peer_run_unchanged(real_data, tmp_path):
+    files = sorted(map(str, real_data.glob("lapalma_gamma_*.dl2.h5")))
+    names = ("peer_energy_asymmetry.yaml", "peer_inter_calibration_energy.yaml")
+    options = [item for name in names for item in ("--config", real_data / "configs" / name)]
+    assert run(*files, *options, "--output", tmp_path) == 0
+    assert len(read_result(tmp_path)["telescopes"]) == 19
+
+
+def test_a_folder_with_results_in_it_can_be_calibrated(blocks, tmp_path, lenient):
+    for block in blocks:
+        shutil.copy(block, tmp_path / block.name.replace(".dl2", ""))
+    assert run(tmp_path, "--output", tmp_path, *lenient) == 0
+    assert run(tmp_path, "--output", tmp_path, "--overwrite", *lenient) == 0
+    assert len(read_result(tmp_path)["blocks"]) == 2

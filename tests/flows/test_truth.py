@@ -1,0 +1,58 @@
+"""Truth beside coefficients, on the scale of the coefficients."""
+
+import json
+import math
+
+import polars as pl
+import pytest
+
+from config.errors import ConfigurationError
+from flows.truth import compare, read_truth
+
+
+def table(**columns):
+    return pl.DataFrame({"tel_type": ["LST", "LST", "LST"], "tel_id": [1, 2, 3]} | columns)
+
+
+def test_truth_is_scaled_to_the_mean_of_the_telescopes_with_a_value():
+    telescopes = table(value=[2.0, 8.0, math.nan], error=[0.1, 0.5, math.nan])
+    compared = compare(telescopes, {1: 0.5, 2: 0.5, 3: 7.0})
+    # geometric means: values 4, truth 0.5 over telescopes 1 and 2, so the scale is 8
+    assert compared["truth"].to_list()[:2] == pytest.approx([4.0, 4.0])
+    # (2 - 4) / 0.1 and (8 - 4) / 0.5
+    assert compared["pull"].to_list()[:2] == pytest.approx([-20.0, 8.0])
+    assert math.isnan(compared["truth"][2])
+    assert math.isnan(compared["pull"][2])
+
+
+def test_a_fixed_reference_has_no_pull():
+    compared = compare(table(value=[1.0, 1.0, 1.0], error=[0.0, 0.1, 0.1]), {1: 1, 2: 1, 3: 1})
+    assert math.isnan(compared["pull"][0])
+    assert compared["pull"][1] == pytest.approx(0.0)
+
+
+def test_a_telescope_without_truth_does_not_spoil_the_others():
+    compared = compare(table(value=[1.0, 2.0, 9.0], error=[0.1] * 3), {1: 1.0, 2: 2.0})
+    assert compared["truth"].to_list()[:2] == pytest.approx([1.0, 2.0])
+    assert math.isnan(compared["truth"][2])
+
+
+def test_types_are_scaled_apart():
+    telescopes = pl.DataFrame(
+        {"tel_type": ["LST", "MST"], "tel_id": [1, 2], "value": [3.0, 5.0], "error": [0.1, 0.1]}
+    )
+    assert compare(telescopes, {1: 1.0, 2: 1.0})["truth"].to_list() == pytest.approx([3.0, 5.0])
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"throughput": {"one": 1}}'])
+def test_another_file_than_a_truth_is_refused(tmp_path, content):
+    path = tmp_path / "truth.json"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"expected the truth\.json"):
+        read_truth(path)
+
+
+def test_a_truth_is_read_by_telescope(tmp_path):
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({"throughput": {"1": 0.9, "12": 1.1}}))
+    assert read_truth(path) == {1: 0.9, 12: 1.1}

@@ -1,0 +1,145 @@
+"""Material for the exchange with ctao-calibpipe, made in our environment.
+
+``produce.py FOLDER`` simulates small nights with fixed seeds and calibrates them. For each array,
+the folder then holds ``blocks`` with their truth, our event rows as ``pairs.csv`` and their means
+as ``pair_summary.csv``, our ``asymmetries`` in the peer's format, and the results
+``peer_selection``, ``recommended`` and ``lacking``, which lacks a telescope. The configurations
+of the peer's tools are in ``configs``.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from calib.exchange import write_asymmetries
+from calib.observables import ENERGY_INTER
+from calib.pipeline import calibrate, pairs_of_block
+from calib.simulation import SimulationSettings, simulate_night
+from calib.store import provenance, publish
+from config import Configuration, load_configuration
+
+SHOWERS = {"north": 4000, "mixed": 2500}
+SEED = 20
+
+#: The peer's selection; wide in distance asymmetry, so that every pair keeps several showers.
+SELECTION = """
+QualityQuery:
+  quality_criteria:
+    - ["energy threshold", "RandomForestRegressor_tel_energy > 50 * u.GeV"]
+    - ["gammaness", "RandomForestClassifier_tel_prediction > 0.5"]
+    - ["valid reco", "RandomForestRegressor_tel_is_valid"]
+PairFinder:
+  max_impact_distance:
+    - [type, "LST*", 125.0]
+    - [type, "MST*", 125.0]
+    - [type, "SST*", 225.0]
+"""
+ASYMMETRY = f"""
+CalculateEnergyAsymmetry:
+  event_filters:
+    max_distance_asymmetry: 0.8
+  chunk_size: 100000
+  energy_reconstructor: RandomForestRegressor
+  geometry_reconstructor: HillasReconstructor
+  gammaness_reconstructor: RandomForestClassifier
+{SELECTION}"""
+INTER_CALIBRATION = """
+CalculateInterCalibration: {overwrite: true, asymmetry_label: energy_asymmetry}
+RelativeThroughputFitter:
+  throughput_normalisation: {LST: 1.0, MST: 1.0, SST: 1.0}
+  reference_telescopes: {LST: 1, MST: 5, SST: 34}
+"""
+CROSS_CALIBRATION = f"""
+CalculateCrossCalibration:
+  overwrite: true
+  energy_reconstructor: RandomForestRegressor
+  geometry_reconstructor: HillasReconstructor
+  gammaness_reconstructor: RandomForestClassifier
+  min_triggered_telescopes_per_subsystem: 1
+  reference_subsystem: MST
+  chunk_size: 100000
+{SELECTION}"""
+CONFIGS = {
+    "asymmetry": ASYMMETRY,
+    "inter_calibration": INTER_CALIBRATION,
+    "cross_calibration": CROSS_CALIBRATION,
+}
+#: Two showers make a standard deviation, which is all the peer asks for.
+PAIR_ESTIMATOR = (
+    "RelativeThroughputFitter.estimator=pair",
+    "RelativeThroughputFitter.min_events=2",
+    "RelativeThroughputFitter.min_common_events=2",
+)
+#: One MST, the peer's reference type, for a result that lacks it.
+LOST_TELESCOPE = 6
+
+
+def produce(folder: Path) -> None:
+    """Write everything."""
+    configs = folder / "configs"
+    configs.mkdir(parents=True)
+    for name, text in CONFIGS.items():
+        (configs / f"{name}.yaml").write_text(text, encoding="utf-8")
+    paths = [configs / "asymmetry.yaml", configs / "inter_calibration.yaml"]
+    peer = load_configuration(paths, overrides=PAIR_ESTIMATOR)
+    recommended = load_configuration(preset="energy-inter")
+    for array, n_showers in SHOWERS.items():
+        home = folder / array
+        settings = SimulationSettings(array=array, n_blocks=2, n_showers=n_showers, seed=SEED)
+        simulate_night(home / "blocks", settings)
+        run(home, "peer_selection", peer)
+        run(home, "recommended", recommended)
+
+
+def run(home: Path, name: str, configuration: Configuration) -> None:
+    """Calibrate the blocks of an array."""
+    paths = sorted((home / "blocks").glob("*.h5"))
+    cache = home / "cache"
+    blocks = [pairs_of_block(path, ENERGY_INTER, configuration, cache) for path in paths]
+    result = calibrate(blocks, ENERGY_INTER, configuration, provenance("produce.py"))
+    publish(result, ENERGY_INTER, home / name, overwrite=False)
+    print(f"{home.name} {name}: {result.verdict}")
+    if name == "peer_selection":
+        entries = {block.path: block.entry.scan() for block in blocks if block.entry}
+        export(home, entries, configuration)
+        pair_summary(result.pairs).write_csv(home / "pair_summary.csv")
+    else:
+        lacking = result.telescopes.with_columns(
+            pl.when(pl.col("tel_id") == LOST_TELESCOPE)
+            .then(float("nan"))
+            .otherwise(pl.col(column))
+            .alias(column)
+            for column in ("value", "error")
+        )
+        publish(
+            replace(result, telescopes=lacking), ENERGY_INTER, home / "lacking", overwrite=False
+        )
+
+
+def export(home: Path, blocks: dict[Path, pl.LazyFrame], configuration: Configuration) -> None:
+    """Our event rows, as text and in the peer's format."""
+    columns = ["obs_id", "event_id", "tel_id_1", "tel_id_2", "value_1", "value_2", "asymmetry"]
+    pl.concat(blocks.values()).select(columns).collect().write_csv(home / "pairs.csv")
+    (home / "asymmetries").mkdir()
+    value = f"{configuration.CalculateAsymmetry.energy_reconstructor}_tel_energy"
+    for path, pairs in blocks.items():
+        out = home / "asymmetries" / f"{path.name.removesuffix('.dl2.h5')}.h5"
+        write_asymmetries(pairs, ENERGY_INTER, value, out, unit="TeV")
+
+
+def pair_summary(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Pair means under the names the peer gives them."""
+    return pairs.select(
+        "tel_id_1",
+        "tel_id_2",
+        "n_events",
+        "mean_asymmetry",
+        "std_asymmetry",
+        mean_asymmetry_err="mean_asymmetry_error",
+    )
+
+
+if __name__ == "__main__":
+    produce(Path(sys.argv[1]))
