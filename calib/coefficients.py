@@ -13,7 +13,7 @@ from calib import network
 from calib.quality import is_outlier, judge
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
 from calib.summary import RESIDUAL_EDGES
-from config.loading import to_yaml
+from config.dumping import to_yaml
 
 if TYPE_CHECKING:
     import numpy.typing as npt

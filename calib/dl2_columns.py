@@ -108,8 +108,7 @@ def find_columns(file: hdf5.File, path: Path) -> dict[str, Source]:
     """Catalogue every column by its name; on a name clash the DL2 tables win."""
     found: dict[str, Source] = {}
     for group in (*_algorithms(file, TELESCOPE_GROUPS, path), *TELESCOPE_TABLES):
-        first = next(iter(hdf5.telescope_tables(file, group, path).values()), None)
-        _catalogue(found, group, first, "telescope")
+        _catalogue(found, group, hdf5.first_telescope_table(file, group, path), "telescope")
     for group in (*_algorithms(file, SUBARRAY_GROUPS, path), *SUBARRAY_TABLES):
         if hdf5.has_table(file, group, path):
             _catalogue(found, group, hdf5.find_table(file, group, path), "subarray")

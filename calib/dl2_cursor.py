@@ -213,6 +213,12 @@ class Cursor:
             self._extend()
         return self.take(limit)
 
+    def finish(self) -> None:
+        """Read what is left and forget it: a row in it may be one that was missed before."""
+        while not self.exhausted:
+            self._extend()
+            self.take(None)
+
     def pop_repeated(self) -> int:
         """Return how many repeated rows were dropped since the last call."""
         count, self._repeated = self._repeated, 0
@@ -244,7 +250,10 @@ class Cursor:
             return batch
         if np.any(steps < 0):
             if not self._sort:
-                raise UnsortedRows(f"{self._numbering.path}: rows of {self._name} are unordered.")
+                raise UnsortedRows(
+                    f"{self._numbering.path}: rows of {self._name} are unordered; read the file "
+                    "again with stream=False."
+                )
             batch = batch.rows(np.argsort(batch.keys, kind="stable"))
             steps = np.diff(batch.keys, prepend=self._last_read)
         self._repeated += int(np.count_nonzero(steps == 0))
@@ -312,8 +321,13 @@ class Reader:
         parts = [(tel_id, rows) for tel_id, rows in taken if rows.keys.size]
         repeated = sum(telescope.leading.pop_repeated() for telescope in self.telescopes)
         if not parts:
+            self._finish()
             return (self.schema.to_frame(), repeated) if repeated else None
         return self._frame(self._with_showers(parts)), repeated
+
+    def _finish(self) -> None:
+        for cursor in (*self.showers, *(c for t in self.telescopes for c in t.companions)):
+            cursor.finish()
 
     def _with_showers(self, parts: Sequence[tuple[int, Batch]]) -> list[tuple[int, Batch]]:
         last = max(int(rows.keys[-1]) for _, rows in parts)

@@ -7,6 +7,7 @@ for every shower and telescope pair. Impact distances and positions are not in i
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from calib.errors import CannotCompute, NothingToDo
-from calib.hdf5 import find_table, open_file, sync
+from calib.hdf5 import create_file, has_table, open_file, sync
 from calib.pairs import Paired
 from calib.schema import PAIRS, REJECTED, check
 from calib.subarray import Subarray
@@ -68,9 +69,12 @@ def write_asymmetries(
     frame = pairs.lazy().collect()
     check(frame, PAIRS)
     table = _to_table(frame, observable, value_column, unit)
+    buffer = io.BytesIO()
+    with create_file(buffer) as file:
+        table.write(file, format="hdf5", path=_table_path(observable), serialize_meta=True)
     with tempfile.TemporaryDirectory(prefix=".arraycal-", dir=path.parent) as scratch:
         temporary = Path(scratch) / path.name
-        table.write(temporary, format="hdf5", path=_table_path(observable), serialize_meta=True)
+        temporary.write_bytes(buffer.getvalue())
         sync(temporary)
         temporary.replace(path)
 
@@ -119,7 +123,7 @@ def is_asymmetry_file(path: Path, observable: Observable) -> bool:
     """
     try:
         with open_file(path) as file:
-            return find_table(file, _table_path(observable), path) is not None
+            return has_table(file, _table_path(observable), path)
     except CannotCompute:
         return False
 

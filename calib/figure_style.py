@@ -37,6 +37,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 #: Background of what is not known, beside colours whose middle is white.
 ABSENT = "#eeeeee"
 POINTS_PER_IN = 72
+#: The font of the figures has every Latin letter below this code; other scripts it may not have.
+FIRST_WITHOUT_GLYPH = 0x250
 #: Nobody reads letters smaller than this, in points.
 SMALLEST_PT = 6.0
 
@@ -96,10 +98,11 @@ def plain(text: str) -> str:
 
     Examples
     --------
-    >>> plain("LST_$x$")
-    'LST_\\$x\\$'
+    >>> plain("LST_$x$\n")
+    'LST_\\$x\\$?'
     """
-    return text.encode("ascii", "backslashreplace").decode().replace("$", r"\$")
+    shown = (c if c.isprintable() and ord(c) < FIRST_WITHOUT_GLYPH else "?" for c in text)
+    return "".join(shown).replace("$", r"\$")
 
 
 class Margins(NamedTuple):

@@ -44,6 +44,7 @@ __all__ = [
     "child_names",
     "create_file",
     "find_table",
+    "first_telescope_table",
     "has_table",
     "open_file",
     "require_table",
@@ -321,6 +322,12 @@ def child_names(file: h5py.File, group: str, path: Path) -> list[str]:
         return [attribute_text(name) for name in node] if isinstance(node, h5py.Group) else []
 
 
+def first_telescope_table(file: h5py.File, group: str, path: Path) -> Table | None:
+    """Return the table ``tel_XXX`` of the lowest id in a group, or None when there is none."""
+    names = [name for name in child_names(file, group, path) if TELESCOPE_TABLE.match(name)]
+    return require_table(file, f"{group}/{min(names)}", path) if names else None
+
+
 def telescope_tables(file: h5py.File, group: str, path: Path) -> dict[int, Table]:
     """Tables ``tel_XXX`` of a group, by telescope id; empty when the group is absent.
 
@@ -334,7 +341,8 @@ def telescope_tables(file: h5py.File, group: str, path: Path) -> dict[int, Table
     strange = [name for name in names if not TELESCOPE_TABLE.match(name)]
     if strange:
         raise CannotCompute(
-            f"{path}: {group} holds {', '.join(strange)}; expected one table per telescope (tel_XXX)."
+            f"{path}: {group} holds {', '.join(strange)}; "
+            "expected one table per telescope (tel_XXX)."
         )
     found = {int(match[1]): name for name in names if (match := TELESCOPE_TABLE.match(name))}
     with _sound(path, group):

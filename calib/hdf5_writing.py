@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import h5py
 import hdf5plugin  # noqa: F401  registers the blosc filter, without which no table can be written
@@ -79,13 +79,14 @@ class Column:
         return attributes
 
 
-def create_file(path: Path) -> h5py.File:
+def create_file(path: Path | BinaryIO) -> h5py.File:
     """Create a new HDF5 file with the root attributes PyTables expects.
 
     Parameters
     ----------
-    path : Path
-        The file; it must not exist.
+    path : Path or binary stream
+        The file; it must not exist. In an `io.BytesIO`, an HDF5 library that fails to flush and
+        takes the interpreter with it, as on a full disk, is no danger.
 
     Returns
     -------

@@ -11,6 +11,7 @@ every telescope has its row, with the reason for a missing coefficient.
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,11 @@ from calib.hdf5 import Column, create_file, set_attributes, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from calib.observables import Observable
     from calib.result import CalibrationResult
 
-__all__ = ["SERVICE", "write_monitoring"]
+__all__ = ["SERVICE", "monitoring_file"]
 
 #: Group of the companion tables.
 SERVICE = "/dl2/service/arraycal"
@@ -55,31 +55,29 @@ DESCRIPTIONS = {
 }
 
 
-def write_monitoring(path: Path, result: CalibrationResult, observable: Observable) -> None:
-    """Write a result as a monitoring file.
+def monitoring_file(result: CalibrationResult, observable: Observable) -> bytes:
+    """Build the monitoring file of a result, in memory.
 
     Parameters
     ----------
-    path : Path
-        The file; it must not exist.
     result : CalibrationResult
         What to write.
     observable : Observable
         Which calibration it is.
 
-    Raises
-    ------
-    FileExistsError
-        If the file exists.
-    OSError
-        If it cannot be written.
+    Returns
+    -------
+    bytes
+        The content of an HDF5 file.
     """
-    with create_file(path) as file:
+    buffer = io.BytesIO()
+    with create_file(buffer) as file:
         set_attributes(file, _reference_metadata(result))
         obs_ids = {"obs_id": np.asarray(result.obs_ids, np.uint64)}
         write_table(file, observable.monitoring_path, _columns(_coefficients(result)), obs_ids)
         for name, columns in _companions(result):
             write_table(file, f"{SERVICE}/{result.calibration}/{name}", columns, obs_ids)
+    return buffer.getvalue()
 
 
 def _coefficients(result: CalibrationResult) -> pl.DataFrame:

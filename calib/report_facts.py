@@ -12,10 +12,24 @@ if TYPE_CHECKING:
 
     from calib.result import CalibrationResult
 
-__all__ = ["MISSING", "fixed", "key_facts", "observations", "shown"]
+__all__ = ["MISSING", "fixed", "key_facts", "observations", "printable", "shown"]
 
 #: Stands for a number there is not.
 MISSING = "\N{EN DASH}"
+
+
+def printable(text: str) -> str:
+    r"""Text without control characters and other invisible ones; lines and tabs stay.
+
+    They have no place in HTML, and half a surrogate pair (from a file name, say) none in UTF-8.
+
+    Examples
+    --------
+    >>> printable("a\x00b") == "a\N{REPLACEMENT CHARACTER}b"
+    True
+    """
+    shown = (c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(shown)
 
 
 def observations(result: CalibrationResult) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from calib.figures import CAPTIONS, encode, figures
-from calib.report_facts import fixed, key_facts, observations
+from calib.report_facts import fixed, key_facts, observations, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ HEADER = (
 #: Characters that Markdown gives a meaning, or that would start HTML.
 SPECIAL = str.maketrans(
     {c: f"\\{c}" for c in "\\`*_[]|~#$"}
-    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " "}
+    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\t": " "}
 )
 
 
@@ -69,10 +69,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _cell(text: str) -> str:
     """Text that stays text, in one line."""
-    short = (
-        text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 1]}\N{HORIZONTAL ELLIPSIS}"
-    )
-    return short.translate(SPECIAL)
+    if len(text) > LONGEST_CELL:
+        text = f"{text[: LONGEST_CELL - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return printable(text).translate(SPECIAL)
 
 
 def _pictures(result: CalibrationResult, room: int) -> str:

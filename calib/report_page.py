@@ -9,6 +9,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from calib.report_facts import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -38,7 +40,7 @@ padding:.8rem 1.1rem;margin:1.1rem 0}
 .usable{--tone:var(--good)}
 .degraded{--tone:var(--warn)}
 .unusable{--tone:var(--bad)}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(11.5rem,1fr));gap:.9rem;
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.9rem;
 margin:1.1rem 0}
 dt{color:var(--quiet);font-size:.82rem}
 dd{margin:0;font-size:1.05rem;font-variant-numeric:tabular-nums}
@@ -58,7 +60,7 @@ figcaption{color:#5b6470;font-size:.82rem;margin-top:.4rem;width:0;min-width:100
 details{margin:.6rem 0}
 summary{cursor:pointer;font-weight:600;padding:.2rem 0}
 pre{background:var(--soft);padding:.9rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
-td{overflow-wrap:anywhere}
+td:last-child{overflow-wrap:anywhere}
 @media print{:root{color-scheme:light;
 --ink:#000;--back:#fff;--soft:#f5f7f9;--quiet:#444;--line:#bbb;
 --good:#0b7a4b;--warn:#9a5b00;--bad:#b3261e}
@@ -80,11 +82,7 @@ def text(value: object) -> str:
     >>> text("<LST & co>")
     '&lt;LST &amp; co&gt;'
     """
-    # Control characters have no place in HTML, and lone surrogates none in UTF-8.
-    clean = "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(value)
-    )
-    return escape(clean)
+    return escape(printable(str(value)))
 
 
 def table(

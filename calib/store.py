@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -21,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 from calib import report
 from calib.errors import CannotCompute
 from calib.hdf5 import sync
-from calib.monitoring import write_monitoring
+from calib.monitoring import monitoring_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from calib.observables import Observable
     from calib.result import CalibrationResult
 
@@ -156,39 +159,41 @@ def publish(
         If the folder cannot be written to; nothing in it has changed then.
     """
     refuse_existing(output, overwrite=overwrite)
-    try:
+    with _explained(output):
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".arraycal-", dir=output) as scratch:
-            _write_all(result, observable, Path(scratch))
-            for name in FILES:
-                (Path(scratch) / name).replace(output / name)
-        sync(output)
-    except OSError as error:
-        raise _explained(error, output) from error
+        scratch = tempfile.TemporaryDirectory(prefix=".arraycal-", dir=output)
+    with scratch as name_of_scratch:
+        with _explained(output):
+            _write_all(result, observable, Path(name_of_scratch))
+        for name in FILES:
+            (Path(name_of_scratch) / name).replace(output / name)
+    sync(output)
     return Published(output / MONITORING, output / RESULT, output / REPORT)
 
 
 def _write_all(result: CalibrationResult, observable: Observable, folder: Path) -> None:
     """Write the three files, complete on the disk when this returns."""
     text = json.dumps(result.to_json(), indent=1, allow_nan=False)
-    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
-    page = report.html(result)
-    (folder / REPORT).write_text(page, encoding="utf-8", errors="replace")
-    try:
-        write_monitoring(folder / MONITORING, result, observable)
-    except RuntimeError as error:
-        # What h5py makes of a file system error while it closes a file.
-        raise OSError(errno.EIO, str(error)) from error
+    contents = {
+        RESULT: f"{text}\n".encode(),
+        REPORT: report.html(result).encode("utf-8", "replace"),
+        MONITORING: monitoring_file(result, observable),
+    }
     for name in FILES:
+        (folder / name).write_bytes(contents[name])
         sync(folder / name)
 
 
-def _explained(error: OSError, output: Path) -> OSError:
-    """Return the error with a sentence that says where and what now; its number stays."""
-    number = error.errno or errno.EIO
-    reason = os.strerror(number) if error.errno else str(error)
-    msg = (
-        f"the results cannot be written to {output}: {reason}. Nothing there was changed. "
-        "Make room or make it writable, or choose another --output."
-    )
-    return OSError(number, msg)
+@contextmanager
+def _explained(output: Path) -> Iterator[None]:
+    """Say in an error what could not be done where, and what now; its number stays."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or errno.EIO
+        reason = os.strerror(number) if error.errno else str(error)
+        msg = (
+            f"the results cannot be written to {output}: {reason}. Nothing there was changed. "
+            "Make room or make it writable, or choose another --output."
+        )
+        raise OSError(number, msg) from error

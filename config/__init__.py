@@ -4,13 +4,13 @@ Imports nothing of the other packages. `config.settings` alone reads the environ
 imported where it is needed.
 """
 
+from config.dumping import to_yaml
 from config.errors import ConfigurationError
 from config.loading import (
     available_presets,
     load_configuration,
     load_preset,
     preset_path,
-    to_yaml,
 )
 from config.models import Configuration
 from config.telescope import TelescopeParameter, resolve

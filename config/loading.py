@@ -33,22 +33,9 @@ __all__ = [
     "load_configuration",
     "load_preset",
     "preset_path",
-    "to_yaml",
 ]
 
 PRESETS = Path(__file__).parent / "presets"
-
-
-class _Dumper(yaml.SafeDumper):
-    """A safe dumper that writes a list of scalars, such as a telescope entry, in one line."""
-
-
-def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
-    in_line = not any(isinstance(item, list | dict) for item in items)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=in_line)
-
-
-_Dumper.add_representer(list, _represent_list)
 
 
 @dataclass
@@ -180,13 +167,6 @@ def preset_path(name: str) -> Path:
 def load_preset(name: str) -> Configuration:
     """Read a preset alone: `load_configuration` without files or overrides."""
     return load_configuration(preset=name)
-
-
-def to_yaml(configuration: Configuration) -> str:
-    """Write a complete configuration, which `load_configuration` reads back as equal."""
-    # Wherever null is allowed it is the default, so leaving it out changes nothing.
-    plain = configuration.model_dump(mode="json", exclude_none=True)
-    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, width=100)
 
 
 def _read_yaml(path: Path) -> Mapping[str, object]:

@@ -18,7 +18,8 @@ LOG_RATIO_STATISTIC: tuple[pl.Expr, ...] = (
     (2.0 / (_V1 + _V2) ** 2 * ((_V1 * _U2) ** 2 + (_V2 * _U1) ** 2).sqrt()).alias(
         "asymmetry_uncertainty"
     ),
-    (_V1 / _V2).log().alias("log_ratio"),
+    # Not the logarithm of the ratio, which can over- and underflow.
+    (_V1.log() - _V2.log()).alias("log_ratio"),
 )
 
 

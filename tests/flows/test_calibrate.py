@@ -21,7 +21,7 @@ import calib.store
 from flows.calibrate import calibrate
 from flows.cli import main
 from flows.parameters import CalibrateParameters
-from tasks.calibration import publish
+from tasks.calibration import _finite, publish
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -135,6 +135,7 @@ def test_existing_results_are_kept(blocks, tmp_path, run_flow):
     state = run_flow(blocks)
     assert state.is_failed()
     assert "already holds result.json" in state.message
+    assert not any("pair rows" in record["message"] for record in logs_of(state))
     assert (tmp_path / "out" / "result.json").read_text() == "{}"
 
 
@@ -173,6 +174,11 @@ def test_no_number_of_the_table_is_infinite_or_nan(night, run_flow):
     assert any(row["value"] is None for row in rows)
     numbers = [cell for row in rows for cell in row.values() if isinstance(cell, float)]
     assert all(map(math.isfinite, numbers))
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_cell_that_is_no_finite_number_is_empty(value):
+    assert _finite({"value": value, "tel_id": 3}) == {"value": None, "tel_id": 3}
 
 
 def test_records_of_the_core_reach_the_run_log(blocks, text_file, run_flow):

@@ -14,7 +14,8 @@ import pytest
 from calib import pipeline
 from calib.observables import OBSERVABLES
 from calib.simulation import SimulationSettings
-from flows import cli, direct
+from flows import direct
+from flows.arguments import make_parser
 from flows.cli import main
 from flows.simulating import settings_of
 from flows.truth import compare, read_truth
@@ -102,7 +103,9 @@ def test_a_result_without_any_coefficient_is_unusable(blocks, tmp_path, capsys):
 def test_existing_results_are_not_replaced_unless_asked(blocks, tmp_path, lenient, capsys):
     (tmp_path / "result.json").write_text("{}")
     assert run(*blocks, "--output", tmp_path, *lenient) == 4
-    assert "--overwrite" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "--overwrite" in shown
+    assert "telescope events" not in shown  # refused before any work
     assert (tmp_path / "result.json").read_text() == "{}"
     assert run(*blocks, "--output", tmp_path, "--overwrite", *lenient) == 0
     assert read_result(tmp_path)["telescopes"]
@@ -267,7 +270,7 @@ def test_help_names_every_calibration(capsys):
 def test_help_gives_the_default_of_every_option(command):
     commands = next(
         action
-        for action in cli._parser()._actions
+        for action in make_parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     )
     for action in commands.choices[command]._actions:
@@ -276,7 +279,7 @@ def test_help_gives_the_default_of_every_option(command):
 
 
 def test_simulate_has_the_defaults_of_the_settings():
-    arguments = cli._parser().parse_args(["simulate", "somewhere"])
+    arguments = make_parser().parse_args(["simulate", "somewhere"])
     assert settings_of(arguments) == SimulationSettings()
 
 
@@ -284,7 +287,7 @@ def test_every_option_of_simulate_reaches_its_setting():
     numbers = ["--proton-fraction", "0.5", "--zenith", "30", "--energy-min", "0.02"]
     numbers += ["--energy-max", "50", "--duration", "600", "--throughput-scatter", "0.1"]
     counts = ["--blocks", "3", "--showers", "70", "--seed", "8", "--first-obs-id", "5"]
-    arguments = cli._parser().parse_args(
+    arguments = make_parser().parse_args(
         ["simulate", "somewhere", "--array", "south", "--no-dl1", *numbers, *counts]
     )
     settings = settings_of(arguments)

@@ -17,10 +17,11 @@ from calib.exchange import write_asymmetries
 from calib.observables import ENERGY_INTER
 from calib.pipeline import calibrate, pairs_of_block
 from calib.simulation import SimulationSettings, simulate_night
+from calib.simulation_arrays import ArrayName
 from calib.store import provenance, publish
 from config import Configuration, load_configuration
 
-SHOWERS = {"north": 4000, "mixed": 2500}
+SHOWERS: dict[ArrayName, int] = {"north": 4000, "mixed": 2500}
 SEED = 20
 
 #: The peer's selection; wide in distance asymmetry, so that every pair keeps several showers.

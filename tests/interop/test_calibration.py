@@ -15,7 +15,7 @@ STOPS_SHORT = 1e-2
 @pytest.fixture(scope="module")
 def peer_rows(peer_asymmetries):
     """The peer's event rows by shower and pair."""
-    rows = {}
+    rows: dict[tuple[int, ...], float] = {}
     for path in sorted(peer_asymmetries.glob("*.h5")):
         table = QTable.read(path, path="/energy_asymmetry/events", format="hdf5")
         keys = zip(*(table[name].tolist() for name in KEYS), strict=True)
@@ -46,7 +46,7 @@ def test_every_asymmetry_is_the_same(our_rows, peer_rows):
 
 def test_the_means_of_all_pairs_are_the_same(array, peer_rows):
     ours = np.genfromtxt(array / "pair_summary.csv", delimiter=",", names=True, dtype=None)
-    by_pair = {}
+    by_pair: dict[tuple[int, int], list[float]] = {}
     for (_, _, first, second), asymmetry in peer_rows.items():
         by_pair.setdefault((first, second), []).append(asymmetry)
     assert {(row["tel_id_1"], row["tel_id_2"]) for row in ours} == by_pair.keys()

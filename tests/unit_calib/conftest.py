@@ -105,7 +105,7 @@ def layout_table(telescopes):
 
 
 def event_tables(rows):
-    """Every table with a row per event, filled from `rows`; floats that are not given are random."""
+    """Every table with a row per event, filled from `rows`; what they do not give is random."""
     rng = np.random.default_rng(len(rows))
     showers = rows.unique(["obs_id", "event_id"], maintain_order=True)
     array_key = {

@@ -1,0 +1,264 @@
+"""Arguments of the command line: what there is, with defaults and units."""
+
+import argparse
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["make_parser"]
+
+if TYPE_CHECKING:
+    # argparse has no public name for it
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+
+
+EXIT_STATUS = """\
+exit status:
+  0  usable
+  1  the machine failed (disk full, server lost): run again
+  2  wrong usage or configuration
+  3  degraded: some block or telescope was left out; it is named
+  4  unusable, or nothing could be computed
+  130  interrupted; nothing half-written is left
+"""
+
+RUN = """\
+Calibrate an array from its observation blocks.
+
+calibrations:
+  energy-inter  relative throughput of the telescopes of a type, from the energies they
+                assign to the same showers; no unit
+
+The run is a Prefect flow: on the server of PREFECT_API_URL or of the active profile, otherwise
+on a temporary server of its own, which takes about 20 s to start. --direct does the same without
+Prefect. Either way blocks that were read before come from the cache (ARRAYCAL_CACHE_ROOT,
+default ~/.cache/arraycal) unless the file or a setting that matters for them has changed.
+"""
+
+RUN_END = f"""\
+settings of the machine (environment variables):
+  ARRAYCAL_DATA_ROOT    if set, blocks and configuration files must lie in this folder
+  ARRAYCAL_OUTPUT_ROOT  if set, outputs must lie in this folder; relative ones start there
+  ARRAYCAL_RUNNER       threads (default), processes or dask: what runs blocks side by side
+  ARRAYCAL_LOG_LEVEL    least severity in DIR/arraycal.log, default INFO
+
+{EXIT_STATUS}"""
+
+CHECK = """\
+Say what block files hold, and which calibration runs on them with which preset, and why not.
+Only the structure is read, no events.
+"""
+
+CHECK_END = """\
+exit status:
+  0  every file can be calibrated with some preset
+  2  wrong usage
+  3  some files can
+  4  none can
+"""
+
+SIMULATE = """\
+Write a simulated night: genuine DL2 block files (block_OBSID.dl2.h5) and truth.json, with the
+throughput that was put into every telescope.
+"""
+
+
+def _count(smallest: int) -> Callable[[str], int]:
+    """Make a reader of whole numbers that are not too small."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(
+                f"found {text!r}, expected a whole number of at least {smallest}"
+            )
+        return int(text)
+
+    return read
+
+
+#: Arguments of `run`, as argparse wants them.
+RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("calibration", {"metavar": "CALIBRATION", "help": "which calibration: energy-inter"}),
+    (
+        "blocks",
+        {
+            "metavar": "BLOCK",
+            "nargs": "+",
+            "help": "DL2 block files, folders (their *.dl2.h5, or all HDF5 files if there are "
+            "none), or quoted patterns such as 'night/**/*.dl2.h5'",
+        },
+    ),
+    (
+        "--output",
+        {
+            "metavar": "DIR",
+            "required": True,
+            "help": "folder for monitoring.h5, result.json, report.html and arraycal.log; created "
+            "if missing (required)",
+        },
+    ),
+    (
+        "--config",
+        {
+            "metavar": "YAML",
+            "action": "append",
+            "default": [],
+            "help": "configuration file, also one of ctao-calibpipe; repeat for several, a later "
+            "one wins (default: none)",
+        },
+    ),
+    (
+        "--preset",
+        {
+            "metavar": "NAME",
+            "default": "automatic",
+            "help": "settings to start from: a name of `arraycal presets`; automatic, which is the "
+            "recommended preset of the calibration unless --config is given; or none, which"
+            " is the documented defaults. A --config without --preset stands on the "
+            "defaults (default: automatic)",
+        },
+    ),
+    (
+        "--set",
+        {
+            "dest": "overrides",
+            "metavar": "SECTION.KEY=VALUE",
+            "action": "append",
+            "default": [],
+            "help": "a single setting, stronger than any file; the value is YAML, with the unit "
+            "where the setting has one: CalculateAsymmetry.event_filters.min_energy='50 "
+            "GeV' (default: none)",
+        },
+    ),
+    (
+        "--overwrite",
+        {
+            "action": "store_true",
+            "help": "replace results that exist; overwrite: true in the section of the asymmetry or"
+            " of CalculateInterCalibration does the same (default: refuse)",
+        },
+    ),
+    (
+        "--direct",
+        {"action": "store_true", "help": "run without Prefect (default: as a Prefect flow)"},
+    ),
+    (
+        "--workers",
+        {
+            "metavar": "N",
+            "type": _count(0),
+            "default": 0,
+            "help": "number of blocks at a time (default: 0, one per CPU)",
+        },
+    ),
+    (
+        "--truth",
+        {
+            "metavar": "JSON",
+            "type": Path,
+            "help": "truth.json of a simulated night, to show beside the result (default: none)",
+        },
+    ),
+)
+
+#: Options of `simulate`: name, smallest value, default, meaning.
+COUNTS = (
+    ("--blocks", 1, 2, "number of observation blocks, one file each"),
+    ("--showers", 1, 20_000, "showers per block, each seen by two telescopes or more"),
+    ("--seed", 0, 0, "seed of everything random"),
+    ("--first-obs-id", 0, 1001, "observation block id of the first block; the others follow"),
+)
+#: The same: name, default, meaning with unit.
+NUMBERS = (
+    ("--throughput-scatter", 0.08, "standard deviation of ln(throughput) of the telescopes"),
+    ("--proton-fraction", 0.25, "share of protons among showers of equal light, 0 to 1"),
+    ("--zenith", 20.0, "zenith angle of the pointing [deg], 0 to 60"),
+    ("--energy-min", 0.01, "lowest light-equivalent energy [TeV]"),
+    ("--energy-max", 100.0, "highest light-equivalent energy [TeV]"),
+    ("--duration", 1200.0, "duration of a block [s]"),
+)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser; the name of the command ends up in ``command``."""
+    parser = argparse.ArgumentParser(
+        prog="arraycal",
+        description="Array calibration of imaging atmospheric Cherenkov telescopes.",
+        epilog="`arraycal COMMAND --help` explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"arraycal {_version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    _add_run(commands)
+    _add_simulate(commands)
+    _add_check(commands)
+    _add_presets(commands)
+    return parser
+
+
+def _add_command(
+    commands: "Commands", name: str, summary: str, description: str, end: str = ""
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=end,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_run(commands: "Commands") -> None:
+    parser = _add_command(commands, "run", "calibrate an array", RUN, RUN_END)
+    for name, options in RUN_ARGUMENTS:
+        parser.add_argument(name, **options)
+
+
+def _add_simulate(commands: "Commands") -> None:
+    parser = _add_command(commands, "simulate", "simulate a night of block files", SIMULATE)
+    add = parser.add_argument
+    add("directory", metavar="DIR", type=Path, help="folder for the night; created if missing")
+    add(
+        "--array",
+        choices=("north", "south", "mixed"),
+        default="mixed",
+        help="north: 4 LST + 9 MST; south: 14 MST + 37 SST; mixed: 4 LST + 14 MST + 37 SST "
+        "(default: %(default)s)",
+    )
+    for option, smallest, default, text in COUNTS:
+        add(
+            option,
+            metavar="N",
+            type=_count(smallest),
+            default=default,
+            help=f"{text} (default: %(default)s)",
+        )
+    for option, number, text in NUMBERS:
+        add(option, metavar="X", type=float, default=number, help=f"{text} (default: %(default)s)")
+    add(
+        "--no-dl1",
+        dest="write_dl1",
+        action="store_false",
+        help="leave out the image parameters; halves time and size (default: write them)",
+    )
+    add("--overwrite", action="store_true", help="replace a night in DIR (default: refuse)")
+
+
+def _add_check(commands: "Commands") -> None:
+    parser = _add_command(commands, "check", "say what block files hold", CHECK, CHECK_END)
+    parser.add_argument(
+        "blocks", metavar="BLOCK", nargs="+", help="files, folders or patterns, as for run"
+    )
+
+
+def _add_presets(commands: "Commands") -> None:
+    description = "List the presets, or print one as the YAML file it is."
+    parser = _add_command(commands, "presets", "list or print presets", description)
+    parser.add_argument("name", metavar="NAME", nargs="?", help="preset to print (default: list)")
+
+
+def _version() -> str:
+    try:
+        return version("arraycal")
+    except PackageNotFoundError:
+        return "(not installed)"

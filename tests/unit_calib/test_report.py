@@ -1,0 +1,357 @@
+"""The report: it shows what the result holds, and only shows it."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.container import ErrorbarContainer
+
+from calib import report_markdown
+from calib.figures import FIGURES, encode, figures
+from calib.report import html, markdown
+from calib.result import BLOCKS, PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult, Verdict
+from calib.schema import REJECTED
+
+NAN = float("nan")
+
+
+def make_result(counts, n_pairs=10_000, seed=0):
+    """A result with `counts` telescopes by type, made up but complete."""
+    rng = np.random.default_rng(seed)
+    types = [name for name, count in counts.items() for _ in range(count)]
+    n = len(types)
+    value, error = np.exp(rng.normal(0, 0.1, n)), rng.uniform(0.005, 0.02, n)
+    telescopes = pl.DataFrame(
+        {
+            "tel_type": types,
+            "tel_id": range(1, n + 1),
+            "value": value,
+            "error": error,
+            "systematic": np.full(n, 0.01),
+            "n_events": rng.integers(100, 5000, n),
+            "n_candidates": rng.integers(5000, 9000, n),
+            "n_partners": np.full(n, n - 1),
+            "component": np.zeros(n, int),
+            "deviation": np.log(value),
+            "z": np.log(value) / 0.1,
+            "flag": ["ok"] * n,
+            "reason": [""] * n,
+        },
+        schema=TELESCOPES,
+    )
+    links = [(i, j) for i, j in combinations(range(n), 2) if types[i] == types[j]][:n_pairs]
+    pairs = pl.DataFrame(
+        [
+            (types[i], i + 1, j + 1, 50 + i, 0.1, 0.01, 0.1, 0.2, 0.02, 0.19, pull, 1e-4, "ok")
+            for (i, j), pull in zip(links, rng.normal(size=len(links)), strict=True)
+        ],
+        schema=PAIR_RESULTS,
+        orient="row",
+    )
+    edges = np.arange(-8.0, 8.25, 0.25)
+    drawn = {name: np.histogram(rng.normal(size=20_000), edges)[0] for name in counts}
+    residuals = pl.DataFrame(
+        [
+            (name, *row)
+            for name, n in drawn.items()
+            for row in zip(edges[:-1], edges[1:], n, strict=True)
+        ],
+        schema=RESIDUALS,
+        orient="row",
+    )
+    places = rng.uniform(-500, 500, (n, 3))
+    return CalibrationResult(
+        calibration="energy-inter",
+        telescopes=telescopes,
+        pairs=pairs,
+        blocks=pl.DataFrame(
+            [("/data/b1.h5", "ok", "", "1", "v7.6.0", "d1", 9, 8, False)], BLOCKS, orient="row"
+        ),
+        rejected=pl.DataFrame([("pair", "too far apart", 12)], REJECTED, orient="row"),
+        tel_ids=tuple(range(1, n + 1)),
+        covariance=np.diag(error**2),
+        obs_ids=(1,),
+        positions_m={i + 1: tuple(place) for i, place in enumerate(places.tolist())},
+        fit={"estimator": "event", "chi2": 98.7, "ndf": 100.0, "settled": True, "n_showers": 4321},
+        residuals=residuals,
+        verdict=Verdict("usable"),
+        configuration="PairFinder:\n  max_impact_distance: []\n",
+        provenance={"command": "arraycal run", "versions": {"polars": "2.1.0"}},
+    )
+
+
+def without_values(result, known=()):
+    """The result with coefficients for `known` telescopes only."""
+    keep = pl.col("tel_id").is_in(list(known))
+    columns = ("value", "error", "systematic", "deviation", "z")
+    lost = result.telescopes.with_columns(
+        *(pl.when(keep).then(pl.col(name)).otherwise(NAN).alias(name) for name in columns),
+        flag=pl.when(keep).then(pl.lit("ok")).otherwise(pl.lit("few_events")),
+        reason=pl.when(keep).then(pl.lit("")).otherwise(pl.lit("3 showers, 50 needed")),
+    )
+    m = len(known)
+    return replace(result, telescopes=lost, tel_ids=tuple(known), covariance=np.eye(m) * 1e-4)
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.texts = set(), [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += [(tag, *attribute) for attribute in attrs]
+        if tag not in {"meta", "img"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "strong", "pre"),
+    *("ul", "li", "dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td"),
+    *("figure", "img", "figcaption", "details", "summary"),
+}
+
+
+def assert_harmless(text):
+    """Check that a page is well formed, loads nothing and runs nothing."""
+    page = Page(text)
+    assert page.open == []
+    assert page.tags <= TAGS
+    names = {name for _, name, _ in page.attributes}
+    assert names <= {
+        "lang",
+        "charset",
+        "http-equiv",
+        "content",
+        "name",
+        "class",
+        "src",
+        "alt",
+        "open",
+    }
+    sources = [value for _, name, value in page.attributes if name == "src"]
+    assert all(re.fullmatch(r"data:image/svg\+xml;base64,[\w+/=]+", source) for source in sources)
+    policy = [value for _, name, value in page.attributes if name == "content"]
+    assert any(value.startswith("default-src 'none'") for value in policy)
+    assert "url(" not in text
+    return page
+
+
+SMALL = make_result({"LST": 4, "MST": 5})
+
+
+@pytest.mark.parametrize(
+    ("result", "absent"),
+    [
+        (SMALL, set()),
+        (make_result({"MST": 3}), set()),
+        (make_result({"SST": 1}), {"array map", "pulls", "correlation"}),
+        (without_values(SMALL), {"correlation"}),
+        (without_values(SMALL, known=[6]), {"correlation"}),
+        (replace(SMALL, pairs=SMALL.pairs.clear()), {"pulls"}),
+        (replace(SMALL, pairs=SMALL.pairs.with_columns(pull=pl.lit(NAN))), {"pulls"}),
+        (replace(SMALL, residuals=SMALL.residuals.clear()), {"residuals"}),
+        (replace(SMALL, rejected=SMALL.rejected.clear()), {"rejected rows"}),
+        (replace(SMALL, positions_m=dict.fromkeys(range(1, 10), (0.0, 0.0, 0.0))), {"array map"}),
+        (make_result({}), set(FIGURES) - {"rejected rows"}),
+    ],
+    ids=[
+        "usual",
+        "one type",
+        "one telescope",
+        "all NaN",
+        "one value",
+        "no pairs",
+        "no pulls",
+        "no residuals",
+        "nothing rejected",
+        "no positions",
+        "no telescopes",
+    ],
+)
+def test_every_result_has_a_report(result, absent):
+    assert set(FIGURES) - set(figures(result)) == absent
+    page = assert_harmless(html(result))
+    assert sum(tag == "img" for tag, name, _ in page.attributes if name == "src") == 6 - len(absent)
+    assert result.verdict.status in markdown(result)
+
+
+def test_the_verdict_comes_first_and_every_reason_is_named():
+    reasons = ("2 blocks left out (a.h5, b.h5)", "1 telescope without coefficient (MST-7)")
+    result = without_values(replace(SMALL, verdict=Verdict("degraded", reasons)), [1, 2, 3])
+    words = " ".join(Page(html(result)).texts)
+    places = [words.index(text) for text in (*reasons, "3 of 9", "Coefficients", "Figures")]
+    assert places == sorted(places)
+    assert words.count("3 showers, 50 needed") == 6
+
+
+def test_the_numbers_are_those_of_the_result():
+    words = Page(html(SMALL)).texts
+    for row in SMALL.telescopes.iter_rows(named=True):
+        assert f"{row['value']:.4f}" in words
+        assert f"{row['error']:.4f}" in words
+    assert "98.7 / 100 = 0.987" in words
+    assert "4,321" in words
+    assert SMALL.configuration in words
+    assert "2.1.0" in words
+    assert "d1" in words
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</style></pre></details><iframe src=//evil.example>",
+    "$\\frac{1}{0}$ $",
+    "a|b\n| c | d |\r\n# heading",
+    "[x](javascript:alert(1)) ![y](http://evil.example/y.png) `code`",
+    "\x00\x1b[31m\u202egnp\ud800",
+    "Teleskop Südwest 望遠鏡",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_from_files_stays_text(text):
+    seen = text.encode("utf-8", "replace").decode()  # polars holds no lone surrogate
+    result = replace(
+        SMALL,
+        calibration=text,
+        telescopes=SMALL.telescopes.with_columns(
+            tel_type=pl.lit(seen), flag=pl.lit(seen), reason=pl.lit(seen)
+        ),
+        pairs=SMALL.pairs.with_columns(tel_type=pl.lit(seen), flag=pl.lit(seen)),
+        blocks=SMALL.blocks.with_columns(path=pl.lit(seen), reason=pl.lit(seen)),
+        rejected=SMALL.rejected.with_columns(rule=pl.lit(seen)),
+        residuals=SMALL.residuals[:64].with_columns(tel_type=pl.lit(seen)),
+        verdict=Verdict("degraded", (text,)),
+        configuration=f"name: {text}\n",
+        provenance={"command": text, "versions": {text: text}, "time_utc": text},
+        fit={"estimator": text},
+    )
+    page = assert_harmless(html(result).encode("utf-8", "replace").decode())
+    visible = "".join(c for c in seen if c.isprintable())
+    if visible == text:
+        assert any(text in data for data in page.texts)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_markdown_keeps_its_rows_whatever_is_in_them(text):
+    seen = text.encode("utf-8", "replace").decode()
+    hostile = SMALL.telescopes.with_columns(tel_type=pl.lit(seen), reason=pl.lit(seen))
+    page = markdown(replace(SMALL, telescopes=hostile, verdict=Verdict("degraded", (text,))))
+    lines = page.split("\n")
+    rows = [line for line in lines[lines.index("## Coefficients") :] if line.startswith("|")]
+    assert len(rows) == 2 + len(SMALL.telescopes)
+    columns = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+    assert columns == [9] * len(rows)
+    outside = "\n".join(line for line in lines if not line.startswith("!["))
+    assert "<" not in outside
+    assert not re.search(r"(?<!\\)[`\[]", outside)
+
+
+def test_the_pictures_of_a_large_array_fit_into_markdown():
+    large = make_result({"LST": 4, "MST": 25, "SST": 70}, n_pairs=1200)
+    assert len(large.pairs) == 1200
+    long = large.telescopes.with_columns(reason=pl.lit("because " * 100))
+    page = markdown(replace(large, telescopes=long))
+    assert len(page.encode()) < 1 << 20
+    assert page.count("data:image/png;base64,") == 4
+    assert page.count("\n| SST |") == 70
+
+
+def test_pictures_give_way_when_there_is_no_room(monkeypatch):
+    whole = markdown(SMALL)
+    monkeypatch.setattr(report_markdown, "LARGEST_BYTES", len(whole.encode()) - 1)
+    less = markdown(SMALL)
+    assert less.count("data:image/png") == 3
+    monkeypatch.setattr(report_markdown, "LARGEST_BYTES", 0)
+    assert "data:image/png" not in markdown(SMALL)
+    assert "| LST | 1 |" in markdown(SMALL)
+
+
+def test_the_same_result_gives_the_same_page():
+    assert html(SMALL) == html(SMALL)
+
+
+def test_west_is_left_and_north_is_up():
+    # GroundFrame: x north, y west. Telescope 1 stands in the north, 2 in the west.
+    places = {1: (100.0, 0.0, 0.0), 2: (0.0, 100.0, 0.0)}
+    result = replace(make_result({"LST": 2}), positions_m=places)
+    axes = figures(result, ["array map"])["array map"].axes[0]
+    offsets = [np.asarray(collection.get_offsets()) for collection in axes.collections]
+    drawn = [places for places in offsets if len(places) == 2]
+    np.testing.assert_array_equal(drawn[0], [[0.0, 100.0], [-100.0, 0.0]])
+    low, high = axes.get_xlim()
+    assert low < high
+
+
+def test_error_bars_are_the_errors():
+    axes = figures(SMALL, ["coefficients"])["coefficients"].axes[0]
+    own = SMALL.telescopes.filter(pl.col("tel_type") == "LST")
+    expected = [np.hypot(own["error"], own["systematic"]), own["error"].to_numpy()]
+    for container, error in zip(axes.containers, expected, strict=False):
+        assert isinstance(container, ErrorbarContainer)
+        (bars,) = container.lines[2]
+        segments = np.asarray(bars.get_segments())
+        np.testing.assert_allclose(np.ptp(segments[:, :, 1], axis=1) / 2, error)
+
+
+def matrix_of(result, name):
+    """The matrix a figure shows."""
+    (image,) = figures(result, [name])[name].axes[0].get_images()
+    return np.ma.filled(np.ma.asarray(image.get_array()), NAN)
+
+
+def test_the_correlation_is_that_of_the_covariance():
+    # sigma 2 and 1, covariance 1: correlation 1 / (2 * 1)
+    covariance = np.array([[4.0, 1.0], [1.0, 1.0]])
+    result = replace(make_result({"LST": 2}), covariance=covariance)
+    np.testing.assert_allclose(matrix_of(result, "correlation"), [[1.0, 0.5], [0.5, 1.0]])
+
+
+def test_the_pull_matrix_changes_sign_across_its_diagonal():
+    pairs = SMALL.pairs.filter(pl.col("tel_id_1") == 2, pl.col("tel_id_2") == 4)
+    pull = pairs["pull"].item()
+    matrix = matrix_of(SMALL, "pulls")
+    assert (matrix[1, 3], matrix[3, 1]) == (pull, -pull)
+    assert np.isnan(matrix[0, 5])  # no pair across types
+
+
+def test_unit_residuals_have_unit_width():
+    axes = figures(SMALL, ["residuals"])["residuals"].axes[0]
+    _, labels = axes.get_legend_handles_labels()
+    (label,) = [label for label in labels if label.startswith("LST")]
+    # 20,000 rows: the central 68 % is known to about 1 / sqrt(20000) = 0.7 %
+    assert float(label.rsplit(" ", 1)[1]) == pytest.approx(1, abs=0.03)
+
+
+def test_pictures_are_data_uris():
+    figure = figures(SMALL, ["coefficients"])["coefficients"]
+    assert encode(figure, "svg").startswith("data:image/svg+xml;base64,")
+    assert encode(figure, "png").startswith("data:image/png;base64,iVBORw0KGgo")
+
+
+def test_matplotlib_is_imported_late_and_without_its_global_state():
+    root = Path(__file__).parents[2]
+    probe = (
+        "import sys; from calib import report; assert 'matplotlib' not in sys.modules;"
+        "from matplotlib.figure import Figure; from calib.figures import encode;"
+        "encode(Figure(), 'png'); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", probe], check=True, cwd=root)
