@@ -36,12 +36,12 @@ SETTLED_NS = 3_000_000_000
 PUBLISH_ATTEMPTS = 3
 
 
-def _hash() -> hashlib.blake2b:
-    return hashlib.blake2b(digest_size=20)
+def _hash() -> hashlib._Hash:
+    return hashlib.sha256()
 
 
 def file_digest(path: Path) -> str:
-    """BLAKE2 hash of a file's content, hexadecimal."""
+    """SHA-256 of a file's content, hexadecimal."""
     digest = _hash()
     with path.open("rb") as stream:
         while chunk := stream.read(READ_BYTES):
@@ -160,8 +160,7 @@ class PairCache:
             parts = {}
             for number, frame in enumerate(windows):
                 name = f"pairs-{number:05d}.parquet"
-                # Higher levels cost time and gain nothing on random mantissas.
-                frame.write_parquet(temporary / name, compression="zstd", compression_level=1)
+                _write_part(temporary / name, frame)
                 parts[name] = file_digest(temporary / name)
             _write_manifest(temporary / MANIFEST, parts, summary)
             self._publish(temporary, final)
@@ -169,8 +168,7 @@ class PairCache:
             shutil.rmtree(temporary, ignore_errors=True)
         entry = self.load(key)
         if entry is None:
-            msg = f"{final}: the cache entry cannot be read back; is the disk full?"
-            raise OSError(msg)
+            raise OSError(f"{final}: the cache entry cannot be read back; is the disk full?")
         return entry
 
     def _publish(self, temporary: Path, final: Path) -> None:
@@ -207,6 +205,14 @@ def _read_note(note: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return digest if check == _text_hash(note.name + digest) else None
+
+
+def _write_part(path: Path, frame: pl.DataFrame) -> None:
+    try:
+        # Higher levels cost time and gain nothing on random mantissas.
+        frame.write_parquet(path, compression="zstd", compression_level=1)
+    except pl.exceptions.ComputeError as error:  # so polars calls a full disk
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def _write_manifest(path: Path, parts: dict[str, str], summary: dict[str, Any]) -> None:

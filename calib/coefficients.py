@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 
 from calib import network
+from calib.pairs import TELESCOPE_LEVEL
 from calib.quality import is_outlier, judge
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
+from calib.schema import REJECTED
 from calib.summary import RESIDUAL_EDGES
 from config.dumping import to_yaml
 
@@ -82,7 +84,7 @@ def assemble(  # noqa: PLR0913
         telescopes=telescopes,
         pairs=_pair_table(fitted, subarray),
         blocks=blocks,
-        rejected=rejected,
+        rejected=_with_margin(rejected, fitted),
         tel_ids=tuple(subarray.tel_ids[node] for node in known),
         covariance=scaled.fixed.covariance[np.ix_(known, known)] * np.outer(c, c),
         obs_ids=obs_ids,
@@ -93,6 +95,17 @@ def assemble(  # noqa: PLR0913
         configuration=to_yaml(configuration),
         provenance=provenance,
     )
+
+
+def _with_margin(rejected: pl.DataFrame, fitted: Fit) -> pl.DataFrame:
+    """Add the rows the fit left out to those that were left out before it."""
+    row = (TELESCOPE_LEVEL, BELOW_MARGIN, int(fitted.summary.n_below_margin))
+    lost = pl.DataFrame([row], schema=REJECTED, orient="row").filter(pl.col("rows") > 0)
+    return pl.concat([rejected, lost])
+
+
+#: Name of the rule by which the fit itself leaves rows out, see `calib.model.above_margin`.
+BELOW_MARGIN = "expected value too close to the threshold (ShowerSelection)"
 
 
 def _scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOptions) -> _Scaled:

@@ -196,8 +196,12 @@ class Cursor:
         return self._last_read
 
     def fill(self) -> None:
-        """Read on when nothing is buffered."""
-        while not self._buffer.keys.size and not self.exhausted:
+        """Read on when less than half a batch is buffered.
+
+        Cursors advance to the shower that all have reached; one that waited until it ran dry
+        would cut every window short for all the others.
+        """
+        while 2 * self._buffer.keys.size < self._step and not self.exhausted:
             self._extend()
 
     def take(self, limit: int | None) -> Batch:

@@ -151,11 +151,7 @@ def read_asymmetries(path: Path, observable: Observable) -> Paired:
         If there is no such table, a column is missing, telescopes are not told apart, a row is
         repeated, or the stored asymmetry is not that of the stored values.
     """
-    if not is_asymmetry_file(path, observable):
-        with open_file(path) as file:  # says so if it cannot be opened at all
-            held = ", ".join(file) or "nothing"
-        msg = f"{path}: there is no table {_table_path(observable)}; the file holds: {held}."
-        raise CannotCompute(msg)
+    _require_table(path, observable)
     frame = _ascending(_read_columns(path, observable), path)
     usable = pl.all_horizontal(
         (pl.col(name).is_finite() & (pl.col(name) > 0)) for name in ("value_1", "value_2")
@@ -170,6 +166,14 @@ def read_asymmetries(path: Path, observable: Observable) -> Paired:
     check(pairs, PAIRS)
     lost = [(PAIR_LEVEL, UNUSABLE_VALUE, len(frame) - len(kept))]
     return Paired(pairs, pl.DataFrame(lost, schema=REJECTED, orient="row"))
+
+
+def _require_table(path: Path, observable: Observable) -> None:
+    if not is_asymmetry_file(path, observable):
+        with open_file(path) as file:  # says so if it cannot be opened at all
+            held = ", ".join(file) or "nothing"
+        msg = f"{path}: there is no table {_table_path(observable)}; the file holds: {held}."
+        raise CannotCompute(msg)
 
 
 def telescopes_of(pairs: pl.DataFrame) -> Subarray:

@@ -117,7 +117,10 @@ def array_map(result: CalibrationResult) -> Figure | None:
         _name_places(axes, table, places)
     bar = figure.colorbar(ScalarMappable(norm, DIVERGING), ax=axes, shrink=0.8, aspect=30)
     bar.set_label("throughput coefficient")
-    axes.set(xlabel="west \N{LEFTWARDS ARROW}  east, -y / m", ylabel="north, x / m")
+    axes.set(
+        xlabel="west \N{LEFTWARDS ARROW}  -y / m  \N{RIGHTWARDS ARROW} east",
+        ylabel="x / m  \N{RIGHTWARDS ARROW} north",
+    )
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.1)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6)

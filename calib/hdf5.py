@@ -19,7 +19,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +154,7 @@ class Table:
         """Return the number of rows."""
         return int(self.dataset.shape[0])
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Absolute path of the table inside its file."""
         return str(self.dataset.name)
@@ -163,20 +163,14 @@ class Table:
     def dtype(self) -> np.dtype[Any]:
         """Type of the rows in memory."""
         with _sound(self.path, f"the column types of {self.name}"):
-            dtype: np.dtype[Any] = self.dataset.dtype
-            places = sorted(
-                (field[1], field[0].itemsize) for field in (dtype.fields or {}).values()
-            )
-            if any(at + size > after for (at, size), (after, _) in pairwise(places)):
-                raise ValueError(f"overlapping columns {dtype}")
-            return dtype
+            return _row_type(self.dataset.id.get_type().encode())
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns, in file order."""
         return tuple(self.dtype.names or ())
 
-    @property
+    @cached_property
     def chunk_rows(self) -> int:
         """Rows per chunk; reading in multiples of it never decompresses a chunk twice."""
         return int(self.dataset.chunks[0]) if self.dataset.chunks else 1
@@ -202,8 +196,8 @@ class Table:
 
     def attribute(self, key: str) -> str:
         """Text of an attribute of the table; empty when it is absent."""
-        with _sound(self.path, f"attribute {key} of {self.name}"):
-            return attribute_text(self.dataset.attrs.get(key, ""))
+        with _sound(self.path, f"attribute {key}"):
+            return _quick_text(self.dataset, key)
 
     def _field_attribute(self, column: str, key: str) -> str:
         return self.attribute(f"CTAFIELD_{self.columns.index(column)}_{key}")
@@ -272,6 +266,30 @@ class Table:
         if values.dtype.kind == "O":
             return np.array([attribute_text(value) for value in values], np.str_)
         return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+
+
+@lru_cache(maxsize=256)
+def _row_type(encoded: bytes) -> np.dtype[Any]:
+    """Numpy type of a compound; the tables of one group share it, and h5py derives it slowly."""
+    dtype: np.dtype[Any] = h5py.h5t.decode(encoded).dtype
+    places = sorted((field[1], field[0].itemsize) for field in (dtype.fields or {}).values())
+    if any(at + size > after for (at, size), (after, _) in pairwise(places)):
+        raise ValueError(f"overlapping columns {dtype}")
+    return dtype
+
+
+def _quick_text(dataset: h5py.Dataset, key: str) -> str:
+    """Text of an attribute by the shortest way: h5py's own builds ten objects for each."""
+    name = key.encode()
+    if not h5py.h5a.exists(dataset.id, name):
+        return ""
+    stored = h5py.h5a.open(dataset.id, name)
+    kind = stored.get_type()
+    if kind.get_class() != h5py.h5t.STRING or kind.is_variable_str() or stored.shape != ():
+        return attribute_text(dataset.attrs[key])
+    text = np.empty((), f"S{kind.get_size()}")
+    stored.read(text, mtype=kind)
+    return attribute_text(text[()])
 
 
 def _is_table(node: object) -> bool:

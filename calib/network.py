@@ -373,7 +373,8 @@ def leave_one_out(fixed: Fixed, nodes: Indices) -> tuple[Floats, Floats]:
         ln c minus the median of the others (a mean would let one bad telescope accuse all).
     z : array, shape (m,)
         The same over its expected size: statistical error and the scatter of the others
-        (1.4826 times their median absolute deviation) in quadrature. NaN below 4 telescopes,
+        in quadrature (standard deviation below 8 telescopes, 1.4826 times the median absolute
+        deviation from there on, which two bad telescopes do not spoil). NaN below 4 telescopes,
         where the scatter means nothing.
     """
     m = len(nodes)
@@ -383,8 +384,10 @@ def leave_one_out(fixed: Fixed, nodes: Indices) -> tuple[Floats, Floats]:
         others = np.delete(s, i)
         median = np.median(others)
         deviation[i] = s[i] - median
-        if m >= MIN_SIBLINGS:
+        if m >= MANY_SIBLINGS:
             scatter[i] = 1.4826 * np.median(np.abs(others - median))
+        elif m >= MIN_SIBLINGS:
+            scatter[i] = np.std(others, ddof=1)
     # The error of the median differs little from that of the mean, whose covariance is known.
     contrast = np.full((m, m), -1.0 / (m - 1))
     np.fill_diagonal(contrast, val=1.0)
@@ -392,5 +395,6 @@ def leave_one_out(fixed: Fixed, nodes: Indices) -> tuple[Floats, Floats]:
     return deviation, deviation / np.sqrt(variance + scatter**2)
 
 
-#: Telescopes a group needs before the scatter of the others says anything.
-MIN_SIBLINGS = 4
+#: Telescopes a group needs before the scatter of the others says anything, and before their
+#: median absolute deviation does.
+MIN_SIBLINGS, MANY_SIBLINGS = 4, 8

@@ -196,16 +196,19 @@ def _select(
     value = pl.col(rules.value)
     usable = (value.is_finite() & (value > 0)).fill_null(value=False)
     tests = [(UNUSABLE_VALUE, usable), *((rule.name, rule.passes) for rule in rules.criteria)]
-    failed = pl.lit(None, pl.UInt32)
-    for position, (_, passes) in reversed(list(enumerate(tests))):
-        failed = pl.when(~passes).then(pl.lit(position, pl.UInt32)).otherwise(failed)
-    marked = events.lazy().with_columns(failed.alias("failed_rule"))
-    frame = marked.collect(engine="in-memory")
-    counts = dict(frame["failed_rule"].drop_nulls().value_counts().iter_rows())
+    # The first column is as long as the rows, so a criterion without columns is stretched to it.
+    passed = events.lazy().select(
+        passes.alias(str(position)) for position, (_, passes) in enumerate(tests)
+    )
+    kept = np.ones(len(events), np.bool_)
     rejected = Counter[tuple[str, str]]()
-    for position, (name, _) in enumerate(tests):  # two criteria may bear one name
-        rejected[TELESCOPE_LEVEL, name] += counts.get(position, 0)
-    return frame.filter(pl.col("failed_rule").is_null()), rejected
+    frame = passed.collect(engine="in-memory")
+    for (name, _), column in zip(tests, frame.iter_columns(), strict=True):
+        before = np.count_nonzero(kept)
+        kept &= column.to_numpy()
+        # Two criteria may bear one name.
+        rejected[TELESCOPE_LEVEL, name] += int(before - np.count_nonzero(kept))
+    return events.filter(pl.Series(kept)), rejected
 
 
 def shower_index(events: pl.DataFrame) -> npt.NDArray[np.intp]:

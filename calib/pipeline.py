@@ -136,7 +136,8 @@ def pairs_of_block(
         entry = _compute(block, observable, configuration, cache, key)
         return replace(failed, status="ok", entry=entry)
     except (ArraycalError, ConfigurationError) as error:
-        return replace(failed, reason=str(error))
+        reason = str(error)
+        return replace(failed, reason=reason if str(path) in reason else f"{path}: {reason}")
 
 
 def _compute(
@@ -221,7 +222,12 @@ def select_blocks(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
 
 def _usual_array(blocks: Sequence[BlockPairs]) -> Subarray | None:
     """Return the array of most blocks; of equally many, that of the first block."""
-    arrays = Counter(block.subarray for block in blocks if block.status == "ok" and block.subarray)
+    # Files may call the same array by different names.
+    arrays = Counter(
+        replace(block.subarray, name="")
+        for block in blocks
+        if block.status == "ok" and block.subarray
+    )
     return arrays.most_common(1)[0][0] if arrays else None
 
 
@@ -268,7 +274,7 @@ def calibrate(
     judged = select_blocks(blocks)
     good = [block for block in judged if block.status == "ok" and block.entry]
     if not good:
-        reasons = "\n".join(f"  {block.reason or block.path}" for block in judged)
+        reasons = "\n".join(f"  {block.reason}" for block in judged)
         msg = f"none of the {len(judged)} blocks can be used:\n{reasons}"
         raise CannotCompute(msg)
     subarray = good[0].subarray

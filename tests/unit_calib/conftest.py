@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -77,7 +78,7 @@ class Dl2File:
             for path, table in self.tables.items()
         }
 
-    def select(self, table: str, rows: object) -> None:
+    def select(self, table: str, rows: Any) -> None:
         """Keep some rows of a table, in the order given."""
         self.tables[table] = {
             name: Column(**(vars(column) | {"data": column.data[rows]}))

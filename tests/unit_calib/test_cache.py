@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import threading
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -252,7 +253,9 @@ def test_a_full_disk_is_an_os_error_and_leaves_nothing(cache, key):
     # A limit on the size of files fails in the middle of a write, like a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(
+            OSError, match=r"pairs-00001.parquet cannot be written: .*File too large"
+        ):
             cache.store(key, [pairs(5), big], {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -375,7 +378,7 @@ def test_a_digest_that_cannot_be_noted_leaves_no_temporary_file(cache, block, mo
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache_module.Path, "replace", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(OSError, match="No space left"):
         cache.digest(block)
     assert list((cache.root / "digests").iterdir()) == []

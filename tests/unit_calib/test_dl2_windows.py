@@ -122,7 +122,7 @@ def test_a_telescope_that_comes_late_and_one_that_leaves_early_are_read_in_step(
 @pytest.fixture
 def rows_read(monkeypatch):
     """Rows read so far, by group of tables."""
-    count = Counter()
+    count: Counter[str] = Counter()
     original = hdf5.Table.read
 
     def read(table, start=0, stop=None):
@@ -141,7 +141,8 @@ def test_about_as_many_rows_are_held_as_asked_for(long_block, rows_read, misalig
             long_block.select(name, slice(1, None))
     block = dl2.open_block(long_block.write(CHUNK_BYTES))
     showers_given = set()
-    given_rows, held = Counter(), Counter()
+    given_rows: Counter[str] = Counter()
+    held: Counter[str] = Counter()
     for window in dl2.windows(block, COLUMNS, rows=100):
         given_rows[TEL_ENERGY] += len(window.events)
         given_rows[TEL_IMPACT] += len(window.events)
@@ -169,7 +170,7 @@ def test_nothing_of_the_showers_is_kept_after_its_window(long_block):
 
 def test_no_chunk_is_read_twice(long_block, monkeypatch):
     path = long_block.write(CHUNK_BYTES)
-    starts = Counter()
+    starts: Counter[tuple[str, int]] = Counter()
     original = hdf5.Table.read
 
     def read_table(table, start=0, stop=None):
@@ -253,7 +254,7 @@ def test_damage_far_inside_a_file_is_found_when_it_is_reached(make_block, make_r
     damaged = bytearray(path.read_bytes())
     damaged[chunk.byte_offset + chunk.size // 2] ^= 4
     path.write_bytes(damaged)
-    found = []
+    found: list[dl2.Window] = []
     with pytest.raises(CannotCompute, match="the file is damaged"):
         found.extend(dl2.windows(dl2.open_block(path), COLUMNS, rows=10))
     assert 0 < len(joined(found)) < 100

@@ -13,7 +13,7 @@ from calib.observables import ENERGY_INTER
 from calib.rules import pair_configuration, pair_rules, pairs_to_form, value_by_telescope
 from config.errors import ConfigurationError
 from config.models import Configuration
-from config.telescope import TelescopeParameter
+from config.telescope import TelescopeEntry, TelescopeParameter
 
 ENERGY = "RandomForestRegressor_tel_energy"
 IMPACT = "HillasReconstructor_tel_impact_distance"
@@ -119,7 +119,7 @@ def test_limits_of_the_distance_asymmetry_are_by_telescope(block):
 
 
 def test_a_parameter_that_matches_no_entry_names_the_telescope(block):
-    parameter = TelescopeParameter.parse([["type", "LST*", 1.0]], float)
+    parameter = TelescopeParameter((TelescopeEntry("type", "LST*", 1.0),))
     with pytest.raises(ConfigurationError, match=r"telescope 11 \(MST_MST_MSTCam\)"):
         value_by_telescope(parameter, block.subarray)
 

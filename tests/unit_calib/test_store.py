@@ -111,7 +111,9 @@ def test_companions_hold_what_the_result_holds(result, published):
     covariance = read(path, f"{companion}/covariance")
     assert covariance["tel_id"].tolist() == list(result.tel_ids)
     np.testing.assert_array_equal(covariance["covariance"], result.covariance)
-    assert read(path, f"{companion}/rejected")["rows"].tolist() == [7]
+    rejected = read(path, f"{companion}/rejected")
+    assert rejected["rule"].tolist() == result.rejected["rule"].to_list()
+    assert rejected["rows"].tolist() == result.rejected["rows"].to_list()
     blocks = read(path, f"{companion}/blocks")
     assert blocks["status"].tolist() == result.blocks["status"].to_list()
     assert blocks["digest"].tolist() == result.blocks["digest"].to_list()
