@@ -11,19 +11,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import blosc2
 import h5py
+from material import cheapest, million, peak_memory_mb
+from rich.console import Console
+from rich.table import Table
+
 from calib import dl2
 from calib.observables import ENERGY_INTER
 from calib.pairs import pair_events
 from calib.pipeline import pairs_of_block
 from calib.rules import pair_rules, pairs_to_form
 from config import load_configuration
-from material import cheapest, million, peak_memory_mb
-from rich.console import Console
-from rich.table import Table
 
 TABLES = (
     "/dl2/event/telescope/energy/RandomForestRegressor",
@@ -35,7 +37,7 @@ CHECKSUM_BYTES = 4
 
 def chunks(path: Path) -> list[tuple[int, int]]:
     """Offset and size of every compressed chunk of the tables."""
-    found = []
+    found: list[tuple[int, int]] = []
     with h5py.File(path) as file:
         for group in TABLES:
             for table in file[group].values():
@@ -99,8 +101,8 @@ def main() -> None:
             table.add_column(name, justify="left" if name == "stage" else "right")
         table.add_row("floor: read + decompress", f"{floor:.3f}", "1.0", "")
         for preset in ("energy-inter-peer", "energy-inter"):
-            pairs = cheapest(lambda p=preset: pairs_without_cache(path, p)).cpu  # type: ignore[misc]
-            stage = cheapest(lambda p=preset: whole_stage(path, p, cache)).cpu  # type: ignore[misc]
+            pairs = cheapest(partial(pairs_without_cache, path, preset)).cpu
+            stage = cheapest(partial(whole_stage, path, preset, cache)).cpu
             memory = memory_above_import(path, preset)
             table.add_row(f"{preset}: pairs", f"{pairs:.3f}", f"{pairs / floor:.1f}", "")
             name = f"{preset}: pairs + hash + Parquet cache"

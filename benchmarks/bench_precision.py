@@ -10,12 +10,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from calib.observables import ENERGY_INTER
-from calib.pipeline import calibrate, pairs_of_block
-from config import load_configuration
 from material import million
 from rich.console import Console
 from rich.table import Table
+
+from calib.observables import ENERGY_INTER
+from calib.pipeline import calibrate, pairs_of_block
+from config import load_configuration
 
 SETUPS = {
     "recommended": ("energy-inter", []),

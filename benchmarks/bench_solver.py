@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
+from material import cheapest
+from rich.console import Console
+from rich.table import Table
+
 from calib import network
 from calib.model import Model
 from calib.showers import prepare
 from calib.summary import Moments, Summary, summarise
 from calib.toys import Toy, toy_pairs, toy_subarray
-from material import cheapest
-from rich.console import Console
-from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def summary_of_graph(n: int, n_pairs: int) -> Summary:
@@ -47,6 +53,14 @@ def summary_of_graph(n: int, n_pairs: int) -> Summary:
     )
 
 
+def solve(solver: Callable[..., network.Solution], summary: Summary) -> network.Solution:
+    """Find the components and solve them, with covariance."""
+    component = network.components(
+        summary.log_ratio.n, summary.n_events, min_common=20, min_events=50
+    )
+    return solver(summary, component)
+
+
 def main() -> None:
     """Print the tables."""
     table = Table(title="components + solve + covariance")
@@ -54,14 +68,8 @@ def main() -> None:
         table.add_column(name, justify="right")
     for n, n_pairs in ((13, 32), (99, 1200), (1000, 12_000)):
         summary = summary_of_graph(n, n_pairs)
-
-        def component(summary: Summary = summary) -> np.ndarray:
-            return network.components(
-                summary.log_ratio.n, summary.n_events, min_common=20, min_events=50
-            )
-
-        event = cheapest(lambda s=summary: network.solve_events(s, component(s))).cpu  # type: ignore[misc]
-        pair = cheapest(lambda s=summary: network.solve_pairs(s, component(s))).cpu  # type: ignore[misc]
+        event = cheapest(partial(solve, network.solve_events, summary)).cpu
+        pair = cheapest(partial(solve, network.solve_pairs, summary)).cpu
         table.add_row(str(n), str(n_pairs), f"{1e3 * event:.1f}", f"{1e3 * pair:.1f}")
     Console().print(table)
     subarray = toy_subarray(51)

@@ -28,13 +28,13 @@ PULL_RANGE = (0.9, 1.1)
 def calibrate(toy: Toy, seed: int, **changes: object) -> Fit:
     subarray = toy_subarray(len(toy.log_throughput))
     showers = [prepare(toy_pairs(toy, seed), subarray)]
-    options = FitOptions(**{**vars(OPTIONS), **changes})  # type: ignore[arg-type]
+    options = FitOptions(**{**vars(OPTIONS), **changes})
     return fit(lambda: showers, subarray, options)
 
 
 def centred(values: object) -> np.ndarray:
-    array = np.asarray(values, float)
-    return array - array.mean()
+    array: np.ndarray = np.asarray(values, float)
+    return np.asarray(array - array.mean())
 
 
 def errors_and_pulls(
@@ -106,7 +106,7 @@ def threshold_bias(seed: int, threshold: object, margin: float) -> np.ndarray:
     truth = centred([0.0, 0.2, 0.1, 0.0, 0.2])
     toy = Toy(truth.tolist(), [0.1, 0.3, 0.2, 0.3, 0.1], 1_500_000, 5, trigger=0.0)
     solution = calibrate(toy, seed, threshold=threshold, margin=margin).solution
-    return solution.log_throughput - truth
+    return np.asarray(solution.log_throughput - truth)
 
 
 @pytest.mark.parametrize("threshold", [dict.fromkeys(range(1, 6), 0.0), "auto"])

@@ -17,7 +17,7 @@ from calib.exchange import write_asymmetries
 from calib.observables import ENERGY_INTER
 from calib.pipeline import calibrate, pairs_of_block
 from calib.simulation import SimulationSettings, simulate_night
-from calib.simulation_arrays import ArrayName
+from calib.simulation.arrays import ArrayName
 from calib.store import provenance, publish
 from config import Configuration, load_configuration
 

@@ -13,9 +13,8 @@ import polars as pl
 import pytest
 from matplotlib.container import ErrorbarContainer
 
-from calib import report_markdown
 from calib.figures import FIGURES, encode, figures
-from calib.report import html, markdown
+from calib.report import html, markdown, summary_page
 from calib.result import BLOCKS, PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult, Verdict
 from calib.schema import REJECTED
 
@@ -277,10 +276,10 @@ def test_the_pictures_of_a_large_array_fit_into_markdown():
 
 def test_pictures_give_way_when_there_is_no_room(monkeypatch):
     whole = markdown(SMALL)
-    monkeypatch.setattr(report_markdown, "LARGEST_BYTES", len(whole.encode()) - 1)
+    monkeypatch.setattr(summary_page, "LARGEST_BYTES", len(whole.encode()) - 1)
     less = markdown(SMALL)
     assert less.count("data:image/png") == 3
-    monkeypatch.setattr(report_markdown, "LARGEST_BYTES", 0)
+    monkeypatch.setattr(summary_page, "LARGEST_BYTES", 0)
     assert "data:image/png" not in markdown(SMALL)
     assert "| LST | 1 |" in markdown(SMALL)
 

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 
-from calib import simulation_showers
 from calib.hdf5 import open_file, telescope_tables
 from calib.simulation import (
     SimulationSettings,
@@ -16,8 +15,9 @@ from calib.simulation import (
     simulate_block,
     simulate_night,
 )
-from calib.simulation_arrays import KINDS, make_layout
-from calib.simulation_geometry import (
+from calib.simulation import showers as simulation_showers
+from calib.simulation.arrays import KINDS, make_layout
+from calib.simulation.geometry import (
     SPEED_OF_LIGHT_M_PER_NS,
     altitude_azimuth,
     arrival_delay_ns,
@@ -25,7 +25,7 @@ from calib.simulation_geometry import (
     displace,
     impact_distance_m,
 )
-from calib.simulation_showers import ln_lateral_profile
+from calib.simulation.showers import ln_lateral_profile
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("calib.simulation_files.set_attributes", fail)
+    monkeypatch.setattr("calib.simulation.files.set_attributes", fail)
     with pytest.raises(OSError, match="No space"):
         simulate_night(tmp_path, SimulationSettings(array="north", n_blocks=1, n_showers=20))
     assert list(tmp_path.iterdir()) == []
@@ -411,8 +411,8 @@ def test_layouts_have_the_promised_telescopes():
     assert ids["north"] == [*range(1, 5), *range(5, 14)]
     assert ids["south"] == [*range(5, 19), *range(30, 67)]
     assert ids["mixed"] == [*range(1, 5), *range(5, 19), *range(30, 67)]
-    for name in ids:
-        positions = make_layout(name).positions_m
+    for layout in (make_layout("north"), make_layout("south"), make_layout("mixed")):
+        positions = layout.positions_m
         apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
         assert apart[apart > 0].min() > 20  # mirrors do not overlap
         assert len(np.unique(positions[:, 2])) == len(positions)

@@ -55,7 +55,7 @@ def naive(pairs: pl.DataFrame, used: Model) -> tuple[np.ndarray, np.ndarray, np.
     weight, weighted, meat = np.zeros((N, N)), np.zeros(N), np.zeros((N, N))
     s, variance = used.now.log_throughput, used.now.variance
     for _, rows in pairs.group_by("event_id"):
-        y = {}
+        y: dict[int, float] = {}
         for side in (1, 2):
             y |= dict(zip(rows[f"tel_id_{side}"], np.log(rows[f"value_{side}"]), strict=True))
         nodes = np.array(sorted(y)) - 1

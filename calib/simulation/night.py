@@ -1,8 +1,6 @@
 """Simulated nights: toy showers over realistic arrays, written as genuine DL2 files.
 
-Takes `SimulationSettings`, gives block files and the `Truth` they were made from. This module is
-the public face; `calib.simulation_showers` has the physics of the light, `simulation_analysis` what
-is measured of it, `simulation_arrays` the telescopes, `simulation_files` the file format.
+Takes `SimulationSettings`, gives block files and the `Truth` they were made from.
 """
 
 from __future__ import annotations
@@ -13,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calib.simulation_analysis import reconstruct
-from calib.simulation_arrays import make_layout
-from calib.simulation_files import write_block
-from calib.simulation_settings import SimulationSettings
-from calib.simulation_showers import draw_sample
+from calib.simulation.analysis import reconstruct
+from calib.simulation.arrays import make_layout
+from calib.simulation.files import write_block
+from calib.simulation.settings import SimulationSettings
+from calib.simulation.showers import draw_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from calib.simulation_block import Block
+    from calib.simulation.block import Block
 
 __all__ = [
     "SimulationSettings",

@@ -1,7 +1,7 @@
 """Block files of the simulation: ctapipe DL2 files of data model v7.6.0.
 
 Takes a `Block` of plain arrays, gives a file that ctapipe and the tools built on it read as
-one of their own. The columns of the tables are in `calib.simulation_tables`; here they get their
+one of their own. The columns of the tables are in `calib.simulation.tables`; here they get their
 values. The content of a file depends on the block alone, not on when or where it is written.
 """
 
@@ -13,10 +13,10 @@ from zlib import crc32
 
 import numpy as np
 
-from calib import simulation_tables as tables
 from calib.hdf5 import create_file, set_attributes, write_table
-from calib.simulation_instrument import instrument_tables
-from calib.simulation_tables import TableData, make_table
+from calib.simulation import tables
+from calib.simulation.instrument import instrument_tables
+from calib.simulation.tables import TableData, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from calib.simulation_block import Block, Images, Showers
+    from calib.simulation.block import Block, Images, Showers
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]

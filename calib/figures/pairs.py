@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from calib.figure_style import (
+from calib.figures.style import (
     ABSENT,
     DIVERGING,
     FAINT,
@@ -19,7 +19,7 @@ from calib.figure_style import (
     new_figure,
     plain,
 )
-from calib.figure_telescopes import separate
+from calib.figures.telescopes import separate
 
 if TYPE_CHECKING:
     import numpy.typing as npt

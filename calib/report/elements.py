@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from calib.report_facts import printable
+from calib.report.facts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

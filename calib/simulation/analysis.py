@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calib.simulation_block import Block, Images, Showers
-from calib.simulation_geometry import (
+from calib.simulation.block import Block, Images, Showers
+from calib.simulation.geometry import (
     SPEED_OF_LIGHT_M_PER_NS,
     arrival_delay_ns,
     direction_vector,
     displace,
     impact_distance_m,
 )
-from calib.simulation_showers import PROTON_LIGHT, STEREO
+from calib.simulation.showers import PROTON_LIGHT, STEREO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
 
-    from calib.simulation_settings import SimulationSettings
-    from calib.simulation_showers import Sample
+    from calib.simulation.settings import SimulationSettings
+    from calib.simulation.showers import Sample
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]

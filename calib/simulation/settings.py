@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from calib.simulation_arrays import ArrayName, make_layout
+from calib.simulation.arrays import ArrayName, make_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from calib.figures import CAPTIONS, encode, figures
-from calib.report_facts import fixed, key_facts, observations, printable
+from calib.report.facts import fixed, key_facts, observations, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from calib.simulation_arrays import Layout, make_layout
-from calib.simulation_geometry import direction_vector, displace, impact_distance_m
+from calib.simulation.arrays import Layout, make_layout
+from calib.simulation.geometry import direction_vector, displace, impact_distance_m
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-    from calib.simulation_settings import SimulationSettings
+    from calib.simulation.settings import SimulationSettings
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]

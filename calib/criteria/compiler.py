@@ -4,8 +4,8 @@ Takes text such as ``RandomForestRegressor_tel_energy > 50 * u.GeV`` and the kin
 of the columns there are; gives a Boolean expression that is true or false, never null.
 
 The text is never executed. It is parsed, every node of its syntax tree is compared with the
-short list of what a criterion may contain (`calib.criteria_syntax`), and the tree is then
-translated with units carried along (`calib.criteria_terms`).
+short list of what a criterion may contain (`calib.criteria.syntax`), and the tree is then
+translated with units carried along (`calib.criteria.terms`).
 
 Values that are not known
     A comparison with a value that is NaN, infinite or missing is neither true nor false but
@@ -25,8 +25,8 @@ from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from calib.criteria_syntax import CriterionError, Source, columns_in, function_name, parse
-from calib.criteria_terms import (
+from calib.criteria.syntax import CriterionError, Source, columns_in, function_name, parse
+from calib.criteria.terms import (
     Term,
     TermError,
     apply_function,

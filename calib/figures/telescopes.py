@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from calib.figure_style import (
+from calib.figures.style import (
     ABSENT,
     DIVERGING,
     FAINT,

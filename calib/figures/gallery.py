@@ -10,8 +10,8 @@ import base64
 import io
 from typing import TYPE_CHECKING, Literal
 
-from calib import figure_pairs, figure_telescopes
-from calib.figure_style import STYLE
+from calib.figures import pairs, telescopes
+from calib.figures.style import STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["CAPTIONS", "FIGURES", "encode", "figures"]
 
 FIGURES: Mapping[str, Callable[[CalibrationResult], Figure | None]] = {
-    "coefficients": figure_telescopes.coefficients,
-    "array map": figure_telescopes.array_map,
-    "pulls": figure_pairs.pulls,
-    "residuals": figure_pairs.residuals,
-    "correlation": figure_telescopes.correlation,
-    "rejected rows": figure_pairs.rejected,
+    "coefficients": telescopes.coefficients,
+    "array map": telescopes.array_map,
+    "pulls": pairs.pulls,
+    "residuals": pairs.residuals,
+    "correlation": telescopes.correlation,
+    "rejected rows": pairs.rejected,
 }
 
 CAPTIONS = {
@@ -43,7 +43,7 @@ CAPTIONS = {
     ),
     "pulls": (
         "Measured minus fitted mean log ratio of each telescope pair over the error of that mean, "
-        f"for pairs with {figure_pairs.MIN_SHOWERS} showers or more; beyond 4 is shown as 4."
+        f"for pairs with {pairs.MIN_SHOWERS} showers or more; beyond 4 is shown as 4."
     ),
     "residuals": (
         "Single showers: measured minus fitted log ratio of two telescopes over its expected "

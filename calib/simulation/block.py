@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from calib.simulation_arrays import Layout
+    from calib.simulation.arrays import Layout
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]

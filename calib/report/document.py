@@ -11,10 +11,10 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from calib import report_page as page
 from calib.figures import CAPTIONS, encode, figures
-from calib.report_facts import MISSING, fixed, key_facts, observations, shown
-from calib.report_markdown import markdown
+from calib.report import elements as page
+from calib.report.facts import MISSING, fixed, key_facts, observations, shown
+from calib.report.summary_page import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,21 @@
+"""Quality criteria: text of a configuration to polars expressions, by a whitelist.
+
+`syntax` reads the text, `terms` knows units and types, `compiler` puts them together. Nothing is
+ever evaluated as Python.
+"""
+
+from calib.criteria.compiler import (
+    Criterion,
+    CriterionError,
+    columns_of,
+    compile_criteria,
+    compile_criterion,
+)
+
+__all__ = [
+    "Criterion",
+    "CriterionError",
+    "columns_of",
+    "compile_criteria",
+    "compile_criterion",
+]
