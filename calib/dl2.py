@@ -31,7 +31,14 @@ from polars.io.plugins import register_io_source
 
 from calib import hdf5
 from calib.dl2_columns import Group, Source, by_group, find_columns
-from calib.dl2_cursor import Cursor, Numbering, Reader, TelescopeCursor, UnsortedRows
+from calib.dl2_cursor import (
+    Cursor,
+    Numbering,
+    Reader,
+    Shares,
+    TelescopeCursor,
+    UnsortedRows,
+)
 from calib.errors import CannotCompute
 from calib.schema import EVENT_KEYS
 from calib.subarray import Subarray
@@ -60,6 +67,8 @@ OBSERVATION_BLOCK = "/configuration/observation/observation_block"
 
 #: Telescope events read at a time; bounds the memory of a block of any length.
 WINDOW_ROWS = 600_000
+#: Rows read at a time when the file has more: about 50 bytes each until their window comes.
+READ_ROWS = 1_500_000
 
 
 @dataclass(frozen=True)
@@ -259,11 +268,13 @@ def _open_reader(block: Block, file: hdf5.File, columns: Sequence[str], rows: in
     tables = _tables_with_rows(block, file, leading.group)
     beside = [(group, hdf5.telescope_tables(file, group.group, block.path)) for group in companions]
     total = sum(map(len, tables.values()))
-    share = 1.0 if rows is None or total <= rows else rows / total
+    shares = Shares(1.0, 1.0)
+    if rows is not None and rows < total:
+        shares = Shares(rows / total, max(rows, READ_ROWS) / total)
     numbering = Numbering(block.path, block.obs_ids)
 
     def cursor(table: hdf5.Table | None, group: Group, tel_id: int | None = None) -> Cursor:
-        return Cursor(table, group.sources, numbering, share, tel_id)
+        return Cursor(table, group.sources, numbering, shares, tel_id)
 
     telescopes = tuple(
         TelescopeCursor(

@@ -8,7 +8,7 @@ file. Ascending order is checked, never assumed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Keys = npt.NDArray[np.int64]
     Columns = dict[str, npt.NDArray[Any]]
 
-__all__ = ["Cursor", "Numbering", "Reader", "TelescopeCursor", "UnsortedRows"]
+__all__ = ["Cursor", "Numbering", "Reader", "Shares", "TelescopeCursor", "UnsortedRows"]
 
 #: A shower is identified within a file by ``position of its observation << EVENT_BITS | event_id``.
 EVENT_BITS = 44
@@ -132,6 +132,17 @@ def aligned(batch: Batch, keys: Keys) -> Columns:
     return found
 
 
+class Shares(NamedTuple):
+    """Parts of every table: `window` given at a time, `read` read at a time.
+
+    Reading is dearer by the call, holding by the row. From 1 on a table is read at once, and
+    rows out of order are sorted; otherwise they are refused.
+    """
+
+    window: float
+    read: float
+
+
 class Cursor:
     """Reads one table, front to back.
 
@@ -143,9 +154,8 @@ class Cursor:
         Columns to read, by their names in EVENTS.
     numbering : Numbering
         Numbers of the showers.
-    share : float
-        Part of the table to read at a time. From 1 on everything is read at once, and rows out
-        of order are sorted; otherwise they are refused.
+    shares : Shares
+        Parts of the table to read and to give at a time.
     tel_id : int, optional
         The telescope all rows must be of.
 
@@ -155,7 +165,7 @@ class Cursor:
         If the table lacks a column or has it in another unit; while reading, if its rows are
         damaged or belong to other telescopes or observations.
     UnsortedRows
-        While reading, see `share`.
+        While reading, if the table is not read at once.
     """
 
     def __init__(
@@ -163,7 +173,7 @@ class Cursor:
         table: Table | None,
         sources: Mapping[str, Source],
         numbering: Numbering,
-        share: float,
+        shares: Shares,
         tel_id: int | None = None,
     ) -> None:
         self._table = table
@@ -171,11 +181,14 @@ class Cursor:
         self._sources = sources
         self._numbering = numbering
         self._tel_id = tel_id
-        self._sort = share >= 1
-        self._rows = self._step = 0
+        self._sort = shares.read >= 1
+        self._rows = self._batch = self._step = 0
         if table is not None:
             self._rows = len(table)
-            self._step = self._rows if self._sort else _whole_chunks(table, self._rows * share)
+            self._step = min(int(self._rows * shares.window) + 1, self._rows)
+            self._batch = (
+                self._rows if self._sort else _whole_chunks(table, self._rows * shares.read)
+            )
             table.require("obs_id", "event_id", *(() if tel_id is None else ("tel_id",)))
             for source in sources.values():
                 source.check(table)
@@ -191,17 +204,16 @@ class Cursor:
         return self._position >= self._rows
 
     @property
-    def last(self) -> int:
-        """Key of the last row that was read; -1 before the first."""
-        return self._last_read
+    def reach(self) -> int | None:
+        """Key of the last row of a full window; None when all that is left fits into one."""
+        buffered = self._buffer.keys.size
+        if self.exhausted and buffered <= self._step:
+            return None
+        return int(self._buffer.keys[min(self._step, buffered) - 1])
 
     def fill(self) -> None:
-        """Read on when less than half a batch is buffered.
-
-        Cursors advance to the shower that all have reached; one that waited until it ran dry
-        would cut every window short for all the others.
-        """
-        while 2 * self._buffer.keys.size < self._step and not self.exhausted:
+        """Read on until there are the rows of a window."""
+        while self._buffer.keys.size < self._step and not self.exhausted:
             self._extend()
 
     def take(self, limit: int | None) -> Batch:
@@ -237,8 +249,8 @@ class Cursor:
     def _read(self) -> Batch:
         table = self._table
         assert table is not None  # noqa: S101  without a table the cursor is exhausted
-        rows = table.read(self._position, self._position + self._step)
-        self._position += self._step
+        rows = table.read(self._position, self._position + self._batch)
+        self._position += self._batch
         if self._tel_id is not None and np.any(rows["tel_id"] != self._tel_id):
             raise CannotCompute(
                 f"{table.path}: {table.name} has rows of telescope "
@@ -309,7 +321,7 @@ class Reader:
     showers: tuple[Cursor, ...]
 
     def next_rows(self) -> tuple[pl.DataFrame, int] | None:
-        """Advance to the last shower that all telescopes have reached.
+        """Advance to the first shower with which a telescope completes its window.
 
         Returns
         -------
@@ -319,8 +331,8 @@ class Reader:
         """
         for telescope in self.telescopes:
             telescope.leading.fill()
-        reached = [t.leading.last for t in self.telescopes if not t.leading.exhausted]
-        limit = min(reached, default=None)
+        reached = [telescope.leading.reach for telescope in self.telescopes]
+        limit = min((key for key in reached if key is not None), default=None)
         taken = [(telescope.tel_id, telescope.take(limit)) for telescope in self.telescopes]
         parts = [(tel_id, rows) for tel_id, rows in taken if rows.keys.size]
         repeated = sum(telescope.leading.pop_repeated() for telescope in self.telescopes)

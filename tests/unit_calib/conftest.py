@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib import hdf5_writing
+from calib import dl2, hdf5_writing
 from calib.hdf5 import Column, create_file, set_attributes, write_table
 
 #: Telescope id -> type and position (m); ids have gaps, and rows of the layout no order.
@@ -188,3 +188,9 @@ def make_block(tmp_path, make_rows):
         return Dl2File(tmp_path / name, rows, tables)
 
     return make
+
+
+@pytest.fixture
+def read_no_further_than_a_window(monkeypatch):
+    """Read the tables window by window; blocks of some rows would otherwise be read at once."""
+    monkeypatch.setattr(dl2, "READ_ROWS", 1)

@@ -476,6 +476,7 @@ def test_the_head_of_a_scan_is_its_head(make_block, make_rows, engine, n_rows):
     assert len(head) == min(n_rows, len(file.rows))
 
 
+@pytest.mark.usefixtures("read_no_further_than_a_window")
 def test_the_head_of_a_scan_does_not_read_the_rest(make_block, make_rows, tables_read):
     block = dl2.open_block(make_block(make_rows(400)).write(chunk_bytes=200))
     scan = dl2.scan_events(block, ENERGY, rows=20).select(ENERGY)
@@ -487,6 +488,7 @@ def test_the_head_of_a_scan_does_not_read_the_rest(make_block, make_rows, tables
     assert len(tables_read) < everything / 4
 
 
+@pytest.mark.usefixtures("read_no_further_than_a_window")
 def test_a_scan_out_of_order_says_what_to_do(make_block, make_rows):
     file = make_block(make_rows(100).reverse())
     block = dl2.open_block(file.write(chunk_bytes=200))

@@ -27,6 +27,9 @@ TEL_IDS = (4, 7, 11, 12, 561)
 CHUNK_BYTES = 120
 
 
+pytestmark = pytest.mark.usefixtures("read_no_further_than_a_window")
+
+
 def read(path, columns=COLUMNS, **options):
     return list(dl2.windows(dl2.open_block(path), columns, **options))
 
