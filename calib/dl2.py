@@ -271,10 +271,10 @@ def _open_reader(block: Block, file: hdf5.File, columns: Sequence[str], rows: in
     shares = Shares(1.0, 1.0)
     if rows is not None and rows < total:
         shares = Shares(rows / total, max(rows, READ_ROWS) / total)
-    numbering = Numbering(block.path, block.obs_ids)
+    numbering, scratch = Numbering(block.path, block.obs_ids), hdf5.Scratch()
 
     def cursor(table: hdf5.Table | None, group: Group, tel_id: int | None = None) -> Cursor:
-        return Cursor(table, group.sources, numbering, shares, tel_id)
+        return Cursor(table, group.sources, numbering, shares, scratch, tel_id)
 
     telescopes = tuple(
         TelescopeCursor(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calib.dl2_columns import Source
-    from calib.hdf5 import Table
+    from calib.hdf5 import Scratch, Table
 
     Keys = npt.NDArray[np.int64]
     Columns = dict[str, npt.NDArray[Any]]
@@ -156,6 +156,8 @@ class Cursor:
         Numbers of the showers.
     shares : Shares
         Parts of the table to read and to give at a time.
+    scratch : Scratch
+        Memory to read into, shared by all cursors.
     tel_id : int, optional
         The telescope all rows must be of.
 
@@ -174,8 +176,10 @@ class Cursor:
         sources: Mapping[str, Source],
         numbering: Numbering,
         shares: Shares,
+        scratch: Scratch,
         tel_id: int | None = None,
     ) -> None:
+        self._scratch = scratch
         self._table = table
         self._name = "" if table is None else table.name
         self._sources = sources
@@ -249,7 +253,7 @@ class Cursor:
     def _read(self) -> Batch:
         table = self._table
         assert table is not None  # noqa: S101  without a table the cursor is exhausted
-        rows = table.read(self._position, self._position + self._batch)
+        rows = table.read(self._position, self._position + self._batch, self._scratch)
         self._position += self._batch
         if self._tel_id is not None and np.any(rows["tel_id"] != self._tel_id):
             raise CannotCompute(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Column",
     "File",
+    "Scratch",
     "Table",
     "attribute_text",
     "child_names",
@@ -122,6 +123,23 @@ def attribute_text(value: Any) -> str:  # noqa: ANN401  h5py attributes have no 
     if isinstance(value, bytes | np.bytes_):
         return bytes(value).decode("utf-8", "replace")
     return str(value)
+
+
+class Scratch:
+    """Memory that many tables are read into, one after the other.
+
+    Fresh memory for each costs as much as decompressing into it.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def rows(self, n_rows: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Rows to be overwritten; they share their memory with those of the last call."""
+        needed = n_rows * dtype.itemsize
+        if self._bytes.size < needed:
+            self._bytes = np.empty(needed, np.uint8)
+        return np.frombuffer(self._bytes, dtype, n_rows)
 
 
 @dataclass(frozen=True)
@@ -213,13 +231,17 @@ class Table:
                     f"{hint}It has {', '.join(self.columns)}."
                 )
 
-    def read(self, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
+    def read(
+        self, start: int = 0, stop: int | None = None, scratch: Scratch | None = None
+    ) -> npt.NDArray[Any]:
         """Read whole rows.
 
         Parameters
         ----------
         start, stop : int
             Half-open row range; `stop` defaults to the end.
+        scratch : Scratch, optional
+            Memory to read into: the rows are gone with the next read into it.
 
         Returns
         -------
@@ -241,7 +263,7 @@ class Table:
             if self.dtype.hasobject or self.dtype.itemsize != file_type.get_size():
                 # Texts of variable length, or rows numpy cannot view: let h5py convert them.
                 return np.asarray(self.dataset[start:stop])
-            rows = np.empty(n_rows, self.dtype)
+            rows = (scratch or Scratch()).rows(n_rows, self.dtype)
             space = self.dataset.id.get_space()
             space.select_hyperslab((start,), (n_rows,))
             memory = h5py.h5s.create_simple((n_rows,))
@@ -257,7 +279,7 @@ class Table:
             raise ValueError(f"filters {sorted(found - FILTERS)}, which PyTables does not use")
 
     def column(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """One column of `rows`, contiguous and native; truth values as bool, text as str."""
+        """Copy of one column of `rows`, native; truth values as bool, text as str."""
         values = rows[name]
         if name in self.booleans:
             return np.asarray(values != 0)
@@ -265,7 +287,7 @@ class Table:
             return np.strings.decode(values, "utf-8", "replace")
         if values.dtype.kind == "O":
             return np.array([attribute_text(value) for value in values], np.str_)
-        return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+        return np.array(values, values.dtype.newbyteorder("="))
 
 
 @lru_cache(maxsize=256)
@@ -310,8 +332,12 @@ def has_table(file: h5py.File, name: str, path: Path) -> bool:
 def find_table(file: h5py.File, name: str, path: Path) -> Table | None:
     """Return the table called `name`, or None when the file has nothing there."""
     with _sound(path, name):
-        node = file.get(name)
-        return None if node is None else Table(node, path)
+        try:
+            # The short way: looking a path up in h5py costs as much as reading a small table.
+            return Table(h5py.Dataset(h5py.h5d.open(file.id, name.encode())), path)
+        except (KeyError, ValueError):
+            node = file.get(name)
+            return None if node is None else Table(node, path)
 
 
 def require_table(file: h5py.File, name: str, path: Path) -> Table:

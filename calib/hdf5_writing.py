@@ -184,6 +184,7 @@ def _create_dataset(
     options = (2, 2, shuffle_bytes, chunk_rows * row_bytes, COMPRESSION_LEVEL, BYTE_SHUFFLE, ZSTD)
     create.set_filter(BLOSC, h5py.h5z.FLAG_OPTIONAL, options)
     create.set_fletcher32()
+    create.set_obj_track_times(False)  # equal content shall be equal bytes
     space = h5py.h5s.create_simple((len(rows),), (h5py.h5s.UNLIMITED,))
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)

@@ -129,11 +129,12 @@ def pairs_of_block(
             subarray=block.subarray,
             digest=cache.digest(path),
         )
+        before = _state(path)
         key = cache.key(failed.digest, pair_configuration(observable, configuration))
         entry = cache.load(key)
         if entry is not None:
             return replace(failed, status="ok", entry=entry, cached=True)
-        entry = _compute(block, observable, configuration, cache, key)
+        entry = _compute(block, observable, configuration, cache, key, before)
         return replace(failed, status="ok", entry=entry)
     except (ArraycalError, ConfigurationError) as error:
         reason = str(error)
@@ -146,21 +147,39 @@ def _compute(
     configuration: Configuration,
     cache: PairCache,
     key: str,
+    before: tuple[int, int],
 ) -> Entry:
     rows = getattr(configuration, observable.section).chunk_size * ROWS_PER_SHOWER
     for stream in (True, False):
         summary: dict[str, Any] = {}
         windows = _pair_windows(block, observable, configuration, summary, rows, stream=stream)
         try:
-            return cache.store(key, windows, summary)
+            return cache.store(key, _unless_changed(windows, block.path, before), summary)
         except dl2.UnsortedRows:
             if not stream:
                 raise
     raise AssertionError
 
 
-#: `chunk_size` counts showers; telescope rows per shower in a typical array.
-ROWS_PER_SHOWER = 5
+def _state(path: Path) -> tuple[int, int]:
+    """Size and modification time, which change when a file is written to."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
+
+
+def _unless_changed(
+    windows: Iterator[pl.DataFrame], path: Path, before: tuple[int, int]
+) -> Iterator[pl.DataFrame]:
+    """Pass windows on; raise at the end if the file was written to while it was read."""
+    yield from windows
+    if _state(path) != before:
+        raise CannotCompute(
+            f"{path}: the file changed while it was read. Wait until it is complete and run again."
+        )
+
+
+#: `chunk_size` counts showers; telescope rows of one type in a typical shower.
+ROWS_PER_SHOWER = 3
 
 
 def _pair_windows(

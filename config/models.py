@@ -100,7 +100,7 @@ class ToolOptions(Options):
 
 class _EventReading(ToolOptions):
     chunk_size: Count = Field(
-        100_000, gt=0, description="Telescope events per reading window; a hint."
+        100_000, gt=0, description="Showers to hold in memory at a time; a hint."
     )
     geometry_reconstructor: Name = Field(
         "HillasReconstructor", description="Algorithm that gives direction and impact distance."

@@ -7,6 +7,7 @@ values. The content of a file depends on the block alone, not on when or where i
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 from zlib import crc32
@@ -90,10 +91,13 @@ def write_block(path: Path, block: Block, *, write_dl1: bool = True) -> None:
     FileExistsError
         If the file exists.
     """
-    with create_file(path) as file:
+    content = io.BytesIO()  # a disk that fills up while HDF5 writes to it takes Python with it
+    with create_file(content) as file:
         set_attributes(file, _header(block, "DL1_PARAMETERS,DL2" if write_dl1 else "DL2"))
         for table in _all_tables(block, write_dl1=write_dl1):
             write_table(file, table.path, table.columns, table.attributes)
+    with path.open("xb") as stream:
+        stream.write(content.getbuffer())
 
 
 def _all_tables(block: Block, *, write_dl1: bool) -> Iterator[TableData]:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import calib
+from calib import pipeline
 from calib.errors import CannotCompute
 from calib.hdf5 import Column
 from calib.observables import ENERGY_INTER
@@ -339,6 +340,7 @@ def test_a_type_without_gammaness_is_rejected_row_by_row(run, make_block):
     assert block.entry.scan().collect()["tel_type"].unique().to_list() == ["MST"]
 
 
+@pytest.mark.usefixtures("read_no_further_than_a_window")
 @pytest.mark.parametrize("order", ["reversed", "shuffled"])
 def test_an_unsorted_file_in_small_windows_gives_the_same_pairs(
     make_block, make_rows, tmp_path, run, order
@@ -550,3 +552,18 @@ def test_when_no_block_is_left_every_reason_is_given(run, tmp_path, make_block):
 def test_no_blocks_at_all_cannot_be_calibrated():
     with pytest.raises(CannotCompute, match="none of the 0 blocks"):
         calibrate([], ENERGY_INTER, configure())
+
+
+def test_a_file_that_grows_while_it_is_read_is_left_out(make_block, run, monkeypatch):
+    path = make_block().write()
+    original = pipeline.pair_events
+
+    def pair_and_touch(*args):
+        with path.open("ab") as stream:
+            stream.write(b" ")
+        return original(*args)
+
+    monkeypatch.setattr(pipeline, "pair_events", pair_and_touch)
+    block = run(path)
+    assert block.status == "failed"
+    assert "changed while it was read" in block.reason

@@ -128,8 +128,8 @@ def rows_read(monkeypatch):
     count: Counter[str] = Counter()
     original = hdf5.Table.read
 
-    def read(table, start=0, stop=None):
-        rows = original(table, start, stop)
+    def read(table, start=0, stop=None, scratch=None):
+        rows = original(table, start, stop, scratch)
         count[table.name.rpartition("/tel_")[0] or table.name] += len(rows)
         return rows
 
@@ -176,11 +176,11 @@ def test_no_chunk_is_read_twice(long_block, monkeypatch):
     starts: Counter[tuple[str, int]] = Counter()
     original = hdf5.Table.read
 
-    def read_table(table, start=0, stop=None):
+    def read_table(table, start=0, stop=None, scratch=None):
         if table.name.startswith("/dl2"):
             starts[table.name, start] += 1
             assert start % table.chunk_rows == 0
-        return original(table, start, stop)
+        return original(table, start, stop, scratch)
 
     monkeypatch.setattr(hdf5.Table, "read", read_table)
     read(path, rows=50)
