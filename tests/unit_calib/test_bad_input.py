@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 import calib
-from calib import pipeline
 from calib.errors import CannotCompute
 from calib.hdf5 import Column
 from calib.observables import ENERGY_INTER
+from calib.pairs import pair_events
 from calib.pipeline import calibrate, pairs_of_block, select_blocks
 from config.models import Configuration
 
@@ -556,14 +556,14 @@ def test_no_blocks_at_all_cannot_be_calibrated():
 
 def test_a_file_that_grows_while_it_is_read_is_left_out(make_block, run, monkeypatch):
     path = make_block().write()
-    original = pipeline.pair_events
+    original = pair_events
 
     def pair_and_touch(*args):
         with path.open("ab") as stream:
             stream.write(b" ")
         return original(*args)
 
-    monkeypatch.setattr(pipeline, "pair_events", pair_and_touch)
+    monkeypatch.setattr("calib.pipeline.pair_events", pair_and_touch)
     block = run(path)
     assert block.status == "failed"
     assert "changed while it was read" in block.reason
