@@ -89,11 +89,9 @@ def peer(blocks: Sequence[Path], folder: Path) -> Cost:
 
 def ours(blocks: Sequence[Path], folder: Path) -> Cost:
     """The same with arraycal, report and all."""
-    command = (
-        *(sys.executable, "-m", "flows.cli", "run", "energy-inter", *blocks),
-        *("--preset", "energy-inter-peer", "--output", folder / "ours", "--direct"),
-    )
-    return run(command, cache=folder / "cache")
+    start = [sys.executable, "-m", "flows.cli", "run", "energy-inter", *map(str, blocks)]
+    options = ["--preset", "energy-inter-peer", "--output", str(folder / "ours"), "--direct"]
+    return run([*start, *options], cache=folder / "cache")
 
 
 def main() -> None:

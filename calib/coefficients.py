@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from calib import network
+from calib.fit import ROUNDING, systematic_error
 from calib.pairs import TELESCOPE_LEVEL
 from calib.quality import is_outlier, judge
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
@@ -33,9 +34,14 @@ __all__ = ["assemble"]
 
 @dataclass(frozen=True)
 class _Scaled:
-    """ln c with covariance, and for telescopes without a value the flag and the reason."""
+    """ln c with covariance, and for telescopes without a value the flag and the reason.
+
+    `systematic` is that of ln c, `gauges` what fixed the scale of each type.
+    """
 
     fixed: network.Fixed
+    systematic: Floats
+    gauges: dict[str, str]
     flags: list[str]
     reasons: list[str]
 
@@ -89,12 +95,35 @@ def assemble(  # noqa: PLR0913
         covariance=scaled.fixed.covariance[np.ix_(known, known)] * np.outer(c, c),
         obs_ids=obs_ids,
         positions_m=dict(zip(subarray.tel_ids, subarray.positions_m, strict=True)),
-        fit=_fit_facts(fitted, options),
+        fit=_fit_facts(fitted, scaled, options),
         residuals=_residual_table(fitted, subarray),
-        verdict=judge(telescopes, blocks, settled=fitted.settled),
+        verdict=judge(telescopes, blocks, _remarks(fitted, subarray, scaled, options)),
         configuration=to_yaml(configuration),
         provenance=provenance,
     )
+
+
+def _remarks(
+    fitted: Fit, subarray: Subarray, scaled: _Scaled, options: RelativeThroughputFitterOptions
+) -> list[str]:
+    """What a reader must know beside the missing telescopes and blocks."""
+    remarks = []
+    if not fitted.settled:
+        remarks.append("the iteration did not settle (raise ShowerSelection.max_iterations)")
+    known = np.isfinite(scaled.fixed.log_throughput)
+    idle = [
+        c.tel_id for c in options.constraints if not known[subarray.index.get(c.tel_id, [])].any()
+    ]
+    if idle:
+        remarks.append(f"the constraints on telescopes {idle} were not used, they have no data")
+    for code, tel_type in enumerate(sorted(set(subarray.types))):
+        nodes = np.flatnonzero((subarray.type_codes == code) & known)
+        if len(nodes) == 2 and np.isfinite(fitted.model.threshold[code]).any():  # noqa: PLR2004
+            remarks.append(
+                f"the selection assumes equal resolutions of the only two {tel_type}, which two "
+                "telescopes cannot tell apart"
+            )
+    return remarks
 
 
 def _with_margin(rejected: pl.DataFrame, fitted: Fit) -> pl.DataFrame:
@@ -111,8 +140,9 @@ BELOW_MARGIN = "expected value too close to the threshold (ShowerSelection)"
 def _scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOptions) -> _Scaled:
     """Fix the gauge of every type; nothing gets a value that its gauge does not reach."""
     n = len(subarray)
-    values, covariance = np.full(n, np.nan), np.full((n, n), np.nan)
-    flags, reasons = [""] * n, [""] * n
+    values, systematic = np.full(n, np.nan), np.full(n, np.nan)
+    covariance = np.full((n, n), np.nan)
+    flags, reasons, gauges = [""] * n, [""] * n, {}
     for tel_type in sorted(set(subarray.types)):
         members = np.flatnonzero(np.asarray(subarray.types) == tel_type)
         for node in members:
@@ -122,11 +152,32 @@ def _scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOpt
             if not reasons[node] and node not in nodes:
                 flags[node], reasons[node] = problem
         if len(nodes):
-            fixed = _fix(fitted, subarray, tel_type, nodes, options)
-            values[nodes] = fixed.log_throughput[nodes] / options.response_slope
-            part = np.ix_(nodes, nodes)
-            covariance[part] = fixed.covariance[part] / options.response_slope**2
-    return _Scaled(network.Fixed(values, covariance), flags, reasons)
+            anchor = _anchor(subarray, tel_type, nodes, options)
+            fixed = network.fix_gauge(fitted.solution, nodes, **anchor)
+            relative = {key: anchor[key] for key in ("gauge", "reference")}
+            slope, part = options.response_slope, np.ix_(nodes, nodes)
+            values[nodes] = fixed.log_throughput[nodes] / slope
+            covariance[part] = fixed.covariance[part] / slope**2
+            systematic[nodes] = systematic_error(fitted, nodes, **relative) / slope
+            gauges[tel_type] = "constraints" if anchor["constraints"] else anchor["gauge"]
+            for node in _without_scatter(fixed, nodes, anchor):
+                values[node] = systematic[node] = np.nan
+                covariance[node, :] = covariance[:, node] = np.nan
+                flags[node], reasons[node] = "degenerate", "its values do not scatter at all"
+    return _Scaled(network.Fixed(values, covariance), systematic, gauges, flags, reasons)
+
+
+def _without_scatter(fixed: network.Fixed, nodes: Indices, anchor: dict[str, Any]) -> list[np.intp]:
+    """Telescopes whose error is zero although nothing fixes them: data that are no measurement."""
+    exact = {c.node for c in anchor["constraints"] if c.log_error == 0}
+    if not anchor["constraints"] and anchor["gauge"] == "reference":
+        exact.add(anchor["reference"])
+    error = np.sqrt(np.diag(fixed.covariance)[nodes])
+    return [
+        node
+        for node, size in zip(nodes, error, strict=True)
+        if size < ROUNDING and node not in exact
+    ]
 
 
 def _unconnected(
@@ -196,13 +247,10 @@ def _gauge_component(
     )
 
 
-def _fix(
-    fitted: Fit,
-    subarray: Subarray,
-    tel_type: str,
-    nodes: Indices,
-    options: RelativeThroughputFitterOptions,
-) -> network.Fixed:
+def _anchor(
+    subarray: Subarray, tel_type: str, nodes: Indices, options: RelativeThroughputFitterOptions
+) -> dict[str, Any]:
+    """Arguments of `network.fix_gauge` for the telescopes of a type."""
     slope = options.response_slope
     constraints = [
         network.Constraint(
@@ -212,14 +260,12 @@ def _fix(
         if subarray.index.get(c.tel_id, -1) in nodes
     ]
     reference = options.reference_telescopes.get(tel_type)
-    return network.fix_gauge(
-        fitted.solution,
-        nodes,
-        options.effective_gauge,
-        log_norm=slope * math.log(options.throughput_normalisation.get(tel_type, 1.0)),
-        reference=None if reference is None else subarray.index.get(reference),
-        constraints=constraints,
-    )
+    return {
+        "gauge": options.effective_gauge,
+        "log_norm": slope * math.log(options.throughput_normalisation.get(tel_type, 1.0)),
+        "reference": None if reference is None else subarray.index.get(reference),
+        "constraints": constraints,
+    }
 
 
 def _telescope_table(fitted: Fit, subarray: Subarray, scaled: _Scaled) -> pl.DataFrame:
@@ -247,7 +293,7 @@ def _telescope_table(fitted: Fit, subarray: Subarray, scaled: _Scaled) -> pl.Dat
             "tel_id": list(subarray.tel_ids),
             "value": value,
             "error": fixed.error,
-            "systematic": np.where(np.isfinite(value), value * fitted.systematic, np.nan),
+            "systematic": np.where(np.isfinite(value), value * scaled.systematic, np.nan),
             "n_events": summary.n_events.astype(np.int64),
             "n_candidates": summary.n_candidates.astype(np.int64),
             "n_partners": (common > 0).sum(axis=1),
@@ -300,12 +346,17 @@ def _pair_table(fitted: Fit, subarray: Subarray) -> pl.DataFrame:
     )
 
 
-def _fit_facts(fitted: Fit, options: RelativeThroughputFitterOptions) -> dict[str, Any]:
+def _fit_facts(
+    fitted: Fit, scaled: _Scaled, options: RelativeThroughputFitterOptions
+) -> dict[str, Any]:
     summary, solution = fitted.summary, fitted.solution
+    gauges = set(scaled.gauges.values()) or {options.effective_gauge}
+    by_type = ", ".join(f"{gauge} ({tel_type})" for tel_type, gauge in scaled.gauges.items())
     return {
         "estimator": options.estimator,
-        "gauge": "constraints" if options.constraints else options.effective_gauge,
-        "robust": options.robust,
+        "gauge": next(iter(gauges)) if len(gauges) == 1 else by_type,
+        "robust": fitted.model.robust,
+        "threshold_margin": bool(np.isfinite(fitted.model.threshold).any()),
         "chi2": solution.chi2,
         "ndf": solution.ndf,
         "passes": fitted.passes,

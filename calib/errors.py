@@ -7,7 +7,7 @@ Three kinds must never be confused, because each asks for something else of the 
 * anything else (``OSError``, a lost server): infrastructure, worth another try.
 """
 
-__all__ = ["ArraycalError", "CannotCompute", "NothingToDo"]
+__all__ = ["ArraycalError", "CannotCompute", "NothingToDo", "WrongUsage"]
 
 
 class ArraycalError(Exception):
@@ -20,3 +20,7 @@ class NothingToDo(ArraycalError):
 
 class CannotCompute(ArraycalError):
     """The input is damaged, incomplete or contradictory; repeating will not help."""
+
+
+class WrongUsage(ArraycalError):
+    """The request itself is at fault: it needs another option or another path."""

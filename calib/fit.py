@@ -14,7 +14,7 @@ import numpy as np
 
 from calib import network
 from calib.model import Estimate, Model, split_values
-from calib.summary import TURN_ON_EDGES, Summary, merge, summarise
+from calib.summary import TURN_ON_EDGES, Summary, empty_summary, merge, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Windows = Callable[[], Iterable[Showers]]
 
-__all__ = ["Fit", "FitOptions", "fit", "turn_on_threshold"]
+__all__ = ["Fit", "FitOptions", "fit", "systematic_error", "turn_on_threshold"]
 
 #: Starting value of sigma(ln E); only the first pass uses it.
 START_SIGMA = 0.2
@@ -40,10 +40,18 @@ TRUST_SHOWERS = 100.0
 TRUST_ROWS = 200.0
 #: A pass that moves no telescope by more than this part of its error is the last.
 SETTLED = 0.02
-#: Passes after which resolutions and selection are held. Any fixed weights give an unbiased
-#: solution, so they need not converge; a selection that follows every small step of the solution
+#: Passes before the selection begins. The first gives the throughputs, the second the
+#: resolutions around them: around nothing, a telescope of unusual throughput would look noisy,
+#: and the margin, which follows the noise, would swallow it.
+WARM_UP = 2
+#: Resolutions and selection are held once a pass moves no telescope by more than this part of its
+#: error. Any fixed weights give an unbiased solution; a selection that followed every small step
 #: would keep the iteration from ending.
-ADAPTIVE_PASSES = 4
+STATIONARY = 0.5
+#: Passes kept for the end, with everything held.
+FINAL_PASSES = 4
+#: An error below this belongs to data without noise.
+ROUNDING = 1e-12
 SPLITS: tuple[Split, ...] = ("value", "impact", "multiplicity")
 
 
@@ -91,9 +99,9 @@ class Fit:
         Sums of the last pass.
     model : Model
         Weights and selection of the last pass.
-    systematic : array, shape (n,)
-        Excess rms of ln c over splits of the showers by value, impact distance and
-        multiplicity; NaN where no split constrains the telescope.
+    half_differences : tuple of network.Solution
+        Half the difference of ln c between disjoint halves of the showers, split by value, impact
+        distance and multiplicity; see `systematic_error`.
     passes : int
         Passes over the pairs, splits not counted.
     settled : bool
@@ -103,7 +111,7 @@ class Fit:
     solution: network.Solution
     summary: Summary
     model: Model
-    systematic: Floats
+    half_differences: tuple[network.Solution, ...]
     passes: int
     settled: bool
 
@@ -126,23 +134,36 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
         The solution and how it was reached.
     """
     model = Model.initial(subarray, variance=START_SIGMA**2, margin=options.margin)
+    if next(iter(windows()), None) is None:
+        return _nothing(model)
     if options.estimator == "pair":
         summary = merge(summarise(showers, model) for showers in windows())
         solution = network.solve_pairs(summary, _components(summary, options))
-        return Fit(solution, summary, model, np.full(len(subarray), np.nan), 1, settled=True)
-    settled, previous = False, None
+        return Fit(solution, summary, model, (), 1, settled=True)
+    held = stationary = settled = False
+    previous: network.Solution | None = None
     for passes in range(1, options.max_iterations + 1):
         summary = merge(summarise(showers, model) for showers in windows())
         solution = network.solve_events(summary, _components(summary, options))
-        if previous is not None and _unchanged(previous, solution):
-            settled = True
+        step = _largest_step(previous, solution)
+        if held and step <= SETTLED:
+            settled = stationary
             break
-        if passes == options.max_iterations:
-            break
-        model = _next_model(model, summary, solution, subarray, options, passes)
-        previous = solution if passes > ADAPTIVE_PASSES else None
-    systematic = _systematic(windows, model, summary, options)
-    return Fit(solution, summary, model, systematic, passes, settled)
+        if not held and passes > WARM_UP + 1:
+            stationary = step <= STATIONARY
+            held = stationary or passes >= options.max_iterations - FINAL_PASSES
+        model = _next_model(model, summary, solution, subarray, options, passes, held=held)
+        previous = solution
+    differences = _half_differences(windows, model, summary, options)
+    return Fit(solution, summary, model, differences, passes, settled)
+
+
+def _nothing(model: Model) -> Fit:
+    """Return the fit of no shower at all."""
+    n = len(model.now.variance)
+    nan = np.full(n, np.nan)
+    solution = network.Solution(nan, np.zeros((n, n)), np.full(n, -1), 0.0, 0.0)
+    return Fit(solution, empty_summary(model), model, (), 0, settled=True)
 
 
 def _components(summary: Summary, options: FitOptions) -> Indices:
@@ -154,15 +175,17 @@ def _components(summary: Summary, options: FitOptions) -> Indices:
     )
 
 
-def _unchanged(before: network.Solution, after: network.Solution) -> bool:
-    if not np.array_equal(before.component, after.component):
-        return False
+def _largest_step(before: network.Solution | None, after: network.Solution) -> float:
+    """Largest move of a telescope in units of its error; infinite if the components changed."""
+    if before is None or not np.array_equal(before.component, after.component):
+        return float("inf")
     connected = after.component >= 0
     if not connected.any():
-        return True
+        return 0.0
     step = np.abs(after.log_throughput - before.log_throughput)[connected]
     error = np.sqrt(np.diag(after.covariance))[connected]
-    return bool(np.all(step <= SETTLED * error))
+    # Noiseless data have no error; rounding is no step.
+    return float(np.max(np.divide(step, error, out=np.zeros_like(step), where=error > ROUNDING)))
 
 
 def _next_model(
@@ -172,9 +195,11 @@ def _next_model(
     subarray: Subarray,
     options: FitOptions,
     passes: int,
+    *,
+    held: bool,
 ) -> Model:
-    s = np.where(np.isfinite(solution.log_throughput), solution.log_throughput, 0.0)
-    if passes > ADAPTIVE_PASSES:
+    s = _carried_on(model.now.log_throughput, solution)
+    if passes < WARM_UP or held:
         return replace(model, now=replace(model.now, log_throughput=s))
     now = Estimate(
         log_throughput=s,
@@ -185,10 +210,24 @@ def _next_model(
         model,
         now=now,
         selector=now,
-        threshold=_thresholds(summary, subarray, options) if passes == 1 else model.threshold,
-        # Outliers can only be told once the resolution is known: the first pass is unweighted.
+        threshold=_thresholds(summary, subarray, options) if passes == WARM_UP else model.threshold,
+        # Outliers can only be told once the resolution is known.
         robust=options.robust,
     )
+
+
+def _carried_on(before: Floats, solution: network.Solution) -> Floats:
+    """Take the new log throughputs; keep the old one of a telescope that has dropped out.
+
+    A telescope that loses its showers to the margin for once must come back with its own
+    throughput, not as an average one. The mean of a component says nothing, so it stays as it was.
+    """
+    s = before.copy()
+    for number in range(int(solution.component.max(initial=-1)) + 1):
+        nodes = solution.component == number
+        new = solution.log_throughput[nodes]
+        s[nodes] = new + (before[nodes] - new).mean()
+    return s
 
 
 def _variances(before: Estimate, summary: Summary, kinds: Indices) -> Floats:
@@ -276,22 +315,62 @@ def turn_on_threshold(histogram: Floats) -> float:
     return float(TURN_ON_EDGES[min(edge, len(TURN_ON_EDGES) - 1)])
 
 
-def _systematic(windows: Windows, model: Model, summary: Summary, options: FitOptions) -> Floats:
-    """Excess rms of ln c over disjoint halves of the showers."""
+def _half_differences(
+    windows: Windows, model: Model, summary: Summary, options: FitOptions
+) -> tuple[network.Solution, ...]:
+    """Half the difference between the solutions of disjoint halves of the showers."""
     model = replace(model, split_at=_split_points(windows, model))
-    n = len(model.now.variance)
-    excess, count = np.zeros(n), np.zeros(n)
+    differences = []
     for split in SPLITS:
         upper = merge(summarise(showers, model, split) for showers in windows())
         lower = _subtract(summary, upper)
-        halves = [network.solve_events(half, _components(half, options)) for half in (upper, lower)]
-        usable = _same_members(halves[0].component, halves[1].component)
-        half = 0.5 * (halves[0].log_throughput - halves[1].log_throughput)
-        noise = 0.25 * (np.diag(halves[0].covariance) + np.diag(halves[1].covariance))
-        excess[usable] += half[usable] ** 2 - noise[usable]
-        count[usable] += 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, np.sqrt(np.maximum(excess / count, 0.0)), np.nan)
+        one, two = (
+            network.solve_events(half, _components(half, options)) for half in (upper, lower)
+        )
+        usable = _same_members(one.component, two.component)
+        differences.append(
+            network.Solution(
+                log_throughput=0.5 * (one.log_throughput - two.log_throughput),
+                covariance=0.25 * (one.covariance + two.covariance),
+                component=np.where(usable, one.component, -1),
+                chi2=0.0,
+                ndf=0.0,
+            )
+        )
+    return tuple(differences)
+
+
+def systematic_error(
+    fitted: Fit, nodes: Indices, gauge: network.Gauge, reference: int | None = None
+) -> Floats:
+    """Excess rms of ln c over the splits, beyond what their statistical errors explain.
+
+    Parameters
+    ----------
+    fitted : Fit
+        With its half differences.
+    nodes : array of int, shape (m,)
+        Telescopes of one component.
+    gauge : {"reference", "geometric_mean", "arithmetic_mean"}
+        Which telescopes the error is relative to, see `network.fix_gauge`.
+    reference : int, optional
+        Node of the reference telescope.
+
+    Returns
+    -------
+    array, shape (m,)
+        Zero where nothing exceeds the statistical errors; NaN where no split has enough showers
+        in both halves.
+    """
+    squares = []
+    for half in fitted.half_differences:
+        if np.all(half.component[nodes] >= 0):
+            fixed = network.fix_gauge(half, nodes, gauge, reference=reference)
+            difference, noise = fixed.log_throughput[nodes], np.diag(fixed.covariance)[nodes]
+            squares.append(difference**2 - noise)
+    if not squares:
+        return np.full(len(nodes), np.nan)
+    return np.asarray(np.sqrt(np.maximum(np.mean(squares, axis=0), 0.0)))
 
 
 def _same_members(one: Indices, two: Indices) -> npt.NDArray[np.bool_]:

@@ -331,7 +331,7 @@ def fit_options(configuration: Configuration, subarray: Subarray) -> FitOptions:
     threshold: Any = selection.threshold
     if threshold is not None and threshold != "auto":
         values = value_by_telescope(threshold, subarray)
-        threshold = {tel_id: math.log(value) for tel_id, value in values.items()}
+        threshold = {i: math.log(v) if v > 0 else -math.inf for i, v in values.items()}
     return FitOptions(
         estimator=fitter.estimator,
         min_events=fitter.min_events,

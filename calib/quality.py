@@ -9,6 +9,8 @@ import polars as pl
 from calib.result import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
@@ -29,7 +31,7 @@ def is_outlier(
     return (abs(z) > MIN_Z) & (abs(deviation) > MIN_DEVIATION)
 
 
-def judge(telescopes: pl.DataFrame, blocks: pl.DataFrame, *, settled: bool) -> Verdict:
+def judge(telescopes: pl.DataFrame, blocks: pl.DataFrame, remarks: Sequence[str] = ()) -> Verdict:
     """Judge a result.
 
     Parameters
@@ -38,16 +40,16 @@ def judge(telescopes: pl.DataFrame, blocks: pl.DataFrame, *, settled: bool) -> V
         Schema ``calib.result.TELESCOPES``.
     blocks : DataFrame
         Schema ``calib.result.BLOCKS``.
-    settled : bool
-        Whether the iteration came to rest.
+    remarks : sequence of str
+        Anything else that speaks against using the result as it is.
 
     Returns
     -------
     Verdict
         ``unusable`` without any coefficient; ``degraded`` when a block or a telescope was left
-        out or the iteration did not settle; else ``usable``. Every reason names names.
+        out or there are remarks; else ``usable``. Every reason names names.
     """
-    missing = telescopes.filter(pl.col("value").is_nan())
+    missing = telescopes.filter(~pl.col("value").is_finite())
     reasons = []
     failed = blocks.filter(pl.col("status") != "ok")
     if len(failed):
@@ -55,9 +57,13 @@ def judge(telescopes: pl.DataFrame, blocks: pl.DataFrame, *, settled: bool) -> V
         reasons.append(f"{_count(names, 'block')} left out ({_listed(names)})")
     if len(missing):
         names = [f"{t}-{i}" for t, i in missing.select("tel_type", "tel_id").iter_rows()]
-        reasons.append(f"{_count(names, 'telescope')} without coefficient ({_listed(names)})")
-    if not settled:
-        reasons.append("the iteration did not settle (raise ShowerSelection.max_iterations)")
+        why = ", ".join(
+            f"{n} {flag}" for flag, n in missing["flag"].value_counts().sort("flag").iter_rows()
+        )
+        reasons.append(
+            f"{_count(names, 'telescope')} without coefficient: {why} ({_listed(names)})"
+        )
+    reasons.extend(remarks)
     if len(missing) == len(telescopes):
         return Verdict("unusable", tuple(reasons))
     return Verdict("degraded" if reasons else "usable", tuple(reasons))

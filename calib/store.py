@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calib import report
-from calib.errors import CannotCompute
+from calib.errors import WrongUsage
 from calib.hdf5 import sync
 from calib.monitoring import monitoring_file
 
@@ -110,24 +110,24 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
 
     Raises
     ------
-    CannotCompute
+    WrongUsage
         If `output` is a file, or holds results and `overwrite` is not given, or holds a folder
         where a result belongs.
     """
     if output.exists() and not output.is_dir():
         msg = f"{output}: results go into a folder, and this is a file. Choose another --output."
-        raise CannotCompute(msg)
+        raise WrongUsage(msg)
     folders = [name for name in FILES if (output / name).is_dir()]
     if folders:
         msg = f"{output}: {', '.join(folders)} is a folder where a result belongs. Move it away."
-        raise CannotCompute(msg)
+        raise WrongUsage(msg)
     found = [name for name in FILES if (output / name).exists()]
     if found and not overwrite:
         msg = (
             f"{output} already holds {', '.join(found)}. "
             "Choose another --output, or replace them with --overwrite."
         )
-        raise CannotCompute(msg)
+        raise WrongUsage(msg)
 
 
 def publish(
@@ -153,7 +153,7 @@ def publish(
 
     Raises
     ------
-    CannotCompute
+    WrongUsage
         See `refuse_existing`.
     OSError
         If the folder cannot be written to; nothing in it has changed then.

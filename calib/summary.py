@@ -37,7 +37,15 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["RESIDUAL_EDGES", "TURN_ON_EDGES", "Moments", "Summary", "merge", "summarise"]
+__all__ = [
+    "RESIDUAL_EDGES",
+    "TURN_ON_EDGES",
+    "Moments",
+    "Summary",
+    "empty_summary",
+    "merge",
+    "summarise",
+]
 
 #: Edges of the histogram in which the turn-on of each type is found.
 TURN_ON_EDGES = np.arange(np.log(1e-3), np.log(1e7), 0.1)
@@ -160,6 +168,35 @@ def merge(summaries: Iterable[Summary]) -> Summary:
         msg = "nothing to merge"
         raise ValueError(msg)
     return total
+
+
+def empty_summary(model: Model) -> Summary:
+    """Sums over no shower."""
+    n, bins = len(model.now.variance), model.now.shape.shape
+    square = np.zeros((n, n))
+    nothing = Moments(square, square, square)
+    return Summary(
+        weight=square,
+        weighted=square,
+        curvature=square,
+        meat=square,
+        asymmetry=nothing,
+        log_ratio=nothing,
+        n_showers=0.0,
+        n_groups=0.0,
+        n_rows=0.0,
+        n_events=np.zeros(n),
+        n_candidates=np.zeros(n),
+        n_below_margin=0.0,
+        n_outliers=0.0,
+        variance_matrix=square,
+        variance_vector=np.zeros(n),
+        shape_observed=np.zeros(bins),
+        shape_expected=np.zeros(bins),
+        turn_on=np.zeros((*bins[:2], len(TURN_ON_EDGES) + 1)),
+        residuals=np.zeros((bins[0], len(RESIDUAL_EDGES) - 1)),
+        chi2=0.0,
+    )
 
 
 def _add(one: Summary, two: Summary) -> Summary:

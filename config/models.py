@@ -250,7 +250,7 @@ class RelativeThroughputFitterOptions(Options):
         (), description="Outside knowledge of single telescopes."
     )
     response_slope: float = Field(
-        1.0, gt=0, description="d ln(energy) / d ln(throughput), above 0; 1 if proportional."
+        1.0, ge=0.1, le=10, description="d ln(energy) / d ln(throughput); 1 if proportional."
     )
 
     @property
@@ -268,20 +268,28 @@ class RelativeThroughputFitterOptions(Options):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_constraint_per_telescope(self) -> RelativeThroughputFitterOptions:
+        tel_ids = [constraint.tel_id for constraint in self.constraints]
+        if len(set(tel_ids)) < len(tel_ids):
+            raise ConfigurationError(f"constraints name a telescope twice: {sorted(tel_ids)}")
+        return self
+
 
 class ShowerSelectionOptions(Options):
     """The selection that keeps a threshold from biasing the comparison; a section of our own."""
 
     threshold: Threshold | None = Field(
         None,
-        description="Energy [TeV] above which telescopes see a shower whatever its fluctuation, "
+        description="Energy [TeV] above which telescopes see a shower whatever its fluctuation; "
+        "the largest of a type counts for all of it; "
         "'auto' to read it from the data, null for no selection.",
     )
     margin: float = Field(
         2.5, ge=0, description="Distance kept from the threshold [largest sigma of the shower]."
     )
     max_iterations: Count = Field(
-        12, ge=1, le=50, description="Rounds of selection and estimate, 1 to 50."
+        20, ge=8, le=50, description="Rounds of selection and estimate, 8 to 50."
     )
     resolution: Literal["telescope", "binned"] = Field(
         "telescope",

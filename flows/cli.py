@@ -61,10 +61,10 @@ def _guarded(arguments: argparse.Namespace, line: str) -> int:
         return _stop("interrupted; nothing half-written is left.", Exit.INTERRUPTED)
     except Exception as error:
         # Late, but for free: a command that got this far has imported both.
-        from calib.errors import ArraycalError
+        from calib.errors import ArraycalError, WrongUsage
         from config.errors import ConfigurationError
 
-        if isinstance(error, ConfigurationError):
+        if isinstance(error, ConfigurationError | WrongUsage):
             return _stop(str(error), Exit.USAGE)
         if isinstance(error, ArraycalError):
             return _stop(str(error), Exit.UNUSABLE)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -151,12 +152,12 @@ def coefficient_table(result: "CalibrationResult", truth: Mapping[int, float] | 
     for row in telescopes.iter_rows(named=True):
         known = [_number(row["truth"]), _number(row["pull"], 2)] if truth is not None else []
         table.add_row(
-            f"{row['tel_type']} {row['tel_id']}",
+            escape(f"{row['tel_type']} {row['tel_id']}"),
             *(_number(row[name]) for name in ("value", "error", "systematic")),
             *known,
             f"{row['n_events']:,}",
             row["flag"],
-            row["reason"],
+            escape(row["reason"]),
             style="" if row["flag"] == "ok" else "yellow",
         )
     return table
@@ -188,7 +189,7 @@ def _cell(value: Any) -> str:  # noqa: ANN401  whatever a table holds
     if isinstance(value, bool):
         return "yes" if value else "no"
     # Paths and reasons may contain what rich takes for markup.
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("[", "\\[")
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))
 
 
 def _number(value: float | None, digits: int = 4) -> str:

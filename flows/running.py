@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from calib.errors import CannotCompute
+from calib.store import refuse_existing
 from config.errors import ConfigurationError, shown
 from config.settings import Settings, load_settings
 from flows.console import Terminal, print_result, stdout
@@ -53,6 +54,7 @@ def run(arguments: Namespace, command: str) -> Exit:
     settings = load_settings()
     parameters = _parameters(arguments, settings)
     job = prepare(parameters, settings)
+    refuse_existing(job.output, overwrite=job.overwrite)
     truth = read_truth(arguments.truth) if arguments.truth else None
     with Terminal(command, arguments.workers) as terminal:
         if arguments.direct:

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from calib.errors import CannotCompute
+from calib.errors import WrongUsage
 from calib.simulation import SimulationSettings, simulate_night
 from config.errors import ConfigurationError
 from flows.console import stdout
@@ -18,7 +18,7 @@ def simulate(arguments: Namespace) -> Exit:
     ------
     ConfigurationError
         If no night can have these settings.
-    CannotCompute
+    WrongUsage
         If the folder holds a night already.
     OSError
         If the machine fails.
@@ -29,7 +29,7 @@ def simulate(arguments: Namespace) -> Exit:
     except FileExistsError as error:
         if error.errno is not None:  # a file where the folder should be
             raise
-        raise CannotCompute(f"{error} (--overwrite)") from None
+        raise WrongUsage(f"{error} (--overwrite)") from None
     stdout().print(
         f"{arguments.directory}: {len(truth.obs_ids)} blocks of {settings.n_showers:,} showers, "
         f"{len(truth.types)} telescopes, truth in truth.json",

@@ -567,3 +567,24 @@ def test_a_file_that_grows_while_it_is_read_is_left_out(make_block, run, monkeyp
     block = run(path)
     assert block.status == "failed"
     assert "changed while it was read" in block.reason
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"QualityQuery": {"quality_criteria": [["none", f"{ENERGY} > 1e9 * u.TeV"]]}},
+        {"PairFinder": {"max_impact_distance": 0.001}},
+    ],
+)
+@pytest.mark.parametrize("estimator", ["event", "pair"])
+def test_zero_selected_events_give_an_unusable_result_that_says_why(
+    make_block, run, overrides, estimator
+):
+    configuration = Configuration.model_validate(
+        overrides | {"RelativeThroughputFitter": {"estimator": estimator}}
+    )
+    result = calibrate([run(make_block().write(), configuration)], ENERGY_INTER, configuration)
+    assert result.verdict.status == "unusable"
+    assert result.telescopes["value"].is_nan().all()
+    assert set(result.telescopes["flag"]) == {"no_data"}
+    assert result.rejected["rows"].sum() == result.blocks["n_events"].sum()

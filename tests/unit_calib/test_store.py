@@ -13,7 +13,7 @@ import pytest
 
 from calib import monitoring, report, store
 from calib.cache import PairCache
-from calib.errors import CannotCompute
+from calib.errors import WrongUsage
 from calib.hdf5 import attribute_text, open_file, require_table
 from calib.observables import ENERGY_INTER
 from calib.pipeline import BlockPairs, calibrate
@@ -181,7 +181,7 @@ def test_provenance_names_what_can_change_a_number():
 
 def test_existing_results_are_named_and_kept(result, tmp_path):
     (tmp_path / "result.json").write_text("old")
-    with pytest.raises(CannotCompute, match=r"already holds result\.json.*--overwrite"):
+    with pytest.raises(WrongUsage, match=r"already holds result\.json.*--overwrite"):
         publish(result, ENERGY_INTER, tmp_path, overwrite=False)
     assert tree(tmp_path) == {"result.json": b"old"}
 
@@ -200,13 +200,13 @@ def test_existing_results_are_replaced_when_asked(result, tmp_path):
 def test_a_file_is_no_output_folder(tmp_path):
     path = tmp_path / "out"
     path.write_text("")
-    with pytest.raises(CannotCompute, match="this is a file"):
+    with pytest.raises(WrongUsage, match="this is a file"):
         refuse_existing(path, overwrite=True)
 
 
 def test_a_folder_in_the_place_of_a_result_is_refused_even_when_overwriting(tmp_path):
     (tmp_path / "monitoring.h5").mkdir()
-    with pytest.raises(CannotCompute, match=r"monitoring\.h5 is a folder"):
+    with pytest.raises(WrongUsage, match=r"monitoring\.h5 is a folder"):
         refuse_existing(tmp_path, overwrite=True)
 
 
