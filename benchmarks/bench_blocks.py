@@ -23,7 +23,7 @@ from rich.table import Table
 from calib import dl2
 from calib.observables import ENERGY_INTER
 from calib.pairs import pair_events
-from calib.pipeline import pairs_of_block
+from calib.pipeline import pairs_of_block, window_rows
 from calib.rules import pair_rules, pairs_to_form
 from config import load_configuration
 
@@ -60,7 +60,7 @@ def pairs_without_cache(path: Path, preset: str) -> int:
     block = dl2.open_block(path)
     rules = pair_rules(ENERGY_INTER, configuration, block)
     allowed = pairs_to_form(ENERGY_INTER, configuration, block.subarray)
-    rows = configuration.CalculateAsymmetry.chunk_size * 5
+    rows = window_rows(rules, configuration.CalculateAsymmetry.chunk_size)
     windows = dl2.windows(block, rules.columns, rows=rows)
     return sum(len(pair_events(w.events, rules, block.subarray, allowed).pairs) for w in windows)
 

@@ -31,11 +31,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from calib.observables import Observable
+    from calib.pairs import PairRules
     from calib.result import CalibrationResult
     from calib.subarray import Subarray
     from config.models import Configuration
 
-__all__ = ["BlockPairs", "calibrate", "fit_options", "pairs_of_block", "select_blocks"]
+__all__ = [
+    "BlockPairs",
+    "calibrate",
+    "fit_options",
+    "pairs_of_block",
+    "select_blocks",
+    "window_rows",
+]
 
 #: Pair rows kept in memory between passes; beyond it every pass reads the cache again.
 IN_MEMORY_PAIRS = 4_000_000
@@ -149,10 +157,9 @@ def _compute(
     key: str,
     before: tuple[int, int],
 ) -> Entry:
-    rows = getattr(configuration, observable.section).chunk_size * ROWS_PER_SHOWER
     for stream in (True, False):
         summary: dict[str, Any] = {}
-        windows = _pair_windows(block, observable, configuration, summary, rows, stream=stream)
+        windows = _pair_windows(block, observable, configuration, summary, stream=stream)
         try:
             return cache.store(key, _unless_changed(windows, block.path, before), summary)
         except dl2.UnsortedRows:
@@ -178,8 +185,13 @@ def _unless_changed(
         )
 
 
-#: `chunk_size` counts showers; telescope rows of one type in a typical shower.
-ROWS_PER_SHOWER = 3
+def window_rows(rules: PairRules, chunk_size: int) -> int:
+    """Telescope events to hold at a time for a window of about `chunk_size` showers.
+
+    Memory goes with the pair rows: a distance filter leaves few, without it a shower of M
+    telescopes has M(M-1)/2.
+    """
+    return chunk_size * (10 if rules.max_distance_asymmetry is not None else 3)
 
 
 def _pair_windows(
@@ -187,13 +199,13 @@ def _pair_windows(
     observable: Observable,
     configuration: Configuration,
     summary: dict[str, Any],
-    rows: int,
     *,
     stream: bool,
 ) -> Iterator[pl.DataFrame]:
     """Yield PAIRS window by window and leave the counts in `summary`."""
     rules = pair_rules(observable, configuration, block)
     allowed = pairs_to_form(observable, configuration, block.subarray)
+    rows = window_rows(rules, getattr(configuration, observable.section).chunk_size)
     rejected: list[pl.DataFrame] = []
     n_events = n_pairs = repeated = 0
     for window in dl2.windows(block, rules.columns, rows=rows, stream=stream):
