@@ -193,7 +193,8 @@ def _unconnected(
         return "no_data", "no selected shower in common with another telescope of its type"
     if used < options.min_events:
         lost = f" ({candidates} before the threshold margin)" if candidates > used else ""
-        return "few_events", f"{used} showers{lost}, {options.min_events} needed (min_events)"
+        showers = "1 shower" if used == 1 else f"{used} showers"
+        return "few_events", f"{showers}{lost}, {options.min_events} needed (min_events)"
     common = fitted.summary.log_ratio.n
     best = int(max(common[node].max(), common[:, node].max()))
     return "few_common", (
