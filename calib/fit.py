@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Windows = Callable[[], Iterable[Showers]]
 
-__all__ = ["Fit", "FitOptions", "fit", "systematic_error", "turn_on_threshold"]
+__all__ = ["Fit", "FitOptions", "carried_on", "fit", "systematic_error", "turn_on_threshold"]
 
 #: Starting value of sigma(ln E); only the first pass uses it.
 START_SIGMA = 0.2
@@ -198,7 +198,7 @@ def _next_model(
     *,
     held: bool,
 ) -> Model:
-    s = _carried_on(model.now.log_throughput, solution)
+    s = carried_on(model.now.log_throughput, solution)
     if passes < WARM_UP or held:
         return replace(model, now=replace(model.now, log_throughput=s))
     now = Estimate(
@@ -216,7 +216,7 @@ def _next_model(
     )
 
 
-def _carried_on(before: Floats, solution: network.Solution) -> Floats:
+def carried_on(before: Floats, solution: network.Solution) -> Floats:
     """Take the new log throughputs; keep the old one of a telescope that has dropped out.
 
     A telescope that loses its showers to the margin for once must come back with its own

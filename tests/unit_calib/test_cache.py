@@ -196,43 +196,35 @@ def test_an_interrupted_writer_leaves_the_entry_that_was_there(cache, key, entry
     assert cache.load(key) == entry
 
 
-def test_two_writers_at_once_end_with_one_good_entry(cache, key, windows):
-    both_have_written = threading.Barrier(2)
+def store_at_once(cache, key, windows, n_writers):
+    """Entries of writers that all have written their windows before any of them publishes."""
+    have_written = threading.Barrier(n_writers)
     results = []
 
-    def write():
-        def generate():
-            yield from windows
-            both_have_written.wait(timeout=20)
+    def generate():
+        yield from windows
+        have_written.wait(timeout=20)
 
+    def write():
         results.append(cache.store(key, generate(), SUMMARY))
 
-    threads = [threading.Thread(target=write) for _ in range(2)]
+    threads = [threading.Thread(target=write) for _ in range(n_writers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return results
+
+
+def test_two_writers_at_once_end_with_one_good_entry(cache, key, windows):
+    results = store_at_once(cache, key, windows, 2)
     assert results == [cache.load(key)] * 2
     assert not [path for path in leftovers(cache) if ".tmp" in path.name]
 
 
 def test_writers_that_replace_a_damaged_entry_at_once_all_succeed(cache, key, entry, windows):
     (entry.folder / "manifest.json").write_text("damaged")
-    both_have_written = threading.Barrier(4)
-    results = []
-
-    def write():
-        def generate():
-            yield from windows
-            both_have_written.wait(timeout=20)
-
-        results.append(cache.store(key, generate(), SUMMARY))
-
-    threads = [threading.Thread(target=write) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    results = store_at_once(cache, key, windows, 4)
     assert results == [entry] * 4
     assert not [path for path in leftovers(cache) if ".tmp" in path.name]
 

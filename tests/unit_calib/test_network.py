@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calib import network
+from calib.fit import carried_on
 from calib.model import Model
 from calib.showers import prepare
 from calib.summary import Summary, summarise
@@ -211,3 +212,12 @@ def test_three_telescopes_are_too_few_to_call_one_an_outlier() -> None:
     solution = network.solve_events(summary_of(np.array([0.0, 0.0, -0.5])), np.zeros(3, int))
     fixed = network.fix_gauge(solution, np.arange(3), "geometric_mean")
     assert np.all(np.isnan(network.leave_one_out(fixed, np.arange(3))[1]))
+
+
+def test_a_telescope_that_drops_out_for_a_pass_keeps_its_throughput() -> None:
+    before = np.array([0.1, -0.2, 0.7])
+    # Telescope 3 is out; of the others only the difference is known, -0.3 + 0.04.
+    after = network.Solution(
+        np.array([0.13, -0.13, np.nan]), np.zeros((3, 3)), np.array([0, 0, -1]), 0.0, 1.0
+    )
+    np.testing.assert_allclose(carried_on(before, after), [0.08, -0.18, 0.7], atol=1e-15)
