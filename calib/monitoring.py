@@ -1,6 +1,7 @@
 """The monitoring file: coefficients where ctapipe and ctao-calibpipe look for them.
 
-The coefficients are in one table, at the path of the observable. It has a row for every telescope
+The coefficients are in one table, at the path of the observable; a calibration may publish more
+tables beside it. It has a row for every telescope
 *with* a coefficient. A telescope without one gets no row, as in the files of ctao-calibpipe: its
 cross-calibration names such a telescope in a warning and takes its energies as they are, while a
 single NaN among the telescopes of its reference type turns every factor it writes into NaN.
@@ -74,7 +75,9 @@ def monitoring_file(result: CalibrationResult, observable: Observable) -> bytes:
     with create_file(buffer) as file:
         set_attributes(file, _reference_metadata(result))
         obs_ids = {"obs_id": np.asarray(result.obs_ids, np.uint64)}
-        write_table(file, observable.monitoring_path, _columns(_coefficients(result)), obs_ids)
+        published = {observable.monitoring_path: _coefficients(result)} | result.published
+        for path, table in published.items():
+            write_table(file, path, _columns(table, result.units.get(path)), obs_ids)
         for name, columns in _companions(result):
             write_table(file, f"{SERVICE}/{result.calibration}/{name}", columns, obs_ids)
     return buffer.getvalue()
@@ -90,6 +93,8 @@ def _companions(result: CalibrationResult) -> Iterator[tuple[str, Mapping[str, C
     yield "telescopes", _columns(result.telescopes) | _positions(result)
     for name in ("pairs", "rejected", "blocks", "residuals"):
         yield name, _columns(getattr(result, name))
+    for name, table in result.extras.items():
+        yield name, _columns(table, result.units.get(name))
     if result.tel_ids:  # HDF5 has no column of arrays without elements
         yield (
             "covariance",
@@ -107,15 +112,16 @@ def _companions(result: CalibrationResult) -> Iterator[tuple[str, Mapping[str, C
     yield "provenance", _key_value(result.provenance)
 
 
-def _columns(frame: pl.DataFrame) -> dict[str, Column]:
+def _columns(frame: pl.DataFrame, units: Mapping[str, str] | None = None) -> dict[str, Column]:
     """Columns of a frame, text of any length included."""
-    columns = {}
+    columns, units = {}, units or {}
     for series in frame:
         description = DESCRIPTIONS.get(series.name, "")
         if series.dtype == pl.String:
             columns[series.name] = _text(series.fill_null("").to_list(), description)
         else:
-            columns[series.name] = Column(series.to_numpy(), description=description)
+            unit = units.get(series.name, "")
+            columns[series.name] = Column(series.to_numpy(), unit=unit, description=description)
     return columns
 
 

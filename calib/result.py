@@ -130,6 +130,14 @@ class CalibrationResult:
         The configuration as YAML.
     provenance : dict
         Versions, command, time, input digests.
+    extras : dict of str to DataFrame
+        Tables of this calibration alone, by name: companions of the coefficients in the monitoring
+        file, and part of ``result.json``.
+    published : dict of str to DataFrame
+        More tables for other programs, by their absolute path in the monitoring file. One at the
+        observable's own path stands in place of the coefficients.
+    units : dict of str to dict of str to str
+        Units (VOUnit syntax) by name or path of such a table, then by column.
     """
 
     calibration: str
@@ -146,6 +154,9 @@ class CalibrationResult:
     verdict: Verdict
     configuration: str
     provenance: dict[str, Any] = field(default_factory=dict)
+    extras: dict[str, pl.DataFrame] = field(default_factory=dict)
+    published: dict[str, pl.DataFrame] = field(default_factory=dict)
+    units: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data; what is not a finite number becomes null."""
@@ -153,12 +164,17 @@ class CalibrationResult:
             name: _rows(getattr(self, name))
             for name in ("telescopes", "pairs", "blocks", "rejected")
         }
+        more = {
+            name: {key: _rows(table) for key, table in getattr(self, name).items()}
+            for name in ("extras", "published")
+        }
         return {
             "calibration": self.calibration,
             "verdict": {"status": self.verdict.status, "reasons": list(self.verdict.reasons)},
             "obs_ids": list(self.obs_ids),
             "fit": _finite(self.fit),
             **tables,
+            **{name: content for name, content in more.items() if content},
             "covariance": {
                 "tel_ids": list(self.tel_ids),
                 "matrix": _finite(self.covariance.tolist()),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from calib import monitoring, report, store
@@ -103,6 +104,39 @@ def test_companions_hold_every_telescope_with_its_reason(result, published):
     assert table["reason"][-1] != ""
     assert np.isnan(table["value"][-1])
     assert table["pos_x"].tolist() == [0.0, 100.0, 200.0, 300.0, 400.0]
+
+
+@pytest.mark.usefixtures("quick")
+def test_tables_of_one_calibration_alone_are_companions_and_in_the_numbers(result, tmp_path):
+    delays = pl.DataFrame({"tel_id": [1, 2], "delay": [0.5, float("nan")], "note": ["", "late"]})
+    more = replace(result, extras={"delays": delays}, units={"delays": {"delay": "ns"}})
+    published = publish(more, ENERGY_INTER, tmp_path, overwrite=False)
+    path = f"{monitoring.SERVICE}/energy-inter/delays"
+    table = read(published.monitoring, path)
+    np.testing.assert_array_equal(table["delay"], [0.5, np.nan])
+    assert table["note"].tolist() == ["", "late"]
+    with open_file(published.monitoring) as file:
+        assert attribute_text(file[path].attrs["CTAFIELD_1_UNIT"]) == "ns"
+        assert file[path].attrs["obs_id"].tolist() == [1]
+    content = json.loads(published.result.read_text())
+    assert content["extras"]["delays"][1] == {"tel_id": 2, "delay": None, "note": "late"}
+    assert "published" not in content
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_calibration_may_publish_more_tables_and_replace_its_own(result, tmp_path):
+    factors = pl.DataFrame({"tel_type": ["LST"], "scaling_factor": [1.1]})
+    own = pl.DataFrame({"tel_id": [3], "offset": [2.5]})
+    paths = "/dl2/monitoring/subarray/cross/factors", ENERGY_INTER.monitoring_path
+    units = {paths[1]: {"offset": "ns"}}
+    more = replace(result, published=dict(zip(paths, (factors, own), strict=True)), units=units)
+    published = publish(more, ENERGY_INTER, tmp_path, overwrite=False)
+    assert read(published.monitoring, paths[0])["scaling_factor"].tolist() == [1.1]
+    assert list(read(published.monitoring, paths[1])) == ["tel_id", "offset"]
+    with open_file(published.monitoring) as file:
+        assert attribute_text(file[paths[1]].attrs["CTAFIELD_1_UNIT"]) == "ns"
+    content = json.loads(published.result.read_text())
+    assert content["published"][paths[0]] == [{"tel_type": "LST", "scaling_factor": 1.1}]
 
 
 def test_companions_hold_what_the_result_holds(result, published):
