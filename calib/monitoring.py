@@ -13,15 +13,13 @@ every telescope has its row, with the reason for a missing coefficient.
 from __future__ import annotations
 
 import io
-import json
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from calib.hdf5 import Column, create_file, set_attributes, write_table
+from calib.product import Product, key_value, reference_metadata, text_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,7 +71,14 @@ def monitoring_file(result: CalibrationResult, observable: Observable) -> bytes:
     """
     buffer = io.BytesIO()
     with create_file(buffer) as file:
-        set_attributes(file, _reference_metadata(result))
+        about = Product(
+            description=f"Array calibration: {result.calibration}",
+            levels="DL2",
+            model="arraycal monitoring",
+            model_version=LAYOUT_VERSION,
+            activity=result.calibration,
+        )
+        set_attributes(file, reference_metadata(about, result.obs_ids, result.provenance))
         obs_ids = {"obs_id": np.asarray(result.obs_ids, np.uint64)}
         published = {observable.monitoring_path: _coefficients(result)} | result.published
         for path, table in published.items():
@@ -106,10 +111,11 @@ def _companions(result: CalibrationResult) -> Iterator[tuple[str, Mapping[str, C
                 ),
             },
         )
-    yield "configuration", {"line": _text(result.configuration.splitlines(), "YAML, line by line")}
+    lines = result.configuration.splitlines()
+    yield "configuration", {"line": text_column(lines, "YAML, line by line")}
     facts = {"verdict": str(result.verdict), **result.fit}
-    yield "fit", _key_value(facts)
-    yield "provenance", _key_value(result.provenance)
+    yield "fit", key_value(facts)
+    yield "provenance", key_value(result.provenance)
 
 
 def _columns(frame: pl.DataFrame, units: Mapping[str, str] | None = None) -> dict[str, Column]:
@@ -118,17 +124,11 @@ def _columns(frame: pl.DataFrame, units: Mapping[str, str] | None = None) -> dic
     for series in frame:
         description = DESCRIPTIONS.get(series.name, "")
         if series.dtype == pl.String:
-            columns[series.name] = _text(series.fill_null("").to_list(), description)
+            columns[series.name] = text_column(series.fill_null("").to_list(), description)
         else:
             unit = units.get(series.name, "")
             columns[series.name] = Column(series.to_numpy(), unit=unit, description=description)
     return columns
-
-
-def _text(values: list[str], description: str = "") -> Column:
-    # A file name may hold bytes that are no text; they must not cost the result.
-    clean = [value.encode("utf-8", "backslashreplace").decode() for value in values]
-    return Column(np.asarray(clean, np.str_), description=description)
 
 
 def _positions(result: CalibrationResult) -> dict[str, Column]:
@@ -136,62 +136,3 @@ def _positions(result: CalibrationResult) -> dict[str, Column]:
     rows = [result.positions_m.get(tel_id, unknown) for tel_id in result.telescopes["tel_id"]]
     positions = np.asarray(rows, np.float64).reshape(-1, 3)
     return {name: Column(positions[:, axis], unit="m") for axis, name in enumerate(POSITION)}
-
-
-def _key_value(facts: Mapping[str, Any]) -> dict[str, Column]:
-    """Two columns of text; what is no text is written as JSON."""
-    values = [v if isinstance(v, str) else json.dumps(v, default=str) for v in facts.values()]
-    return {"key": _text(list(facts)), "value": _text(values)}
-
-
-def _reference_metadata(result: CalibrationResult) -> dict[str, str]:
-    """Root attributes that every CTAO data product carries."""
-    stop = datetime.now(UTC)
-    start = _time(result.provenance.get("time_utc")) or stop
-    versions = result.provenance.get("versions", {})
-    identity = str(uuid4())
-    fields = {
-        "CONTACT NAME": "unknown",
-        "CONTACT EMAIL": "unknown",
-        "CONTACT ORGANIZATION": "unknown",
-        "PRODUCT DESCRIPTION": f"Array calibration: {result.calibration}",
-        "PRODUCT CREATION TIME": _iso(stop),
-        "PRODUCT ID": identity,
-        "PRODUCT DATA CATEGORY": "Other",
-        "PRODUCT DATA LEVELS": "DL2",
-        "PRODUCT DATA ASSOCIATION": "Subarray",
-        "PRODUCT DATA MODEL NAME": "arraycal monitoring",
-        "PRODUCT DATA MODEL VERSION": LAYOUT_VERSION,
-        "PRODUCT DATA MODEL URL": "",
-        "PRODUCT FORMAT": "hdf5",
-        "PROCESS TYPE": "Other",
-        "PROCESS SUBTYPE": "",
-        "PROCESS ID": ",".join(map(str, result.obs_ids[:MAX_LISTED])),
-        "ACTIVITY NAME": result.calibration,
-        "ACTIVITY TYPE": "software",
-        "ACTIVITY ID": identity,
-        "ACTIVITY START TIME": _iso(start),
-        "ACTIVITY STOP TIME": _iso(stop),
-        "ACTIVITY SOFTWARE NAME": "arraycal",
-        "ACTIVITY SOFTWARE VERSION": str(versions.get("arraycal", "unknown")),
-        "INSTRUMENT SITE": "Other",
-        "INSTRUMENT CLASS": "Subarray",
-        **{f"INSTRUMENT {key}": "unspecified" for key in ("TYPE", "SUBTYPE", "VERSION", "ID")},
-    }
-    return {"CTA REFERENCE VERSION": "1"} | {f"CTA {key}": text for key, text in fields.items()}
-
-
-#: An HDF5 attribute holds 64 KiB; the complete list is in the attribute obs_id of the tables.
-MAX_LISTED = 1000
-
-
-def _iso(time: datetime) -> str:
-    """Time as ctapipe writes it: UTC, no zone."""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
-
-
-def _time(text: object) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
