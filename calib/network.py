@@ -9,9 +9,7 @@ common shift per connected component. The steps, in order:
 3. `fix_gauge`: a linear change of the same solution, with its covariance, that removes the
    common shift. It never enters the fit.
 
-Numerics: the graph Laplacian has one null vector per component. A pseudo-inverse with a
-default cut-off mistakes rounding noise for a small eigenvalue; here the null space is filled
-explicitly, ``A^+ = inv(A + k 11^T) - 11^T / (k n^2)``.
+The linear algebra, which also serves fits with further unknowns, is `calib.normal`.
 """
 
 from __future__ import annotations
@@ -21,6 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import linalg, sparse
+
+from calib.normal import Linear, Normal, laplacian, members, pseudo_inverse, solve_normal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,8 @@ __all__ = [
     "Constraint",
     "Fixed",
     "Gauge",
+    "Linear",
+    "Normal",
     "Solution",
     "components",
     "fix_gauge",
@@ -45,6 +47,7 @@ __all__ = [
     "pseudo_inverse",
     "resistances",
     "solve_events",
+    "solve_normal",
     "solve_pairs",
 ]
 
@@ -142,27 +145,6 @@ def components(n_common: Floats, n_events: Floats, *, min_common: int, min_event
     return np.where(size[label] > 1, rank[label], -1)
 
 
-def laplacian(weight: Floats) -> Floats:
-    """Graph Laplacian of symmetric or one-sided edge weights, shape (n, n).
-
-    Examples
-    --------
-    >>> laplacian(np.array([[0.0, 2.0], [0.0, 0.0]])).tolist()
-    [[2.0, -2.0], [-2.0, 2.0]]
-    """
-    both = weight + weight.T
-    return np.diag(both.sum(axis=1)) - both
-
-
-def pseudo_inverse(matrix: Floats) -> Floats:
-    """Inverse of a connected Laplacian on the space of vectors that sum to zero."""
-    n = len(matrix)
-    filling = float(np.trace(matrix)) / n
-    inverse = linalg.inv(matrix + filling / n, assume_a="sym")
-    inverse = 0.5 * (inverse + inverse.T)
-    return np.asarray(inverse - 1.0 / (filling * n))
-
-
 def resistances(inverse: Floats) -> Floats:
     """Effective resistance between every two nodes: the variance of their difference."""
     diagonal = np.diag(inverse)
@@ -182,23 +164,29 @@ def solve_events(summary: Summary, component: Indices) -> Solution:
     Returns
     -------
     Solution
-        Fixed-effects solution. The covariance is the sandwich
-        ``A^+ (sum_e g_e g_e^T) A^+ N / (N - 1)``, which holds whatever the correlations inside
-        a shower are (Arellano 1987).
+        Fixed-effects solution with the covariance of `solve_normal`.
     """
-    n = len(component)
-    s, bread = np.full(n, np.nan), np.zeros((n, n))
-    for nodes in _members(component):
-        part = np.ix_(nodes, nodes)
-        weighted = summary.weighted[part]
-        inverse = pseudo_inverse(laplacian(summary.weight[part]))
-        s[nodes] = inverse @ (weighted.sum(axis=1) - weighted.sum(axis=0))
-        bread[part] = pseudo_inverse(laplacian(summary.curvature[part]))
-    clusters = summary.n_showers
-    scale = clusters / (clusters - 1) if clusters > 1 else np.nan
+    linear = solve_normal(_normal(summary, component), component)
     connected = int(np.count_nonzero(component >= 0))
-    ndf = summary.n_rows - summary.n_groups - (connected - len(_members(component)))
-    return Solution(s, bread @ summary.meat @ bread * scale, component, summary.chi2, ndf)
+    ndf = summary.n_rows - summary.n_groups - (connected - len(members(component)))
+    return Solution(linear.nodes, linear.covariance, component, summary.chi2, ndf)
+
+
+def _normal(summary: Summary, component: Indices) -> Normal:
+    """Equations of the links within components; too weak a link counts as none."""
+    inside = (component[:, None] == component[None, :]) & (component >= 0)
+    weighted = np.where(inside, summary.weighted, 0.0)
+    matrix, curvature = (
+        laplacian(np.where(inside, edges, 0.0)) for edges in (summary.weight, summary.curvature)
+    )
+    return Normal(
+        matrix=matrix,
+        vector=weighted.sum(axis=1) - weighted.sum(axis=0),
+        curvature=curvature,
+        meat=summary.meat,
+        n_nodes=len(component),
+        n_clusters=summary.n_showers,
+    )
 
 
 def pair_usable(summary: Summary) -> npt.NDArray[np.bool_]:
@@ -229,7 +217,7 @@ def solve_pairs(summary: Summary, component: Indices) -> Solution:
     s, covariance = np.full(n, np.nan), np.zeros((n, n))
     usable, error = pair_usable(summary), summary.asymmetry.error
     chi2, ndf = 0.0, 0.0
-    for nodes in _members(component):
+    for nodes in members(component):
         part = np.ix_(nodes, nodes)
         first, second = np.nonzero(usable[part])
         mean, sigma = summary.asymmetry.mean[part], error[part]
@@ -259,12 +247,6 @@ def _gauss_newton(
         if np.max(np.abs(step)) < STEP_TOLERANCE:
             return s, inverse, float(np.sum(pull**2))
     return np.full(n, np.nan), np.full((n, n), np.nan), float("nan")
-
-
-def _members(component: Indices) -> list[Indices]:
-    return [
-        np.flatnonzero(component == number) for number in range(int(component.max(initial=-1)) + 1)
-    ]
 
 
 def fix_gauge(
