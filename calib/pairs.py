@@ -18,15 +18,19 @@ import polars as pl
 from calib.schema import EVENT_KEYS, PAIRS, REJECTED, check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from calib.criteria import Criterion
     from calib.subarray import Subarray
 
+    Values = tuple[npt.NDArray[np.float64], ...]
+    PairPredicate = Callable[[Values, Values, Values], npt.NDArray[np.bool_]]
+
 __all__ = [
     "PairRules",
+    "PairTest",
     "Paired",
     "distance_asymmetry",
     "match_showers",
@@ -40,6 +44,31 @@ TELESCOPE_LEVEL, PAIR_LEVEL = "telescope event", "pair"
 UNUSABLE_VALUE = "value is not a positive finite number"
 NO_PARTNER = "no other selected telescope saw the shower"
 REPEATED = "repeated row"
+#: The least number of telescopes that form a pair.
+TWO = 2
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """A cut on both telescope events of a pair.
+
+    Parameters
+    ----------
+    name : str
+        Under this name rejected pairs are counted.
+    columns : tuple of str
+        Columns it looks at.
+    limits : mapping of int to tuple of float
+        Limits by telescope id, as many for each; the smaller ones of the two telescopes count.
+    passes : callable
+        From the values of the columns at either side and the limits, tuples of arrays of shape
+        (n_pairs,), to a flag for each pair. What is missing (NaN) must fail.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    limits: Mapping[int, tuple[float, ...]]
+    passes: PairPredicate
 
 
 @dataclass(frozen=True)
@@ -56,8 +85,12 @@ class PairRules:
         Selection of telescope events, applied in order.
     statistic : tuple of polars.Expr
         Pair columns to compute.
-    max_distance_asymmetry : mapping of int to float, optional
-        Largest ``|d1 - d2| / (d1 + d2)`` by telescope id; a pair obeys the stricter of its two.
+    tests : tuple of PairTest
+        Selection of pairs, applied in order.
+    min_telescopes : int
+        Telescopes of one type that a shower must have after the selection of telescope events.
+    notes : tuple of (str, str)
+        What a reader must know about the selection in this block: topic and text.
     """
 
     value: str
@@ -65,15 +98,17 @@ class PairRules:
     impact: str | None
     criteria: tuple[Criterion, ...]
     statistic: tuple[pl.Expr, ...]
-    max_distance_asymmetry: Mapping[int, float] | None = None
+    tests: tuple[PairTest, ...] = ()
+    min_telescopes: int = 2
+    notes: tuple[tuple[str, str], ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns to read, the leading one first."""
         named = [name for name in (self.value, self.uncertainty, self.impact) if name is not None]
-        return tuple(
-            dict.fromkeys([*named, *(c for rule in self.criteria for c in sorted(rule.columns))])
-        )
+        named += [column for rule in self.criteria for column in sorted(rule.columns)]
+        named += [column for test in self.tests for column in test.columns]
+        return tuple(dict.fromkeys(named))
 
 
 class Paired(NamedTuple):
@@ -106,16 +141,19 @@ def pair_events(
     """
     selected, rejected = _select(events, rules)
     shower, node = shower_index(selected), node_index(selected["tel_id"], subarray)
+    if rules.min_telescopes > TWO:
+        enough = _in_company(shower, subarray.type_codes[node], rules.min_telescopes)
+        reason = f"fewer than {rules.min_telescopes} selected telescopes of the type"
+        rejected[TELESCOPE_LEVEL, reason] += int(len(selected) - enough.sum())
+        selected, shower, node = selected.filter(pl.Series(enough)), shower[enough], node[enough]
     first, second, link = match_showers(shower, node, allowed)
     partnered = np.zeros(len(selected), np.bool_)
     partnered[first] = partnered[second] = True
     rejected[TELESCOPE_LEVEL, NO_PARTNER] += int(len(selected) - np.count_nonzero(partnered))
-    if rules.max_distance_asymmetry is not None and rules.impact is not None:
-        within = _within_distance_asymmetry(
-            selected, rules, subarray, allowed, (first, second, link)
-        )
-        rejected[PAIR_LEVEL, "max_distance_asymmetry"] += len(first) - len(within)
-        first, second, link = first[within], second[within], link[within]
+    for test in rules.tests:
+        kept = _passing(selected, test, subarray, allowed, (first, second, link))
+        rejected[PAIR_LEVEL, test.name] += len(first) - len(kept)
+        first, second, link = first[kept], second[kept], link[kept]
     pairs = _pair_rows(selected, rules, subarray, allowed, (first, second, link))
     check(pairs, PAIRS)
     return Paired(pairs, _rejected_frame(rejected))
@@ -281,22 +319,30 @@ def node_index(tel_ids: pl.Series, subarray: Subarray) -> npt.NDArray[np.intp]:
 _Match = tuple["npt.NDArray[np.intp]", "npt.NDArray[np.intp]", "npt.NDArray[np.intp]"]
 
 
-def _within_distance_asymmetry(
+def _in_company(
+    shower: npt.NDArray[np.intp], kind: npt.NDArray[np.intp], least: int
+) -> npt.NDArray[np.bool_]:
+    """Rows whose shower has at least so many telescopes of the same type."""
+    n_kinds = int(kind.max(initial=0)) + 1
+    group = shower * n_kinds + kind
+    return np.asarray(np.bincount(group)[group] >= least)
+
+
+def _passing(
     events: pl.DataFrame,
-    rules: PairRules,
+    test: PairTest,
     subarray: Subarray,
     allowed: npt.NDArray[np.intp],
     match: _Match,
 ) -> npt.NDArray[np.intp]:
-    """Positions of the matches that obey the limit."""
+    """Positions of the matches that pass."""
     first, second, link = match
-    assert rules.impact is not None  # noqa: S101  the caller has checked
-    assert rules.max_distance_asymmetry is not None  # noqa: S101
-    impact = events[rules.impact].to_numpy()
-    limits = np.asarray([rules.max_distance_asymmetry[tel_id] for tel_id in subarray.tel_ids])
-    limit = limits[allowed].min(axis=1)[link]
-    # Written so that NaN, a missing distance, is refused.
-    return np.flatnonzero(distance_asymmetry(impact[first], impact[second]) < limit)
+    values = [events[column].to_numpy() for column in test.columns]
+    limits = np.asarray([test.limits[tel_id] for tel_id in subarray.tel_ids], float)
+    # By allowed pair first, which are few.
+    smaller = limits[allowed].min(axis=1)
+    one, two = (tuple(column[rows] for column in values) for rows in (first, second))
+    return np.flatnonzero(test.passes(one, two, tuple(limit[link] for limit in smaller.T)))
 
 
 def _pair_rows(

@@ -188,10 +188,10 @@ def _unless_changed(
 def window_rows(rules: PairRules, chunk_size: int) -> int:
     """Telescope events to hold at a time for a window of about `chunk_size` showers.
 
-    Memory goes with the pair rows: a distance filter leaves few, without it a shower of M
+    Memory goes with the pair rows: a filter of pairs leaves few, without it a shower of M
     telescopes has M(M-1)/2.
     """
-    return chunk_size * (10 if rules.max_distance_asymmetry is not None else 3)
+    return chunk_size * (10 if rules.tests else 3)
 
 
 def _pair_windows(

@@ -6,13 +6,15 @@ telescope pattern become values by telescope id.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import operator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
 from calib.criteria import Criterion, compile_criteria
 from calib.errors import CannotCompute
-from calib.pairs import PairRules
+from calib.observables.filters import PairFilter
+from calib.pairs import TWO, PairRules, PairTest
 from calib.subarray import allowed_pairs
 from config.models import ToolOptions
 from config.telescope import TelescopeParameter, resolve
@@ -24,10 +26,19 @@ if TYPE_CHECKING:
 
     from calib.dl2 import Block
     from calib.observables import Observable
+    from calib.observables.filters import EventFilter, Quantity
     from calib.subarray import Subarray
-    from config.models import Configuration, EnergyEventFilters
+    from config.models import Configuration, Options
 
-__all__ = ["pair_configuration", "pair_rules", "pairs_to_form", "value_by_telescope"]
+__all__ = [
+    "pair_configuration",
+    "pair_rules",
+    "pairs_to_form",
+    "reconstructors",
+    "value_by_telescope",
+]
+
+V = TypeVar("V")
 
 #: Keys of the asymmetry section that do not change which pairs come out: where a tool writes and
 #: logs, how much it reads at a time, and a spelling that has been translated.
@@ -67,34 +78,53 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         If a criterion does not fit the columns of the file.
     """
     section = getattr(configuration, observable.section)
-    names = {
-        "energy": section.energy_reconstructor,
-        "geometry": section.geometry_reconstructor,
-        "gammaness": section.gammaness_reconstructor,
-    }
-    value, uncertainty, impact = (
-        template.format(**names)
-        for template in (observable.value, observable.uncertainty, observable.impact)
-    )
+    names = reconstructors(section)
+    value = observable.value.format(**names)
     _require(block, value, observable.unit, "the value to compare")
-    filters = section.event_filters
-    if filters.max_distance_asymmetry is not None:
-        _require(block, impact, "m", "needed by the event filter max_distance_asymmetry")
-    criteria = compile_criteria(configuration.QualityQuery.quality_criteria, block.catalog)
+    criteria = list(compile_criteria(configuration.QualityQuery.quality_criteria, block.catalog))
+    tests, notes = [], []
+    for filter_ in observable.filters:
+        setting = getattr(section.event_filters, filter_.key)
+        if setting is None:
+            continue
+        if isinstance(filter_, PairFilter):
+            tests.append(_pair_test(filter_, setting, block, names))
+            continue
+        compiled = _criterion(filter_, setting, block, names)
+        if isinstance(compiled, str):
+            notes.append((filter_.key, compiled))
+        else:
+            criteria.append(compiled)
     return PairRules(
         value=value,
-        uncertainty=_if_there(block, uncertainty, observable.unit),
-        impact=_if_there(block, impact, "m"),
-        criteria=(
-            *criteria,
-            *_at_least(block, f"{names['gammaness']}_tel_prediction", "", filters, "min_gammaness"),
-            *_at_least(block, value, observable.unit, filters, "min_energy"),
-        ),
+        uncertainty=_if_there(block, observable.uncertainty, names, observable.unit),
+        impact=_if_there(block, observable.impact, names, "m"),
+        criteria=tuple(criteria),
         statistic=observable.statistic,
-        max_distance_asymmetry=None
-        if filters.max_distance_asymmetry is None
-        else value_by_telescope(filters.max_distance_asymmetry, block.subarray),
+        tests=tuple(tests),
+        min_telescopes=getattr(section.event_filters, "min_telescopes", TWO),
+        notes=tuple(notes),
     )
+
+
+def reconstructors(section: Options) -> dict[str, str]:
+    """Names of the algorithms a section chooses: ``energy_reconstructor`` under ``energy``.
+
+    Examples
+    --------
+    >>> from config.models import CalculateImageAsymmetryOptions
+    >>> reconstructors(CalculateImageAsymmetryOptions())
+    {'geometry': 'HillasReconstructor', 'image': 'hillas_intensity'}
+    """
+    return {
+        key.removesuffix(RECONSTRUCTOR): getattr(section, key)
+        for key in type(section).model_fields
+        if key.endswith(RECONSTRUCTOR)
+    }
+
+
+#: What keys that choose an algorithm end in.
+RECONSTRUCTOR = "_reconstructor"
 
 
 def pairs_to_form(
@@ -105,9 +135,7 @@ def pairs_to_form(
     return allowed_pairs(subarray, reach, observable.scope)
 
 
-def value_by_telescope(
-    parameter: TelescopeParameter[float], subarray: Subarray
-) -> dict[int, float]:
+def value_by_telescope(parameter: TelescopeParameter[V], subarray: Subarray) -> dict[int, V]:
     """Value of a telescope parameter for every telescope id."""
     return resolve(
         parameter, subarray.tel_ids, dict(zip(subarray.tel_ids, subarray.descriptions, strict=True))
@@ -133,26 +161,68 @@ def _require(block: Block, column: str, unit: str, purpose: str) -> None:
         )
 
 
-def _if_there(block: Block, column: str, unit: str) -> str | None:
-    if column not in block.columns:
+def _if_there(
+    block: Block, template: str | None, names: Mapping[str, str], unit: str
+) -> str | None:
+    column = None if template is None else template.format(**names)
+    if column is None or column not in block.columns:
         return None
     _require(block, column, unit, "kept beside the value")
     return column
 
 
-def _at_least(
-    block: Block, column: str, unit: str, filters: EnergyEventFilters, name: str
-) -> tuple[Criterion, ...]:
-    """Event filter ``column >= threshold of the telescope`` as a criterion."""
-    parameter = getattr(filters, name)
-    if parameter is None:
-        return ()
-    _require(block, column, unit, f"needed by the event filter {name}")
-    thresholds = value_by_telescope(parameter, block.subarray)
-    measured = pl.col(column)
+def _needed(
+    block: Block, quantity: Quantity, names: Mapping[str, str], key: str
+) -> tuple[str, str]:
+    """Column of a filter and its unit."""
+    column = quantity.column.format(**names)
+    _require(block, column, quantity.unit, f"needed by the event filter {key}")
+    return column, quantity.unit
+
+
+def _pair_test(
+    filter_: PairFilter,
+    setting: TelescopeParameter[Any],
+    block: Block,
+    names: Mapping[str, str],
+) -> PairTest:
+    needed = [_needed(block, quantity, names, filter_.key)[0] for quantity in filter_.quantities]
+    limits = {
+        tel_id: tuple(limit) if isinstance(limit, tuple) else (limit,)
+        for tel_id, limit in value_by_telescope(setting, block.subarray).items()
+    }
+    return PairTest(filter_.key, tuple(needed), limits, filter_.passes)
+
+
+def _criterion(
+    filter_: EventFilter,
+    setting: Any,  # noqa: ANN401  what the filter makes of it is its own affair
+    block: Block,
+    names: Mapping[str, str],
+) -> Criterion | str:
+    """Event filter as a criterion, or why the block does not allow it."""
+    present = [q for q in filter_.quantities if q.column.format(**names) in block.columns]
+    quantity = (present or filter_.quantities)[0]
+    column, unit = _needed(block, quantity, names, filter_.key)
+    limits = (
+        value_by_telescope(setting, block.subarray)
+        if filter_.limits is None
+        else filter_.limits(setting, block, unit)
+    )
+    if isinstance(limits, str):
+        return limits
+    measured, limit = pl.col(column).cast(pl.Float64), _by_telescope(limits)
     # NaN compares as the largest number in polars; it must fail here.
-    passes = (measured.is_finite() & (measured >= _by_telescope(thresholds))).fill_null(value=False)
-    return (Criterion(name, f"{column} >= {parameter}", frozenset({column}), passes),)
+    passes = measured.is_finite() & COMPARISONS[filter_.sense](measured, limit)
+    return Criterion(
+        filter_.key,
+        f"{column} {filter_.sense} {setting}",
+        frozenset({column}),
+        passes.fill_null(value=False),
+    )
+
+
+COMPARISONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt}
 
 
 def _by_telescope(values: Mapping[int, float]) -> pl.Expr:

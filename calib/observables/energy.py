@@ -3,9 +3,16 @@
 Method: Mitchell, Parsons, Hofmann, Bernlohr 2016, Astropart. Phys. 75, 1 (arXiv:1510.06526).
 """
 
+from calib.observables.filters import DISTANCE_ASYMMETRY, EventFilter, Quantity
 from calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
-__all__ = ["ENERGY_INTER"]
+__all__ = ["ENERGY_FILTERS", "ENERGY_INTER"]
+
+ENERGY_FILTERS = (
+    EventFilter("min_gammaness", (Quantity("{gammaness}_tel_prediction", ""),), ">="),
+    EventFilter("min_energy", (Quantity("{energy}_tel_energy", "TeV"),), ">="),
+    DISTANCE_ASYMMETRY,
+)
 
 ENERGY_INTER = Observable(
     name="energy-inter",
@@ -16,6 +23,7 @@ ENERGY_INTER = Observable(
     unit="TeV",
     scope="same_type",
     statistic=LOG_RATIO_STATISTIC,
+    filters=ENERGY_FILTERS,
     label="energy_asymmetry",
     monitoring_path="/dl2/monitoring/subarray/inter_calibration",
 )

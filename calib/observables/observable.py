@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
+
+if TYPE_CHECKING:
+    from calib.observables.filters import EventFilter, PairFilter
 
 __all__ = ["LOG_RATIO_STATISTIC", "Observable"]
 
@@ -33,15 +36,19 @@ class Observable:
         Name on the command line and in output paths.
     section : str
         Section of the configuration that holds its options.
-    value, uncertainty, impact : str
-        Columns of a telescope event, as templates over the reconstructor names of the
-        section (``{energy}``, ``{geometry}``, ``{gammaness}``).
+    value : str
+        Column of a telescope event, as a template over the reconstructor names of the section:
+        its key ``energy_reconstructor`` is ``{energy}``, and so on.
+    uncertainty, impact : str or None
+        Columns of its uncertainty and of the impact distance likewise; None if there is none.
     unit : str
         Unit of the value.
     scope : {"same_type", "cross_type", "any"}
         Which telescopes may form a pair.
     statistic : tuple of polars.Expr
         Pair columns computed from ``value_1``, ``value_2`` and their uncertainties.
+    filters : tuple of EventFilter or PairFilter
+        What the keys of the section's ``event_filters`` mean, in the order of the cuts.
     label : str
         Name of the event-wise statistic in the exchange file of ctao-calibpipe.
     monitoring_path : str
@@ -51,10 +58,11 @@ class Observable:
     name: str
     section: str
     value: str
-    uncertainty: str
-    impact: str
+    uncertainty: str | None
+    impact: str | None
     unit: str
     scope: Literal["same_type", "cross_type", "any"]
     statistic: tuple[pl.Expr, ...]
+    filters: tuple[EventFilter | PairFilter, ...]
     label: str
     monitoring_path: str

@@ -1,6 +1,7 @@
 """Pairs: compared with a plain self-join, and every row that vanishes is accounted for."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,12 +12,14 @@ from polars.testing import assert_frame_equal
 
 from calib.criteria import Criterion
 from calib.observables import ENERGY_INTER
+from calib.observables.filters import DISTANCE_ASYMMETRY
 from calib.pairs import (
     NO_PARTNER,
     PAIR_LEVEL,
     TELESCOPE_LEVEL,
     UNUSABLE_VALUE,
     PairRules,
+    PairTest,
     distance_asymmetry,
     match_showers,
     merge_rejected,
@@ -50,8 +53,14 @@ def make_rules(criteria=(), limit=None, **names):
         **columns,
         criteria=tuple(criteria),
         statistic=ENERGY_INTER.statistic,
-        max_distance_asymmetry=limit,
+        tests=() if limit is None else (distance_test(limit),),
     )
+
+
+def distance_test(limits):
+    """The cut on the distance asymmetry, as `calib.rules` makes it."""
+    by_telescope = {tel_id: (limit,) for tel_id, limit in limits.items()}
+    return PairTest(DISTANCE_ASYMMETRY.key, ("d",), by_telescope, DISTANCE_ASYMMETRY.passes)
 
 
 def make_events(rows):
@@ -325,6 +334,18 @@ def test_distances_that_are_too_different_or_unknown_are_refused(subarray, allow
     paired = pair_events(events, rules, subarray, allowed)
     assert len(paired.pairs) == kept
     assert counts(paired)[PAIR_LEVEL, "max_distance_asymmetry"] == (not kept)
+
+
+def test_showers_of_too_few_telescopes_of_a_type_are_left_out(subarray, allowed):
+    # Shower 5 has three LSTs; shower 6 two LSTs and two MSTs, none of them enough.
+    seen = [(5, 4), (5, 7), (5, 9), (6, 4), (6, 7), (6, 11), (6, 561)]
+    events = make_events([(1, event, tel_id, 1.0, 80.0) for event, tel_id in seen])
+    rules = replace(make_rules(), min_telescopes=3)
+    paired = pair_events(events, rules, subarray, allowed)
+    assert paired.pairs.select(KEYS).rows() == [(1, 5, 4, 7), (1, 5, 7, 9)]
+    name = "fewer than 3 selected telescopes of the type"
+    assert counts(paired)[TELESCOPE_LEVEL, name] == 4
+    assert counts(paired)[TELESCOPE_LEVEL, NO_PARTNER] == 0
 
 
 def test_distance_asymmetries_are_those_of_the_formula():

@@ -57,7 +57,7 @@ def test_names_of_reconstructors_become_columns(block):
     assert rules.uncertainty == f"{ENERGY}_uncert"
     assert rules.impact == IMPACT
     assert rules.criteria == ()
-    assert rules.max_distance_asymmetry is None
+    assert rules.tests == ()
     assert rules.columns == (ENERGY, f"{ENERGY}_uncert", IMPACT)
 
 
@@ -115,7 +115,10 @@ def test_energies_of_the_configuration_may_have_units(block):
 def test_limits_of_the_distance_asymmetry_are_by_telescope(block):
     limit = [["type", "*", 0.1], ["id", 561, 0.05]]
     rules = rules_of(block, {"max_distance_asymmetry": limit})
-    assert rules.max_distance_asymmetry == {4: 0.1, 7: 0.1, 11: 0.1, 12: 0.1, 561: 0.05}
+    (test,) = rules.tests
+    assert test.name == "max_distance_asymmetry"
+    assert test.columns == (IMPACT,)
+    assert test.limits == {4: (0.1,), 7: (0.1,), 11: (0.1,), 12: (0.1,), 561: (0.05,)}
 
 
 def test_a_parameter_that_matches_no_entry_names_the_telescope(block):
