@@ -53,7 +53,7 @@ help: ## list the targets
 
 $(READY): pyproject.toml constraints.txt
 	@$(call make_venv,.venv,$(SUPPORTED),arraycal)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,bench]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,bench,postgres]'
 	@touch $@
 
 $(PEER_READY): constraints-interop.txt
@@ -107,7 +107,7 @@ interop-python:
 lock: ## write constraints.txt and constraints-interop.txt anew
 	@$(call make_venv,.lock,$(SUPPORTED),make lock)
 	.lock/bin/python -m pip install -q uv
-	.lock/bin/uv pip compile -q pyproject.toml --extra test --extra bench --upgrade --universal \
+	.lock/bin/uv pip compile -q pyproject.toml --extra test --extra bench --extra postgres --upgrade --universal \
 	  --python-version $(word 1,$(SUPPORTED)) --fork-strategy fewest --no-header --no-annotate -o .lock/main.txt
 	printf '$(PEER)\npytest\n' > .lock/peer.in
 	.lock/bin/uv pip compile -q .lock/peer.in --upgrade --universal \

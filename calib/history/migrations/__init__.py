@@ -1,0 +1,1 @@
+"""Migrations of the history, run by alembic; every version has its file in ``versions``."""

@@ -1,0 +1,198 @@
+"""A published result into the history: one transaction, which replaces an older version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from calib.history.tables import KEY, Coefficient, Run
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    from calib.history.database import History
+    from calib.nights import Span
+    from calib.result import CalibrationResult
+    from config.models import Configuration
+
+__all__ = ["Entry", "configuration_digest", "entry_of", "record"]
+
+#: Options that change where or how something runs, not what comes out.
+IRRELEVANT = {
+    "input_url",
+    "output_url",
+    "input_data_url",
+    "overwrite",
+    "log_level",
+    "log_file",
+    "log_file_level",
+    "quiet",
+    "provenance_log",
+    "chunk_size",
+}
+#: The section that judges the history itself.
+JUDGEMENT = "TrendMonitor"
+BLOCK_COLUMNS = ("path", "status", "reason", "obs_ids", "digest")
+INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the history keeps of a result.
+
+    Parameters
+    ----------
+    run : dict
+        Columns of `Run` except ``id``.
+    coefficients : list of dict
+        Columns of `Coefficient` except ``run_id``.
+    """
+
+    run: dict[str, Any]
+    coefficients: list[dict[str, Any]]
+
+
+def configuration_digest(configuration: Configuration) -> str:
+    """Digest of all options that can change a result.
+
+    Options at their defaults do not count: a new version may bring new ones.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    plain = configuration.model_dump(mode="json", exclude_defaults=True)
+    sections = {
+        name: {key: value for key, value in section.items() if key not in IRRELEVANT}
+        for name, section in plain.items()
+        if name != JUDGEMENT
+    }
+    relevant = {name: section for name, section in sections.items() if section}
+    text = json.dumps(relevant, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def entry_of(
+    result: CalibrationResult,
+    night: date,
+    configuration: Configuration,
+    *,
+    result_path: Path,
+    span: Span | None = None,
+    unit: str = "",
+) -> Entry:
+    """Make the entry of a result.
+
+    Parameters
+    ----------
+    result : CalibrationResult
+        As published.
+    night : date
+        To which it belongs.
+    configuration : Configuration
+        All options.
+    result_path : Path
+        Where its numbers are.
+    span : Span, optional
+        First and last trigger of its blocks.
+    unit : str
+        Of the coefficients; empty for throughputs.
+
+    Returns
+    -------
+    Entry
+        Plain values, ready for the database.
+    """
+    run = {
+        "night": night,
+        "calibration": result.calibration,
+        "configuration_digest": configuration_digest(configuration),
+        "configuration": result.configuration,
+        "status": result.verdict.status,
+        "verdict": str(result.verdict),
+        "unit": unit,
+        "blocks": result.blocks.select(BLOCK_COLUMNS).to_dicts(),
+        "obs_ids": list(result.obs_ids),
+        "n_blocks": int((result.blocks["status"] == "ok").sum()),
+        "observed_from": None if span is None else _naive(span.start),
+        "observed_until": None if span is None else _naive(span.stop),
+        "published": _published(result),
+        "versions": dict(result.provenance.get("versions", {})),
+        "fit": result.to_json()["fit"],
+        "covariance": np.asarray(result.covariance).astype("<f8").tobytes(),
+        "result_path": str(result_path),
+    }
+    columns = ("tel_id", "tel_type", "value", "error", "systematic", "n_events", "flag", "reason")
+    rows = result.telescopes.select(columns).iter_rows(named=True)
+    return Entry(_storable(run), [_storable(row) for row in rows])
+
+
+def _published(result: CalibrationResult) -> datetime:
+    try:
+        return _naive(datetime.fromisoformat(str(result.provenance.get("time_utc"))))
+    except ValueError:
+        return _naive(datetime.now(UTC))
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401  values of a row have no common type
+    """Replace what a database has no place for: NaN, and bytes of file names that are no text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _storable(item) for key, item in value.items()}
+    return value
+
+
+def record(history: History, entry: Entry) -> int:
+    """Put an entry into the history, in place of one with the same key.
+
+    Parameters
+    ----------
+    history : History
+        From `open_history`.
+    entry : Entry
+        From `entry_of`.
+
+    Returns
+    -------
+    int
+        Number of the run; the same as before when it replaces one.
+
+    Raises
+    ------
+    HistoryError
+        If the database is damaged; it has not changed then.
+    OSError
+        If it cannot be written, or stays locked; it has not changed then.
+    """
+    with history.writing() as connection:
+        insert: Any = INSERTS[connection.dialect.name](Run).values(**entry.run)
+        others = {name: insert.excluded[name] for name in entry.run if name not in KEY}
+        # The row stays locked until the end: of two publishers of one night, the second waits
+        # here and then replaces all that the first has written.
+        run_id: int = connection.execute(
+            insert.on_conflict_do_update(index_elements=KEY, set_=others).returning(Run.id)
+        ).scalar_one()
+        connection.execute(sa.delete(Coefficient).where(Coefficient.run_id == run_id))
+        if entry.coefficients:
+            rows = [{"run_id": run_id, **row} for row in entry.coefficients]
+            connection.execute(sa.insert(Coefficient), rows)
+    return run_id

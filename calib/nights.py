@@ -1,0 +1,116 @@
+"""When a block was observed, and to which night that belongs: from noon to noon at the site."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from calib import hdf5
+from calib.errors import ArraycalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+__all__ = ["Span", "night_of", "nights_of", "observation_span"]
+
+TRIGGER = "/dl1/event/subarray/trigger"
+#: Rows read at either end of a block to find when it began and ended.
+END_ROWS = 1000
+#: Columns of two integers: whole seconds, and quarter nanoseconds.
+HIGH_RESOLUTION = "ctao_high_res"
+QUANTA_PER_S = 4e9
+UNIX_EPOCH_MJD, DAY_S = 40587.0, 86400.0
+HALF_DAY = timedelta(hours=12)
+
+
+class Span(NamedTuple):
+    """First and last trigger, UTC."""
+
+    start: datetime
+    stop: datetime
+
+
+def observation_span(path: Path) -> Span | None:
+    """When a block was observed.
+
+    Parameters
+    ----------
+    path : Path
+        A DL2 file; only the ends of its trigger table are read.
+
+    Returns
+    -------
+    Span or None
+        None if the file cannot be read or has no valid time stamp.
+    """
+    try:
+        with hdf5.open_file(path) as file:
+            table = hdf5.require_table(file, TRIGGER, path)
+            table.require("time")
+            high_resolution = table.time_format("time") == HIGH_RESOLUTION
+            last = max(len(table) - END_ROWS, 0)
+            ends = [table.read(0, END_ROWS), table.read(last)]
+            stamps = np.concatenate([table.column("time", rows) for rows in ends])
+    except (ArraycalError, OSError):
+        return None
+    seconds = _tai_seconds(stamps, high_resolution=high_resolution)
+    if not len(seconds):
+        return None
+    return Span(_utc(float(seconds.min())), _utc(float(seconds.max())))
+
+
+def _tai_seconds(
+    stamps: npt.NDArray[np.generic], *, high_resolution: bool
+) -> npt.NDArray[np.float64]:
+    """Seconds of TAI since 1970; zero stands for no time, in either format."""
+    values = stamps.astype(np.float64)
+    if high_resolution:
+        seconds = values[:, 0] + values[:, 1] / QUANTA_PER_S
+        return np.asarray(seconds[values[:, 0] > 0])
+    known = np.isfinite(values) & (values > 0)
+    return np.asarray((values[known] - UNIX_EPOCH_MJD) * DAY_S)
+
+
+def _utc(tai_s: float) -> datetime:
+    from astropy.time import Time
+
+    moment: datetime = Time(tai_s, format="unix_tai").utc.to_datetime(timezone=UTC)
+    return moment
+
+
+def night_of(moment: datetime, time_zone: str = "UTC") -> date:
+    """Night to which a moment belongs: the date of the noon before it.
+
+    Parameters
+    ----------
+    moment : datetime
+        With a time zone, whichever.
+    time_zone : str
+        Where it is noon: an IANA name.
+
+    Returns
+    -------
+    date
+        Of the evening.
+
+    Examples
+    --------
+    >>> night_of(datetime(2026, 3, 2, 4, 30, tzinfo=UTC)).isoformat()
+    '2026-03-01'
+    >>> night_of(datetime(2026, 3, 1, 14, 0, tzinfo=UTC), "America/Santiago").isoformat()
+    '2026-02-28'
+    """
+    # Wall-clock time: also on the night of a clock change, noon is noon.
+    return (moment.astimezone(ZoneInfo(time_zone)).replace(tzinfo=None) - HALF_DAY).date()
+
+
+def nights_of(spans: Iterable[Span], time_zone: str = "UTC") -> list[date]:
+    """Nights in which blocks began, in order, each once."""
+    return sorted({night_of(span.start, time_zone) for span in spans})

@@ -1,0 +1,353 @@
+"""The history on SQLite and on a real PostgreSQL server, which the tests start themselves."""
+
+import multiprocessing
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from calib.history import database
+from calib.history.database import HistoryError, open_history
+from calib.history.reading import COEFFICIENTS, RUNS, Selection, coefficients, covariances, runs
+from calib.history.recording import configuration_digest, entry_of, record
+from calib.history.tables import Base
+from calib.nights import Span
+from calib.result import BLOCKS, RESIDUALS, TELESCOPES, CalibrationResult, Verdict
+from calib.schema import REJECTED
+from config.errors import ConfigurationError
+from config.loading import load_configuration
+
+NIGHT = date(2026, 3, 1)
+SPAN = Span(datetime(2026, 3, 1, 21, tzinfo=UTC), datetime(2026, 3, 2, 4, tzinfo=UTC))
+CONFIGURATION = load_configuration([], preset="energy-inter")
+#: Debian keeps the server's programs out of the path, in a folder of each version.
+SERVER_FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def server_program(name):
+    folders = os.pathsep.join([os.environ.get("PATH", ""), *map(str, SERVER_FOLDERS)])
+    return shutil.which(name, path=folders)
+
+
+def as_ordinary_user(folder):
+    """Words before a command that let another user run it: root may not run a server."""
+    if os.geteuid() != 0:
+        return []
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    user = "postgres" if "postgres" in names else "nobody"
+    shutil.chown(folder, user)
+    return ["runuser", "-u", user, "--"]
+
+
+def run(*command):
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120, cwd="/")
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """URL of the maintenance database of a fresh server, reached by a socket in its own folder."""
+    initdb, pg_ctl = server_program("initdb"), server_program("pg_ctl")
+    if initdb is None or pg_ctl is None:
+        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
+    if find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed (pip install 'arraycal[postgres]')")
+    # Not below pytest's folder, into which only its owner may look.
+    with tempfile.TemporaryDirectory(prefix="arraycal-pg-") as name:
+        folder = Path(name)
+        user, data = as_ordinary_user(folder), str(folder / "data")
+        run(*user, initdb, "-D", data, "-U", "arraycal", "-A", "trust", "--no-sync", "-E", "UTF8")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        log = str(folder / "log")
+        run(*user, pg_ctl, "-D", data, "-o", options, "-l", log, "-w", "start")
+        try:
+            yield f"postgresql+psycopg://arraycal@/postgres?host={folder}"
+        finally:
+            run(*user, pg_ctl, "-D", data, "-m", "immediate", "-w", "stop")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """URL of a new, empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/new folder/history.sqlite"
+        return
+    server = request.getfixturevalue("postgres")
+    name = f"history_{os.urandom(6).hex()}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield server.replace("/postgres?", f"/{name}?").replace("+psycopg", "")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
+    engine.dispose()
+
+
+def make_result(values=(1.02, 0.98, float("nan")), status="usable"):
+    n = len(values)
+    known = [i for i, value in enumerate(values) if np.isfinite(value)]
+    telescopes = pl.DataFrame(
+        {
+            "tel_type": ["LST"] * n,
+            "tel_id": range(1, n + 1),
+            "value": values,
+            "error": [0.01 if i in known else float("nan") for i in range(n)],
+            "systematic": [float("nan")] * n,
+            "n_events": [3_000_000_000 if i in known else 0 for i in range(n)],
+            "flag": ["ok" if i in known else "no_data" for i in range(n)],
+            "reason": ["" if i in known else "no data" for i in range(n)],
+        }
+    ).cast({name: TELESCOPES[name] for name in ("tel_id", "n_events", "value", "error")})
+    row = ("block_1.dl2.h5", "ok", "", "101 102", "v7", "f00d", 10, 20, False)
+    return CalibrationResult(
+        calibration="energy-inter",
+        telescopes=telescopes,
+        pairs=pl.DataFrame(),
+        blocks=pl.DataFrame([row], schema=BLOCKS, orient="row"),
+        rejected=pl.DataFrame(schema=REJECTED),
+        tel_ids=tuple(i + 1 for i in known),
+        covariance=1e-4 * np.eye(len(known)),
+        obs_ids=(101, 102),
+        positions_m={},
+        fit={"estimator": "event", "chi2": float("nan")},
+        residuals=pl.DataFrame(schema=RESIDUALS),
+        verdict=Verdict(status, ("odd",) if status != "usable" else ()),
+        configuration="{}",
+        provenance={"time_utc": "2026-03-02T09:00:00.5+00:00", "versions": {"arraycal": "1"}},
+    )
+
+
+def make_entry(night=NIGHT, configuration=CONFIGURATION, result=None):
+    return entry_of(
+        result or make_result(),
+        night,
+        configuration,
+        result_path=Path("/data/out/result.json"),
+        span=SPAN,
+    )
+
+
+def everything(history):
+    return runs(history, Selection()), coefficients(history, Selection())
+
+
+def test_what_is_recorded_is_read_back(url):
+    with open_history(url) as history:
+        run_id = record(history, make_entry())
+        assert covariances(history, Selection())[run_id] == pytest.approx(1e-4 * np.eye(2))
+    with open_history(url, create=False) as history:
+        found, table = everything(history)
+    assert found.schema == RUNS
+    assert table.schema == COEFFICIENTS
+    assert found.row(0, named=True) == {
+        "run_id": run_id,
+        "night": NIGHT,
+        "calibration": "energy-inter",
+        "configuration_digest": configuration_digest(CONFIGURATION),
+        "status": "usable",
+        "verdict": "usable",
+        "unit": "",
+        "n_blocks": 1,
+        "observed_from": datetime(2026, 3, 1, 21),  # noqa: DTZ001  UTC without a zone
+        "observed_until": datetime(2026, 3, 2, 4),  # noqa: DTZ001
+        "published": datetime(2026, 3, 2, 9, 0, 0, 500_000),  # noqa: DTZ001
+        "result_path": "/data/out/result.json",
+    }
+    assert table["value"].to_list()[:2] == [1.02, 0.98]
+    assert table["value"].is_nan().to_list() == [False, False, True]
+    assert table["n_events"].to_list() == [3_000_000_000, 3_000_000_000, 0]
+    assert table["reason"].to_list() == ["", "", "no data"]
+
+
+def test_publishing_again_replaces_and_never_duplicates(url):
+    with open_history(url) as history:
+        first = record(history, make_entry())
+        other_night = record(history, make_entry(night=date(2026, 3, 2)))
+        again = record(history, make_entry(result=make_result((1.5, 0.5), "degraded")))
+        found, table = everything(history)
+    assert again == first != other_night
+    assert found["status"].to_list() == ["degraded", "usable"]
+    assert table.filter(pl.col("run_id") == first)["value"].to_list() == [1.5, 0.5]
+    assert len(table) == 2 + 3
+
+
+def test_another_configuration_is_another_run(url):
+    strict = load_configuration(
+        [], preset="energy-inter", overrides=["RelativeThroughputFitter.min_events=100"]
+    )
+    quiet = load_configuration(
+        [], preset="energy-inter", overrides=["CalculateAsymmetry.chunk_size=7"]
+    )
+    with open_history(url) as history:
+        for configuration in (CONFIGURATION, strict, quiet):
+            record(history, make_entry(configuration=configuration))
+        found, _ = everything(history)
+        digest = configuration_digest(strict)
+        assert found["configuration_digest"].n_unique() == len(found) == 2
+        assert len(runs(history, Selection(configuration=digest[:6]))) == 1
+        assert not len(runs(history, Selection(configuration="%")))
+
+
+def test_a_selection_of_nights_and_telescopes_is_inclusive(url):
+    with open_history(url) as history:
+        for day in (1, 2, 3, 4):
+            record(history, make_entry(night=date(2026, 3, day)))
+        selection = Selection("energy-inter", since=date(2026, 3, 2), until=date(2026, 3, 3))
+        table = coefficients(history, selection, tel_ids=(2,))
+        assert table["night"].to_list() == [date(2026, 3, 2), date(2026, 3, 3)]
+        assert set(table["tel_id"]) == {2}
+        assert not len(runs(history, Selection("image-inter")))
+
+
+def test_names_of_files_need_not_be_text(url):
+    odd = Path(os.fsdecode(b"/data/n\xffght/result.json"))
+    entry = entry_of(make_result(), NIGHT, CONFIGURATION, result_path=odd)
+    with open_history(url) as history:
+        record(history, entry)
+        found, _ = everything(history)
+    assert found["result_path"].to_list() == ["/data/n\\udcffght/result.json"]
+    assert found["observed_from"].to_list() == [None]
+
+
+def test_the_migrations_end_at_the_tables_the_code_uses(url):
+    with open_history(url) as history, history.reading() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": database.VERSION_TABLE, "compare_type": True}
+        )
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_database_shared_with_other_programs_keeps_their_tables(url):
+    with open_history(url) as history, history.writing() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('of Prefect')")
+    with open_history(url) as history:
+        record(history, make_entry())
+        with history.reading() as connection:
+            found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    assert found == "of Prefect"
+
+
+def test_a_history_of_a_newer_version_is_refused_and_left_alone(url):
+    with open_history(url) as history, history.writing() as connection:
+        connection.exec_driver_sql("UPDATE arraycal_schema SET version_num='9999'")
+    with (
+        pytest.raises(HistoryError, match=r"schema version 9999, of a newer arraycal.* up to 0001"),
+        open_history(url),
+    ):
+        pass
+
+
+def publish_many(url, nights, value):
+    """What a process of its own does: publish several nights, all with the same value."""
+    with open_history(url) as history:
+        for day in nights:
+            record(history, make_entry(date(2026, 3, day), result=make_result([value] * 40)))
+
+
+def test_concurrent_publishers_lose_and_mix_nothing(url):
+    # Four processes find no database at the same time, and all publish the same nights.
+    nights, n = range(1, 11), 4
+    context = multiprocessing.get_context("spawn")
+    publishers = [
+        context.Process(target=publish_many, args=(url, nights, 1.0 + number))
+        for number in range(n)
+    ]
+    for publisher in publishers:
+        publisher.start()
+    for publisher in publishers:
+        publisher.join(120)
+    assert [publisher.exitcode for publisher in publishers] == [0] * n
+    with open_history(url) as history:
+        found, table = everything(history)
+    assert found["night"].to_list() == [date(2026, 3, day) for day in nights]
+    whole = table.group_by("run_id").agg(pl.len(), pl.col("value").n_unique())
+    assert whole["len"].to_list() == [40] * 10
+    assert whole["value"].to_list() == [1] * 10
+
+
+def test_a_transaction_that_fails_leaves_the_older_result(url):
+    entry = make_entry(result=make_result((1.5, 0.5)))
+    damaged = replace(entry, coefficients=[*entry.coefficients, entry.coefficients[0]])
+    with open_history(url) as history:
+        record(history, make_entry())
+        with pytest.raises(HistoryError, match="cannot be used: "):
+            record(history, damaged)
+        found, table = everything(history)
+    assert found["status"].to_list() == ["usable"]
+    assert table["value"].to_list()[:2] == [1.02, 0.98]
+
+
+def test_a_damaged_file_is_an_error_that_says_so(tmp_path):
+    path = tmp_path / "history.sqlite"
+    path.write_bytes(b"this is no database at all " * 100)
+    with (
+        pytest.raises(HistoryError, match=r"not a database.*published results are not touched"),
+        open_history(f"sqlite:///{path}"),
+    ):
+        pass
+
+
+def test_a_locked_file_is_a_failure_that_may_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "PATIENCE_S", 0.1)
+    url = f"sqlite:///{tmp_path}/history.sqlite"
+    with (
+        open_history(url) as history,
+        open_history(url) as other,
+        other.writing(),
+        pytest.raises(ConnectionError, match="database is locked"),
+    ):
+        record(history, make_entry())
+
+
+def test_readers_do_not_wait_for_a_writer(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "PATIENCE_S", 0.1)
+    url = f"sqlite:///{tmp_path}/history.sqlite"
+    with open_history(url) as history:
+        record(history, make_entry())
+        with history.writing() as connection:
+            connection.execute(sa.delete(Base.metadata.tables["runs"]))
+            with open_history(url) as other:
+                assert len(runs(other, Selection())) == 1
+
+
+def test_a_history_that_is_not_there_is_not_made_by_looking_at_it(tmp_path):
+    url = f"sqlite:///{tmp_path}/history.sqlite"
+    with (
+        pytest.raises(HistoryError, match=r"no history at .*--record"),
+        open_history(url, create=False),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "bad", ["history.sqlite", "sqlite://", "sqlite:///:memory:", "mysql://user:secret@host/name"]
+)
+def test_other_urls_are_refused_without_showing_a_password(bad):
+    with (
+        pytest.raises(ConfigurationError, match="sqlite:////absolute/path") as found,
+        open_history(bad),
+    ):
+        pass
+    assert "secret" not in str(found.value)
+
+
+def test_a_server_that_cannot_be_reached_is_a_failure_that_may_pass(tmp_path):
+    if find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed (pip install 'arraycal[postgres]')")
+    url = f"postgresql://user:secret@/name?host={tmp_path}"
+    with pytest.raises(ConnectionError, match="cannot be used now") as found, open_history(url):
+        pass
+    assert "secret" not in str(found.value)
