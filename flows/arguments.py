@@ -1,10 +1,12 @@
 """Arguments of the command line: what there is, with defaults and units."""
 
 import argparse
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from flows.argument_types import count
+from flows.simulate_arguments import SIMULATE, add_arguments
 
 __all__ = ["make_parser"]
 
@@ -57,24 +59,6 @@ exit status:
   3  some files can
   4  none can
 """
-
-SIMULATE = """\
-Write a simulated night: genuine DL2 block files (block_OBSID.dl2.h5) and truth.json, with the
-throughput that was put into every telescope.
-"""
-
-
-def _count(smallest: int) -> Callable[[str], int]:
-    """Make a reader of whole numbers that are not too small."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < smallest:
-            raise argparse.ArgumentTypeError(
-                f"found {text!r}, expected a whole number of at least {smallest}"
-            )
-        return int(text)
-
-    return read
 
 
 #: Arguments of `run`, as argparse wants them.
@@ -147,7 +131,7 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         "--workers",
         {
             "metavar": "N",
-            "type": _count(0),
+            "type": count(0),
             "default": 0,
             "help": "number of blocks at a time (default: 0, one per CPU)",
         },
@@ -160,23 +144,6 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
             "help": "truth.json of a simulated night, to show beside the result (default: none)",
         },
     ),
-)
-
-#: Options of `simulate`: name, smallest value, default, meaning.
-COUNTS = (
-    ("--blocks", 1, 2, "number of observation blocks, one file each"),
-    ("--showers", 1, 20_000, "showers per block, each seen by two telescopes or more"),
-    ("--seed", 0, 0, "seed of everything random"),
-    ("--first-obs-id", 0, 1001, "observation block id of the first block; the others follow"),
-)
-#: The same: name, default, meaning with unit.
-NUMBERS = (
-    ("--throughput-scatter", 0.08, "standard deviation of ln(throughput) of the telescopes"),
-    ("--proton-fraction", 0.25, "share of protons among showers of equal light, 0 to 1"),
-    ("--zenith", 20.0, "zenith angle of the pointing [deg], 0 to 60"),
-    ("--energy-min", 0.01, "lowest light-equivalent energy [TeV]"),
-    ("--energy-max", 100.0, "highest light-equivalent energy [TeV]"),
-    ("--duration", 1200.0, "duration of a block [s]"),
 )
 
 
@@ -216,32 +183,7 @@ def _add_run(commands: "Commands") -> None:
 
 def _add_simulate(commands: "Commands") -> None:
     parser = _add_command(commands, "simulate", "simulate a night of block files", SIMULATE)
-    add = parser.add_argument
-    add("directory", metavar="DIR", type=Path, help="folder for the night; created if missing")
-    add(
-        "--array",
-        choices=("north", "south", "mixed"),
-        default="mixed",
-        help="north: 4 LST + 9 MST; south: 14 MST + 37 SST; mixed: 4 LST + 14 MST + 37 SST "
-        "(default: %(default)s)",
-    )
-    for option, smallest, default, text in COUNTS:
-        add(
-            option,
-            metavar="N",
-            type=_count(smallest),
-            default=default,
-            help=f"{text} (default: %(default)s)",
-        )
-    for option, number, text in NUMBERS:
-        add(option, metavar="X", type=float, default=number, help=f"{text} (default: %(default)s)")
-    add(
-        "--no-dl1",
-        dest="write_dl1",
-        action="store_false",
-        help="leave out the image parameters; halves time and size (default: write them)",
-    )
-    add("--overwrite", action="store_true", help="replace a night in DIR (default: refuse)")
+    add_arguments(parser)
 
 
 def _add_check(commands: "Commands") -> None:

@@ -1,12 +1,14 @@
 """``arraycal simulate``: a night of block files with known truth."""
 
 from argparse import Namespace
+from typing import Any
 
 from calib.errors import WrongUsage
-from calib.simulation import SimulationSettings, simulate_night
+from calib.simulation import CameraSettings, SimulationSettings, simulate_night
 from config.errors import ConfigurationError
 from flows.console import stdout
 from flows.outcomes import Exit
+from flows.simulate_arguments import OPTIONS
 
 __all__ = ["settings_of", "simulate"]
 
@@ -40,21 +42,22 @@ def simulate(arguments: Namespace) -> Exit:
 
 
 def settings_of(arguments: Namespace) -> SimulationSettings:
-    """Collect the settings of a simulation from the command line."""
+    """Collect the settings of a simulation from the command line.
+
+    Raises
+    ------
+    ConfigurationError
+        If no night can have these settings.
+    """
+    groups: dict[str, dict[str, Any]] = {"": {}, "camera": {}}
+    for _, setting, options in OPTIONS:
+        group, _, name = setting.rpartition(".")
+        value = vars(arguments)[setting]
+        if isinstance(value, list):  # options that may be repeated
+            value = dict(value) if "=" in options["metavar"] else tuple(value)
+        groups[group][name] = value
     try:
-        return SimulationSettings(
-            array=arguments.array,
-            n_blocks=arguments.blocks,
-            n_showers=arguments.showers,
-            seed=arguments.seed,
-            first_obs_id=arguments.first_obs_id,
-            throughput_scatter=arguments.throughput_scatter,
-            proton_fraction=arguments.proton_fraction,
-            zenith_deg=arguments.zenith,
-            energy_min_tev=arguments.energy_min,
-            energy_max_tev=arguments.energy_max,
-            block_duration_s=arguments.duration,
-            write_dl1=arguments.write_dl1,
-        )
+        camera = CameraSettings(**groups["camera"])
+        return SimulationSettings(camera=camera, **groups[""])
     except ValueError as error:
         raise ConfigurationError(str(error)) from None

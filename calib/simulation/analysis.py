@@ -4,10 +4,12 @@ Takes a `Sample`, gives a `Block`. The energy of an image is the light-equivalen
 shower times the light the image has in excess of what L and the distance let expect, and
 noise::
 
-    E_rec,i = L c_i exp(u + eps_i + eta_i),   var(eta_i) constant per kind of telescope
+    E_rec,i = L c_i b_i(L) exp(u + eps_i + eta_i),   var(eta_i) constant per kind of telescope
+    ln(b_i) = ln(factor_i) + bias_T + slope_T ln(L / pivot)
 
-so that ln(E_rec,i) of one shower differ by ln(c_i) and noise, whatever the shower; protons come
-out at 0.4 times their energy. Nothing is clipped.
+so that ln(E_rec,i) of one shower differ by ln(c_i b_i) and noise, whatever the shower; protons
+come out at 0.4 times their energy. By default b_i is 1. Nothing is clipped, and energies do not
+suffer from what the camera loses: the analysis is supposed to know it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calib.simulation import camera
 from calib.simulation.block import Block, Images, Showers
 from calib.simulation.geometry import (
     SPEED_OF_LIGHT_M_PER_NS,
@@ -23,6 +26,7 @@ from calib.simulation.geometry import (
     direction_vector,
     displace,
     impact_distance_m,
+    shift_direction,
 )
 from calib.simulation.showers import PROTON_LIGHT, STEREO
 
@@ -74,6 +78,7 @@ def reconstruct(sample: Sample, obs_id: int, rng: np.random.Generator) -> Block:
     n_showers = len(true.light_tev)
     return Block(
         obs_id=obs_id,
+        settings=settings,
         layout=sample.layout,
         pointing_alt_deg=90 - settings.zenith_deg,
         pointing_az_deg=settings.azimuth_deg,
@@ -130,6 +135,8 @@ def _reconstruct_geometry(
     # Errors fall with the square root of the number of independent image intersections.
     scale = 1 / np.sqrt(np.maximum(n_clean - 1, 1))
     alt, az = displace(true.alt_deg, true.az_deg, settings.direction_error_deg * scale, rng)
+    if any(settings.pointing_bias_deg):
+        alt, az = shift_direction(alt, az, settings.pointing_bias_deg)
     found = {
         "rec_alt_deg": alt,
         "rec_az_deg": az,
@@ -156,11 +163,20 @@ def _measure(
     cores = np.column_stack([core_x, core_y, np.zeros_like(core_x)])
     axes = direction_vector(geometry["rec_alt_deg"], geometry["rec_az_deg"])
     positions = sample.layout.positions_m[images.telescope]
+    size, brightest = camera.measured_size(
+        images.size, images.telescope, sample.layout, sample.settings.camera
+    )
     return Images(
         shower=shower,
         telescope=images.telescope,
         time=times,
         size=images.size,
+        measured_size=size,
+        brightest_pe=brightest,
+        fov_lon_deg=images.fov_lon_deg,
+        fov_lat_deg=images.fov_lat_deg,
+        psi_deg=images.psi_deg,
+        leakage=images.leakage,
         impact_m=images.impact_m,
         rec_impact_m=impact_distance_m(positions, cores[shower], axes[shower]),
         is_clean=is_clean,
@@ -176,8 +192,19 @@ def _reconstruct_energy(sample: Sample, rng: np.random.Generator) -> Floats:
     fluctuation = follows * (np.log(images.size) - images.ln_expected)
     own = np.hypot(np.sqrt(1 - follows**2) * images.sigma, sample.response("energy_noise"))
     noise = own * rng.normal(size=len(own))
-    energy: Floats = np.exp(images.ln_excess + fluctuation + noise)
-    return energy * sample.showers.light_tev[images.shower]
+    light = sample.showers.light_tev[images.shower]
+    energy: Floats = np.exp(images.ln_excess + fluctuation + noise + _energy_bias(sample, light))
+    return energy * light
+
+
+def _energy_bias(sample: Sample, light_tev: Floats) -> Floats:
+    """Bias of ln(energy) of each image."""
+    settings, layout, telescope = sample.settings, sample.layout, sample.images.telescope
+    slope = layout.by_type(settings.energy_slope, 0.0)[telescope]
+    level = layout.by_type(settings.energy_bias, 0.0)
+    level += np.log([settings.energy_factor.get(i, 1.0) for i in layout.tel_ids.tolist()])
+    bias: Floats = level[telescope] + slope * np.log(light_tev / settings.energy_pivot_tev)
+    return bias
 
 
 def _classify(sample: Sample, rng: np.random.Generator) -> Floats:

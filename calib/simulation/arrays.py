@@ -7,12 +7,15 @@ partners of each telescope), and are no survey.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
 __all__ = ["KINDS", "ArrayName", "Kind", "Layout", "make_layout"]
@@ -62,6 +65,22 @@ class Kind:
         """The kind as ctapipe writes it, ``TYPE_OPTICS_CAMERA``."""
         return f"{self.type}_{self.optics}_{self.camera}"
 
+    @property
+    def deg_per_m(self) -> float:
+        """Angle on the sky of a distance in the camera."""
+        return math.degrees(1 / self.effective_focal_length_m)
+
+    @property
+    def camera_radius_deg(self) -> float:
+        """Radius of the round field of view, whose area is that of the pixels."""
+        area = self.n_pixels * math.sqrt(0.75) * self.pixel_pitch_m**2
+        return math.sqrt(area / math.pi) * self.deg_per_m
+
+    @property
+    def pixel_pitch_deg(self) -> float:
+        """Distance of neighbouring pixels on the sky."""
+        return self.pixel_pitch_m * self.deg_per_m
+
 
 #: Light yields go with the mirror areas, doubled for the silicon sensors of the SST; gamma rays in
 #: the light pool reach the thresholds at about 22 GeV, 76 GeV and 0.27 TeV.
@@ -102,6 +121,8 @@ class Layout:
         ``LST``, ``MST`` or ``SST``: keys of `KINDS`.
     positions_m : array, shape (n_telescopes, 3)
         GroundFrame: x to the north, y to the west, z up.
+    kinds : mapping of str to Kind
+        The kinds of telescope by type.
     """
 
     name: str
@@ -110,10 +131,15 @@ class Layout:
     tel_ids: npt.NDArray[np.int64]
     types: tuple[str, ...]
     positions_m: npt.NDArray[np.float64]
+    kinds: Mapping[str, Kind] = field(default_factory=lambda: KINDS)
 
     def response(self, parameter: str) -> npt.NDArray[np.float64]:
         """One number of each telescope's kind, shape (n_telescopes,)."""
-        return np.array([vars(KINDS[kind])[parameter] for kind in self.types])
+        return np.array([getattr(self.kinds[kind], parameter) for kind in self.types])
+
+    def by_type(self, values: Mapping[str, float], default: float) -> npt.NDArray[np.float64]:
+        """One number of each telescope's type, shape (n_telescopes,)."""
+        return np.array([values.get(kind, default) for kind in self.types])
 
     @property
     def radius_m(self) -> float:
@@ -153,7 +179,7 @@ def hexagonal_grid(n_points: int, pitch: float) -> npt.NDArray[np.float64]:
     return np.column_stack([x, y])[nearest]
 
 
-def make_layout(array: ArrayName) -> Layout:
+def make_layout(array: ArrayName, kinds: Mapping[str, Kind] = KINDS) -> Layout:
     """Layout of an array.
 
     Parameters
@@ -161,6 +187,8 @@ def make_layout(array: ArrayName) -> Layout:
     array : str
         ``north``: 4 LST (1-4) and 9 MST (5-13). ``south``: 14 MST (5-18) and 37 SST (30-66).
         ``mixed``: 4 LST, 14 MST and 37 SST.
+    kinds : mapping of str to Kind
+        The kinds of telescope by type.
 
     Returns
     -------
@@ -187,4 +215,4 @@ def make_layout(array: ArrayName) -> Layout:
     positions = np.column_stack(
         [xy + np.where(np.array(types)[:, None] == "LST", 0.0, ground), height]
     )
-    return Layout(*_SITES[array], tel_ids, types, positions)
+    return Layout(*_SITES[array], tel_ids, types, positions, kinds)

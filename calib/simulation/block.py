@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calib.simulation.arrays import Layout
+    from calib.simulation.settings import SimulationSettings
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]
@@ -77,7 +78,19 @@ class Images:
     time: Integers
     """Time stamp: quarter nanoseconds TAI since 1970."""
     size: Floats
-    """Photo-electrons."""
+    """Photo-electrons on the pixels."""
+    measured_size: Floats
+    """Photo-electrons the analysis finds."""
+    brightest_pe: Floats
+    """Photo-electrons it finds in the brightest pixel."""
+    fov_lon_deg: Floats
+    """Offset of the centroid from the pointing along the azimuth."""
+    fov_lat_deg: Floats
+    """The same along the altitude."""
+    psi_deg: Floats
+    """Angle of the image axis to that of the longitude."""
+    leakage: Floats
+    """Share of the light in the two outermost rings of pixels."""
     impact_m: Floats
     """True perpendicular distance of the telescope from the shower axis."""
     rec_impact_m: Floats
@@ -98,6 +111,8 @@ class Block:
 
     obs_id: int
     """Id of the block."""
+    settings: SimulationSettings
+    """What was simulated."""
     layout: Layout
     """The array."""
     pointing_alt_deg: float

@@ -17,6 +17,7 @@ import numpy as np
 from calib.hdf5 import create_file, set_attributes, write_table
 from calib.simulation import tables
 from calib.simulation.instrument import instrument_tables
+from calib.simulation.parameters import image_parameters, telescope_keys
 from calib.simulation.tables import TableData, make_table
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from calib.simulation.block import Block, Images, Showers
+    from calib.simulation.block import Block, Showers
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]
@@ -46,35 +47,11 @@ QUANTA_PER_S = 4_000_000_000
 #: Depth of the atmosphere against height: exponential.
 ATMOSPHERE_SCALE_M, GROUND_DEPTH_G_PER_CM2 = 7500.0, 1030.0
 UNIX_EPOCH_MJD = 40587
-#: ctapipe calls an island of more pixels large.
-MEDIUM_ISLAND_PIXELS = 50
-#: Image parameters nobody calibrates with.
-FIXED_PARAMETERS: dict[str, Any] = {
-    "hillas_skewness": 0.1,
-    "hillas_kurtosis": 2.4,
-    "timing_intercept": 15.0,
-    "timing_deviation": 0.3,
-    "leakage_pixels_width_1": 0.0,
-    "leakage_pixels_width_2": 0.0,
-    "leakage_intensity_width_1": 0.0,
-    "leakage_intensity_width_2": 0.0,
-    "concentration_cog": 0.3,
-    "concentration_core": 0.3,
-    "morphology_n_islands": 1,
-    "morphology_n_small_islands": 0,
-    "intensity_min": 4.0,
-    "intensity_skewness": 0.5,
-    "intensity_kurtosis": -0.5,
-    "peak_time_max": 17.0,
-    "peak_time_min": 13.0,
-    "peak_time_mean": 15.0,
-    "peak_time_std": 0.8,
-    "peak_time_skewness": 0.0,
-    "peak_time_kurtosis": 0.0,
-}
+#: The pointing is monitored from before the block until after it.
+MONITORING_STEP_S, MONITORING_MARGIN_S = 10, 10
 
 
-def write_block(path: Path, block: Block, *, write_dl1: bool = True) -> None:
+def write_block(path: Path, block: Block) -> None:
     """Write a block as a DL2 file.
 
     Parameters
@@ -83,8 +60,6 @@ def write_block(path: Path, block: Block, *, write_dl1: bool = True) -> None:
         The file; it must not exist.
     block : Block
         What to write. Telescopes without an image get no tables, as in real files.
-    write_dl1 : bool
-        Write the image parameters, by far the widest tables.
 
     Raises
     ------
@@ -93,14 +68,16 @@ def write_block(path: Path, block: Block, *, write_dl1: bool = True) -> None:
     """
     content = io.BytesIO()  # a disk that fills up while HDF5 writes to it takes Python with it
     with create_file(content) as file:
-        set_attributes(file, _header(block, "DL1_PARAMETERS,DL2" if write_dl1 else "DL2"))
-        for table in _all_tables(block, write_dl1=write_dl1):
+        set_attributes(
+            file, _header(block, "DL1_PARAMETERS,DL2" if block.settings.write_dl1 else "DL2")
+        )
+        for table in _all_tables(block):
             write_table(file, table.path, table.columns, table.attributes)
     with path.open("xb") as stream:
         stream.write(content.getbuffer())
 
 
-def _all_tables(block: Block, *, write_dl1: bool) -> Iterator[TableData]:
+def _all_tables(block: Block) -> Iterator[TableData]:
     """Tables of a block, made when they are asked for."""
     yield from instrument_tables(block.layout)
     yield from _observation(block)
@@ -110,9 +87,10 @@ def _all_tables(block: Block, *, write_dl1: bool) -> Iterator[TableData]:
     counts = np.bincount(block.images.telescope, minlength=len(block.layout.types))
     for telescope, rows in enumerate(np.split(order, np.cumsum(counts)[:-1])):
         if len(rows):
+            yield from _telescope_pointing(block, telescope)
             yield from _telescope_events(block, telescope, rows)
-            if write_dl1:
-                yield _image_parameters(block, telescope, rows)
+            if block.settings.write_dl1:
+                yield image_parameters(block, telescope, rows)
 
 
 def _header(block: Block, levels: str) -> dict[str, str]:
@@ -157,12 +135,13 @@ def _header(block: Block, levels: str) -> dict[str, str]:
 def _observation(block: Block) -> Iterator[TableData]:
     """Observation block, scheduling block and simulation settings."""
     start_mjd = UNIX_EPOCH_MJD + block.start_s / 86400
+    is_pointing = "observation" in block.settings.pointing_tables
     common = {"sb_id": block.obs_id, "producer_id": "simulation"}
     observation = common | {
         "obs_id": block.obs_id,
         "state": 3,
-        "subarray_pointing_lat": block.pointing_alt_deg,
-        "subarray_pointing_lon": block.pointing_az_deg,
+        "subarray_pointing_lat": block.pointing_alt_deg if is_pointing else np.nan,
+        "subarray_pointing_lon": block.pointing_az_deg if is_pointing else np.nan,
         "subarray_pointing_frame": 0,
         "scheduled_duration": block.duration_s / 60,
         "scheduled_start_time": start_mjd,
@@ -182,7 +161,7 @@ def _array_events(block: Block) -> Iterator[TableData]:
     showers, n_showers = block.showers, len(block.showers.time)
     keys = {"obs_id": block.obs_id, "event_id": np.arange(1, n_showers + 1)}
     trigger = {
-        "time": _high_resolution(showers.time),
+        "time": high_resolution(showers.time),
         "tels_with_trigger": _mask(block, np.ones(len(block.images.size), np.bool_)),
         "event_type": SUBARRAY_EVENT,
     }
@@ -206,7 +185,7 @@ def _array_events(block: Block) -> Iterator[TableData]:
         yield make_table(path, schema, keys | values, prefix=prefix)
 
 
-def _high_resolution(quanta: Integers) -> npt.NDArray[np.uint32]:
+def high_resolution(quanta: Integers) -> npt.NDArray[np.uint32]:
     """Time stamps as stored: whole seconds and quarter nanoseconds, shape (n, 2)."""
     return np.column_stack(np.divmod(quanta, QUANTA_PER_S)).astype(np.uint32)
 
@@ -262,33 +241,43 @@ def _telescope_triggers(block: Block) -> TableData:
         "obs_id": block.obs_id,
         "event_id": images.shower + 1,
         "tel_id": block.layout.tel_ids[images.telescope],
-        "time": _high_resolution(images.time),
+        "time": high_resolution(images.time),
         "event_type": SUBARRAY_EVENT,
     }
     return make_table("/dl1/event/telescope/trigger", tables.TELESCOPE_TRIGGER, values)
 
 
-def _telescope_keys(block: Block, telescope: int, rows: Integers) -> dict[str, Any]:
-    """Keys of the images of one telescope."""
-    event_id = block.images.shower[rows] + 1
-    return {
+def _telescope_pointing(block: Block, telescope: int) -> Iterator[TableData]:
+    """Pointing of one telescope: fixed, monitored or not at all."""
+    tel_id = int(block.layout.tel_ids[telescope])
+    azimuth, altitude = np.radians([block.pointing_az_deg, block.pointing_alt_deg])
+    fixed = {
         "obs_id": block.obs_id,
-        "event_id": event_id,
-        "tel_id": int(block.layout.tel_ids[telescope]),
+        "tel_id": tel_id,
+        "telescope_pointing_azimuth": azimuth,
+        "telescope_pointing_altitude": altitude,
     }
+    # Stamps may fall outside the block by the clock offset: nobody should have to extrapolate.
+    stop_s = block.start_s + round(block.duration_s) + MONITORING_MARGIN_S + MONITORING_STEP_S
+    seconds = np.arange(block.start_s - MONITORING_MARGIN_S, stop_s, MONITORING_STEP_S)
+    monitored = {
+        "time": high_resolution(seconds * QUANTA_PER_S),
+        "azimuth": azimuth,
+        "altitude": altitude,
+    }
+    for name, path, schema, values in (
+        ("configuration", "/configuration/telescope/pointing", tables.POINTING, fixed),
+        ("dl0", "/dl0/monitoring/telescope/pointing", tables.MONITORED_POINTING, monitored),
+        ("dl1", "/dl1/monitoring/telescope/pointing", tables.MONITORED_POINTING, monitored),
+    ):
+        if name in block.settings.pointing_tables:
+            yield make_table(f"{path}/tel_{tel_id:03d}", schema, values)
 
 
 def _telescope_events(block: Block, telescope: int, rows: Integers) -> Iterator[TableData]:
-    """Tables of one telescope: its pointing, and those with one row per image."""
-    images, keys = block.images, _telescope_keys(block, telescope, rows)
+    """Tables of one telescope with one row per image."""
+    images, keys = block.images, telescope_keys(block, telescope, rows)
     name = f"tel_{keys['tel_id']:03d}"
-    pointing = {
-        "obs_id": block.obs_id,
-        "tel_id": keys["tel_id"],
-        "telescope_pointing_azimuth": np.radians(block.pointing_az_deg),
-        "telescope_pointing_altitude": np.radians(block.pointing_alt_deg),
-    }
-    yield make_table(f"/configuration/telescope/pointing/{name}", tables.POINTING, pointing)
     is_valid = {"is_valid": images.is_valid[rows]}
     energy = {"energy": images.energy_tev[rows]} | is_valid
     particle = {"prediction": images.gammaness[rows]} | is_valid
@@ -302,47 +291,3 @@ def _telescope_events(block: Block, telescope: int, rows: Integers) -> Iterator[
         (f"{true}/images", tables.TRUE_IMAGE, "", {"true_image_sum": images.size[rows]}),
     ):
         yield make_table(f"{folder}/{name}", schema, keys | values, prefix=prefix)
-
-
-def _image_parameters(block: Block, telescope: int, rows: Integers) -> TableData:
-    """Image parameters of one telescope; missing where the image did not survive cleaning."""
-    keys = _telescope_keys(block, telescope, rows)
-    lost = ~block.images.is_clean[rows]
-    values = {
-        name: np.where(lost, -1 if name.startswith("morphology") else np.nan, parameter)
-        for name, parameter in _plausible_parameters(block.images, rows).items()
-    }
-    path = f"/dl1/event/telescope/parameters/tel_{keys['tel_id']:03d}"
-    return make_table(path, tables.PARAMETERS, keys | values)
-
-
-def _plausible_parameters(images: Images, rows: Integers) -> dict[str, Any]:
-    """Image parameters of which only the size carries information.
-
-    Images grow with the logarithm of their size and lie farther out the larger the impact
-    distance is.
-    """
-    size = images.size[rows]
-    bright = np.log10(size)
-    offset = images.impact_m[rows] / 110.0
-    turn = (images.shower[rows] * 137.5 + images.telescope[rows] * 61.8) % 360 - 180
-    n_pixels = np.ceil(size**0.6).astype(np.int64) + 3
-    return FIXED_PARAMETERS | {
-        "hillas_intensity": size,
-        "hillas_fov_lon": offset * np.cos(np.radians(turn)),
-        "hillas_fov_lat": offset * np.sin(np.radians(turn)),
-        "hillas_r": offset,
-        "hillas_phi": turn,
-        "hillas_length": 0.06 + 0.05 * bright,
-        "hillas_width": 0.03 + 0.02 * bright,
-        "hillas_psi": (turn + 90) % 180 - 90,
-        "timing_slope": 8.0 * (offset - 1),
-        "concentration_pixel": 1.5 / n_pixels,
-        "morphology_n_pixels": n_pixels,
-        "morphology_n_medium_islands": (n_pixels <= MEDIUM_ISLAND_PIXELS).astype(np.int64),
-        "morphology_n_large_islands": (n_pixels > MEDIUM_ISLAND_PIXELS).astype(np.int64),
-        "intensity_max": 1.5 * size / n_pixels,
-        "intensity_mean": size / n_pixels,
-        "intensity_std": 0.5 * size / n_pixels,
-        "core_psi": (turn + 90) % 180 - 90,
-    }

@@ -20,6 +20,8 @@ __all__ = [
     "direction_vector",
     "displace",
     "impact_distance_m",
+    "shift_direction",
+    "sky_axes",
 ]
 
 SPEED_OF_LIGHT_M_PER_NS = 0.299792458
@@ -47,6 +49,13 @@ def direction_vector(alt_deg: Floats | float, az_deg: Floats | float) -> Floats:
     return np.stack([np.cos(alt) * np.cos(az), -np.cos(alt) * np.sin(az), np.sin(alt)], axis=-1)
 
 
+def sky_axes(alt_deg: Floats, az_deg: Floats) -> tuple[Floats, Floats]:
+    """Unit vectors towards higher altitude and azimuth at directions, shape (n, 3) each."""
+    alt, az = np.radians(alt_deg), np.radians(az_deg)
+    up = np.stack([-np.sin(alt) * np.cos(az), np.sin(alt) * np.sin(az), np.cos(alt)], axis=-1)
+    return up, np.stack([-np.sin(az), -np.cos(az), np.zeros_like(az)], axis=-1)
+
+
 def altitude_azimuth(directions: Floats) -> tuple[Floats, Floats]:
     """Altitude and azimuth (0 to 360), deg, of unit vectors in the GroundFrame."""
     azimuth = np.degrees(np.arctan2(-directions[..., 1], directions[..., 0]))
@@ -70,10 +79,33 @@ def displace(
     tuple of array
         Altitude and azimuth, deg.
     """
-    alt, az = np.radians(alt_deg), np.radians(az_deg)
-    up = np.stack([-np.sin(alt) * np.cos(az), np.sin(alt) * np.sin(az), np.cos(alt)], axis=-1)
-    side = np.stack([-np.sin(az), -np.cos(az), np.zeros_like(az)], axis=-1)
     shift = np.radians(spread_deg)[:, None] * rng.normal(size=(len(spread_deg), 2))
+    return _shift(alt_deg, az_deg, shift)
+
+
+def shift_direction(
+    alt_deg: Floats, az_deg: Floats, shift_deg: npt.ArrayLike
+) -> tuple[Floats, Floats]:
+    """Shift directions towards higher altitude and azimuth.
+
+    Parameters
+    ----------
+    alt_deg, az_deg : array, shape (n,)
+        Directions.
+    shift_deg : array, shape (n, 2) or (2,)
+        Small angles on the sky along altitude and azimuth.
+
+    Returns
+    -------
+    tuple of array
+        Altitude and azimuth, deg.
+    """
+    return _shift(alt_deg, az_deg, np.broadcast_to(np.radians(shift_deg), (len(alt_deg), 2)))
+
+
+def _shift(alt_deg: Floats, az_deg: Floats, shift: Floats) -> tuple[Floats, Floats]:
+    """Shift directions by angles in radians, shape (n, 2)."""
+    up, side = sky_axes(alt_deg, az_deg)
     moved = direction_vector(alt_deg, az_deg) + shift[:, :1] * up + shift[:, 1:] * side
     return altitude_azimuth(moved / np.linalg.norm(moved, axis=1, keepdims=True))
 

@@ -5,78 +5,29 @@ Takes `SimulationSettings`, gives block files and the `Truth` they were made fro
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calib.simulation.analysis import reconstruct
-from calib.simulation.arrays import make_layout
 from calib.simulation.files import write_block
-from calib.simulation.settings import SimulationSettings
 from calib.simulation.showers import draw_sample
+from calib.simulation.truth import Truth, make_truth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from calib.simulation.block import Block
+    from calib.simulation.settings import SimulationSettings
 
 __all__ = [
-    "SimulationSettings",
-    "Truth",
     "block_path",
     "simulate_block",
     "simulate_night",
 ]
 
 TRUTH_FILE = "truth.json"
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What a simulated night was made from."""
-
-    settings: SimulationSettings
-    """The settings of the simulation."""
-    obs_ids: tuple[int, ...]
-    """Observation blocks written."""
-    throughput: dict[int, float]
-    """True throughput by telescope id."""
-    types: dict[int, str]
-    """``LST``, ``MST`` or ``SST`` by telescope id."""
-    positions_m: dict[int, tuple[float, float, float]]
-    """Position in the GroundFrame by telescope id, m."""
-    clock_offset_ns: dict[int, float]
-    """True clock offset by telescope id, ns; positive stamps late."""
-
-    def write(self, path: Path) -> None:
-        """Write as JSON, whole or not at all."""
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-
-    @classmethod
-    def read(cls, path: Path) -> Truth:
-        """Read what `write` wrote."""
-        raw = json.loads(path.read_text(encoding="utf-8"))
-
-        def by_telescope(values: dict[str, Any]) -> dict[int, Any]:
-            return {int(tel_id): value for tel_id, value in values.items()}
-
-        settings = raw["settings"]
-        if settings["throughput"] is not None:
-            settings["throughput"] = by_telescope(settings["throughput"])
-        positions = by_telescope(raw["positions_m"])
-        return cls(
-            settings=SimulationSettings(**settings),
-            obs_ids=tuple(raw["obs_ids"]),
-            throughput=by_telescope(raw["throughput"]),
-            types=by_telescope(raw["types"]),
-            positions_m={tel_id: tuple(position) for tel_id, position in positions.items()},
-            clock_offset_ns=by_telescope(raw["clock_offset_ns"]),
-        )
 
 
 def block_path(directory: Path, obs_id: int) -> Path:
@@ -119,7 +70,7 @@ def simulate_night(
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.unlink(missing_ok=True)
         try:
-            write_block(temporary, block, write_dl1=settings.write_dl1)
+            write_block(temporary, block)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -148,25 +99,10 @@ def _stream(seed: int, index: int) -> np.random.Generator:
 
 def draw_throughput(settings: SimulationSettings) -> dict[int, float]:
     """Throughput of every telescope: log-normal about 1, unless the settings give it."""
-    layout = make_layout(settings.array)
+    layout = settings.layout()
     ln_c = settings.throughput_scatter * _stream(settings.seed, 0).normal(size=len(layout.types))
     throughput = dict(zip(layout.tel_ids.tolist(), np.exp(ln_c).tolist(), strict=True))
-    return throughput | dict(settings.throughput or {})
-
-
-def make_truth(settings: SimulationSettings, throughput: Mapping[int, float]) -> Truth:
-    """Collect what a night was made from."""
-    layout = make_layout(settings.array)
-    tel_ids = layout.tel_ids.tolist()
-    x_y_z = [(x, y, z) for x, y, z in layout.positions_m.tolist()]
-    return Truth(
-        settings=settings,
-        obs_ids=settings.obs_ids,
-        throughput=dict(throughput),
-        types=dict(zip(tel_ids, layout.types, strict=True)),
-        positions_m=dict(zip(tel_ids, x_y_z, strict=True)),
-        clock_offset_ns=dict.fromkeys(tel_ids, 0.0),
-    )
+    return throughput | dict(settings.throughput)
 
 
 def simulate_block(
@@ -194,4 +130,5 @@ def simulate_block(
         Exactly ``settings.n_showers`` showers, each with two images or more.
     """
     rng = np.random.default_rng(rng)
-    return reconstruct(draw_sample(settings, throughput, rng), obs_id, rng)
+    sample = draw_sample(settings.of_block(obs_id), throughput, rng)
+    return reconstruct(sample, obs_id, rng)

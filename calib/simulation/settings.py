@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
-from calib.simulation.arrays import ArrayName, make_layout
+from calib.simulation.arrays import KINDS, ArrayName, Layout, make_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["SimulationSettings"]
+__all__ = ["CameraSettings", "Frame", "PointingTable", "SimulationSettings"]
+
+Frame = Literal["telescope", "camera"]
+PointingTable = Literal["observation", "configuration", "dl0", "dl1"]
 
 FRACTIONS = ("proton_fraction", "invalid_fraction", "invalid_geometry_fraction")
 #: Beyond it the flat ground and the straight shower axis of the toy are no approximation.
 ZENITH_LIMIT_DEG = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraSettings:
+    """How images are taken; by default nothing is lost but what does not trigger."""
+
+    threshold_pe: Mapping[str, float] = field(default_factory=dict)
+    """Size an image must exceed to trigger, by type; otherwise 80 (LST, MST) or 50 (SST) p.e."""
+    truncation: bool = False
+    """Light beyond the edge of the camera is lost, before the trigger; leakage tells of it."""
+    saturation_pe: Mapping[str, float] = field(default_factory=dict)
+    """Most photo-electrons a pixel counts, by type; otherwise there is no limit."""
+    cleaning_loss_pe: float = 0.0
+    """Photo-electrons that image cleaning takes from every image."""
+    size_bias: Mapping[str, float] = field(default_factory=dict)
+    """ln(measured size / true size) by type, after the trigger; otherwise 0."""
+    frame: Frame = "telescope"
+    """Frame of the image parameters: deg on the sky, or m in the camera with other names."""
+
+    def check(self, array: ArrayName) -> None:
+        """Refuse settings that no camera of an array can have."""
+        by_type = {name: vars(self)[name] for name in ("threshold_pe", "saturation_pe")}
+        for name, values in (by_type | {"size_bias": self.size_bias}).items():
+            _require_types(f"camera.{name}", values, array)
+        for name, values in by_type.items():
+            for kind, value in values.items():
+                _require(f"camera.{name} of {kind}", value, value > 0, "positive")
+        lowest = min(
+            self.threshold_pe.get(kind, KINDS[kind].threshold) for kind in make_layout(array).types
+        )
+        possible = 0 <= self.cleaning_loss_pe < lowest
+        expected = f"at least 0, below the lowest threshold {lowest:g}"
+        _require("camera.cleaning_loss_pe", self.cleaning_loss_pe, possible, expected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +70,7 @@ class SimulationSettings:
     """Observation block id of the first block; the others follow."""
     throughput_scatter: float = 0.08
     """Standard deviation of ln(throughput) of the telescopes."""
-    throughput: Mapping[int, float] | None = None
+    throughput: Mapping[int, float] = field(default_factory=dict)
     """Throughput of given telescopes, by id, instead of the drawn one."""
     proton_fraction: float = 0.25
     """Share of protons among simulated showers of equal light."""
@@ -50,6 +86,12 @@ class SimulationSettings:
     """Zenith angle of the pointing, deg."""
     azimuth_deg: float = 180.0
     """Azimuth of the pointing from north through east, deg."""
+    pointings: tuple[tuple[float, float], ...] = ()
+    """Zenith angle and azimuth of the blocks in turn, deg, instead of the one pointing."""
+    pointing_tables: tuple[PointingTable, ...] = ("observation", "configuration")
+    """Where the pointing is written: observation block, fixed by telescope, or monitored."""
+    pointing_bias_deg: tuple[float, float] = (0.0, 0.0)
+    """Reconstructed less true direction along altitude and azimuth, from mispointing, deg."""
     gamma_spread_deg: float = 0.5
     """Standard deviation of the gamma rays' direction about the pointing, per coordinate, deg."""
     proton_spread_deg: float = 1.5
@@ -62,6 +104,14 @@ class SimulationSettings:
     """How much more the images of protons fluctuate individually."""
     energy_follows_size: float = 1.0
     """Correlation of an image's fluctuation in ln(energy) with that in ln(size)."""
+    energy_bias: Mapping[str, float] = field(default_factory=dict)
+    """ln(reconstructed / true energy) by type at the pivot; otherwise 0."""
+    energy_slope: Mapping[str, float] = field(default_factory=dict)
+    """Change of that bias with ln(energy) by type; otherwise 0."""
+    energy_pivot_tev: float = 1.0
+    """Energy at which the slope changes nothing, TeV."""
+    energy_factor: Mapping[int, float] = field(default_factory=dict)
+    """Factor on the energies alone, not on the sizes, of given telescopes by id; otherwise 1."""
     core_error_m: float = 20.0
     """Error of the reconstructed core per coordinate with two telescopes, m; more reduce it."""
     direction_error_deg: float = 0.1
@@ -78,34 +128,81 @@ class SimulationSettings:
     """Radius of the light front over the distance to the shower maximum."""
     block_duration_s: float = 1200.0
     """Duration of a block, s."""
+    camera: CameraSettings = field(default_factory=CameraSettings)
+    """How images are taken."""
     write_dl1: bool = True
     """Write the image parameters; False halves the time and the size of the files."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no night can have."""
-        layout = make_layout(self.array)
-        unknown = set(self.throughput or {}) - set(layout.tel_ids.tolist())
-        if unknown:
-            msg = (
-                f"throughput is given for telescopes {sorted(unknown)}, but array "
-                f"{self.array!r} has {layout.tel_ids.tolist()}."
-            )
-            raise ValueError(msg)
-        for tel_id, value in (self.throughput or {}).items():
-            _require(f"throughput of telescope {tel_id}", value, 0 < value < math.inf, "positive")
+        for name in ("throughput", "energy_factor"):
+            _require_telescopes(name, vars(self)[name], self.array)
+        for name in ("energy_bias", "energy_slope"):
+            _require_types(name, vars(self)[name], self.array)
         for name in ("n_blocks", "n_showers"):
             _require(name, vars(self)[name], vars(self)[name] >= 1, "at least 1")
         for name in FRACTIONS:
             _require(name, vars(self)[name], 0 <= vars(self)[name] <= 1, "between 0 and 1")
-        low = 0 <= self.zenith_deg <= ZENITH_LIMIT_DEG
-        _require("zenith_deg", self.zenith_deg, low, f"between 0 and {ZENITH_LIMIT_DEG}")
+        for name, zenith in [("zenith_deg", self.zenith_deg)] + [
+            ("zenith of pointings", zenith) for zenith, _ in self.pointings
+        ]:
+            low = 0 <= zenith <= ZENITH_LIMIT_DEG
+            _require(name, zenith, low, f"between 0 and {ZENITH_LIMIT_DEG}")
         ordered = 0 < self.energy_min_tev < self.energy_max_tev
         _require("energy_min_tev", self.energy_min_tev, ordered, "positive, below energy_max_tev")
+        _require("energy_pivot_tev", self.energy_pivot_tev, self.energy_pivot_tev > 0, "positive")
+        self.camera.check(self.array)
 
     @property
     def obs_ids(self) -> tuple[int, ...]:
         """Ids of the observation blocks."""
         return tuple(range(self.first_obs_id, self.first_obs_id + self.n_blocks))
+
+    def layout(self) -> Layout:
+        """Make the array, with the trigger thresholds of its types."""
+        thresholds = self.camera.threshold_pe
+        kinds = {
+            name: replace(kind, threshold=thresholds.get(name, kind.threshold))
+            for name, kind in KINDS.items()
+        }
+        return make_layout(self.array, kinds)
+
+    def pointing(self, obs_id: int) -> tuple[float, float]:
+        """Zenith angle and azimuth of a block, deg."""
+        if not self.pointings:
+            return self.zenith_deg, self.azimuth_deg
+        return self.pointings[(obs_id - self.first_obs_id) % len(self.pointings)]
+
+    def of_block(self, obs_id: int) -> SimulationSettings:
+        """Settings of a single block: those of the night with the block's pointing."""
+        zenith_deg, azimuth_deg = self.pointing(obs_id)
+        return replace(self, zenith_deg=zenith_deg, azimuth_deg=azimuth_deg, pointings=())
+
+
+def _require_telescopes(name: str, values: Mapping[int, float], array: ArrayName) -> None:
+    """Refuse values of telescopes the array does not have, and impossible ones."""
+    layout = make_layout(array)
+    unknown = set(values) - set(layout.tel_ids.tolist())
+    if unknown:
+        msg = (
+            f"{name} is given for telescopes {sorted(unknown)}, but array {array!r} has "
+            f"{layout.tel_ids.tolist()}."
+        )
+        raise ValueError(msg)
+    for tel_id, value in values.items():
+        _require(f"{name} of telescope {tel_id}", value, 0 < value < math.inf, "positive")
+
+
+def _require_types(name: str, values: Iterable[str], array: ArrayName) -> None:
+    """Refuse values of types the array does not have."""
+    layout = make_layout(array)
+    unknown = set(values) - set(layout.types)
+    if unknown:
+        msg = (
+            f"{name} is given for {', '.join(sorted(unknown))}, but array {array!r} has "
+            f"{', '.join(dict.fromkeys(layout.types))}."
+        )
+        raise ValueError(msg)
 
 
 def _require(name: str, value: float, is_met: bool, expected: str) -> None:  # noqa: FBT001

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from calib.simulation.arrays import Layout, make_layout
+from calib.simulation.camera import Place, camera_edge, image_place
 from calib.simulation.geometry import direction_vector, displace, impact_distance_m
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from calib.simulation.arrays import Layout
     from calib.simulation.settings import SimulationSettings
 
     Bools = npt.NDArray[np.bool_]
@@ -113,6 +114,14 @@ class TrueImages:
     """Share of it that is throughput and fluctuation of the shower, not energy or distance."""
     sigma: Floats
     """Standard deviation of the image's own fluctuation."""
+    fov_lon_deg: Floats
+    """Offset of the centroid from the pointing along the azimuth."""
+    fov_lat_deg: Floats
+    """The same along the altitude."""
+    psi_deg: Floats
+    """Angle of the image axis to that of the longitude."""
+    leakage: Floats
+    """Share of the light in the two outermost rings of pixels; 0 for a camera without edge."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +216,7 @@ class _Source:
 
 def _make_source(settings: SimulationSettings, throughput: Mapping[int, float]) -> _Source:
     """Tabulate the distribution of showers."""
-    layout = make_layout(settings.array)
+    layout = settings.layout()
     ln_c = np.log([throughput[tel_id] for tel_id in layout.tel_ids.tolist()])
     ln_threshold = np.log(layout.response("threshold"))
     ln_light = np.linspace(np.log(settings.energy_min_tev), np.log(settings.energy_max_tev), 4000)
@@ -278,17 +287,39 @@ def _draw_images(source: _Source, showers: TrueShowers, rng: np.random.Generator
     # Most telescopes are too far away to trigger whatever their fluctuation.
     within_reach = ln_expected > source.ln_threshold - np.log(REACH_MARGIN)
     shower, telescope = np.nonzero(within_reach)
+    ln_light = ln_expected[within_reach]
+    place = _places(source, showers, shower, telescope)
+    leakage = np.zeros(len(shower))
+    if settings.camera.truncation:
+        ln_kept, leakage, place = camera_edge(place, np.exp(ln_light), telescope, layout)
+        ln_light += ln_kept
     images = TrueImages(
         shower=shower,
         telescope=telescope,
         impact_m=impact[within_reach],
-        size=np.exp(ln_expected[within_reach]),
-        ln_expected=ln_expected[within_reach],
+        size=np.exp(ln_light),
+        ln_expected=ln_light,
         ln_excess=source.ln_c[telescope] + ln_common[shower],
-        sigma=_image_fluctuation(source, ln_expected[within_reach], telescope, proton[shower]),
+        sigma=_image_fluctuation(source, ln_light, telescope, proton[shower]),
+        **place._asdict(),
+        leakage=leakage,
     )
     images.size[:] *= np.exp(images.sigma * rng.normal(size=len(shower)))
     return _select(images, images.size > np.exp(source.ln_threshold)[telescope])
+
+
+def _places(source: _Source, showers: TrueShowers, shower: Integers, telescope: Integers) -> Place:
+    """Find where images lie in the field of view."""
+    settings, directions = source.settings, showers.directions()
+    slant = (showers.h_max_m - source.layout.altitude_m) / directions[:, 2]
+    maxima = showers.cores_m() + slant[:, None] * directions
+    return image_place(
+        source.layout.positions_m[telescope],
+        maxima[shower],
+        directions[shower],
+        90 - settings.zenith_deg,
+        settings.azimuth_deg,
+    )
 
 
 def _image_fluctuation(

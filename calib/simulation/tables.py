@@ -62,15 +62,28 @@ RUN = (
 POINTING = (
     "obs_id i4; tel_id i8; telescope_pointing_azimuth f8 rad; telescope_pointing_altitude f8 rad"
 )
+MONITORED_POINTING = "time u4 @time; azimuth f8 rad; altitude f8 rad"
 ARRAY_TRIGGER = f"{EVENT}; time u4 @time; tels_with_trigger u1 @mask; event_type i8 @EventType"
 TELESCOPE_TRIGGER = f"{IMAGE}; time u4 @time; event_type i8 @EventType; n_trigger_pixels i8"
-PARAMETERS = (
-    f"{IMAGE}; hillas_intensity f8; hillas_skewness f8; hillas_kurtosis f8;"
+#: Orientation and extent of the image, in the telescope's frame on the sky or in the camera's.
+SKY_PARAMETERS = (
+    "hillas_intensity f8; hillas_skewness f8; hillas_kurtosis f8;"
     "hillas_fov_lon f8 deg; hillas_fov_lat f8 deg; hillas_r f8 deg; hillas_phi f8 deg;"
     "hillas_length f8 deg; hillas_length_uncertainty f8 deg; hillas_width f8 deg;"
     "hillas_width_uncertainty f8 deg; hillas_psi f8 deg; hillas_psi_uncertainty f8 deg;"
     "hillas_transverse_cog_uncertainty f8 deg; timing_intercept f8; timing_deviation f8;"
-    "timing_slope f8 deg**-1; leakage_pixels_width_1 f8; leakage_pixels_width_2 f8;"
+    "timing_slope f8 deg**-1"
+)
+CAMERA_PARAMETERS = (
+    "hillas_intensity f8; hillas_skewness f8; hillas_kurtosis f8;"
+    "hillas_x f8 m; hillas_y f8 m; hillas_r f8 m; hillas_phi f8 deg;"
+    "hillas_length f8 m; hillas_length_uncertainty f8 m; hillas_width f8 m;"
+    "hillas_width_uncertainty f8 m; hillas_psi f8 deg; hillas_psi_uncertainty f8 deg;"
+    "hillas_transverse_cog_uncertainty f8 m; timing_intercept f8; timing_deviation f8;"
+    "timing_slope f8 m**-1"
+)
+PIXEL_PARAMETERS = (
+    "leakage_pixels_width_1 f8; leakage_pixels_width_2 f8;"
     "leakage_intensity_width_1 f4; leakage_intensity_width_2 f4; concentration_cog f8;"
     "concentration_core f8; concentration_pixel f8; morphology_n_pixels i8;"
     "morphology_n_islands i8; morphology_n_small_islands i8; morphology_n_medium_islands i8;"
@@ -79,6 +92,12 @@ PARAMETERS = (
     "peak_time_min f4; peak_time_mean f4; peak_time_std f4; peak_time_skewness f8;"
     "peak_time_kurtosis f8; core_psi f8 deg"
 )
+PARAMETERS = {
+    "telescope": f"{IMAGE}; {SKY_PARAMETERS}; {PIXEL_PARAMETERS}",
+    "camera": f"{IMAGE}; {CAMERA_PARAMETERS}; {PIXEL_PARAMETERS}".replace(
+        "hillas_", "camera_frame_hillas_"
+    ).replace("timing_", "camera_frame_timing_"),
+}
 GEOMETRY = (
     f"{EVENT}; alt f8 deg; alt_uncert f8 deg; az f8 deg; az_uncert f8 deg;"
     "ang_distance_uncert f8 deg; core_x f8 m; core_y f8 m; core_uncert_x f8 m; core_uncert_y f8 m;"
@@ -103,7 +122,7 @@ TRUE_IMAGE = f"{IMAGE}; true_image_sum i4"
 KEYS = ("obs_id", "event_id", "tel_id")
 #: The image parameters are the only table of several containers, each with a prefix of its own.
 PARAMETER_PREFIX = re.compile(
-    r"^(hillas|timing|leakage|concentration|morphology|intensity|peak_time|core)_"
+    r"^(camera_frame_)?(hillas|timing|leakage|concentration|morphology|intensity|peak_time|core)_"
 )
 
 

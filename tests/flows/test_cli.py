@@ -6,17 +6,17 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
 
 import polars as pl
 import pytest
 
 from calib import pipeline
 from calib.observables import OBSERVABLES
-from calib.simulation import SimulationSettings
+from calib.simulation import CameraSettings, SimulationSettings
 from flows import direct
 from flows.arguments import make_parser
 from flows.cli import main
+from flows.simulate_arguments import OPTIONS
 from flows.simulating import settings_of
 from flows.truth import compare, read_truth
 from tasks import workers
@@ -284,19 +284,54 @@ def test_simulate_has_the_defaults_of_the_settings():
 
 
 def test_every_option_of_simulate_reaches_its_setting():
-    numbers = ["--proton-fraction", "0.5", "--zenith", "30", "--energy-min", "0.02"]
-    numbers += ["--energy-max", "50", "--duration", "600", "--throughput-scatter", "0.1"]
-    counts = ["--blocks", "3", "--showers", "70", "--seed", "8", "--first-obs-id", "5"]
-    arguments = make_parser().parse_args(
-        ["simulate", "somewhere", "--array", "south", "--no-dl1", *numbers, *counts]
-    )
-    settings = settings_of(arguments)
-    changed = {f.name for f in fields(settings) if getattr(settings, f.name) != f.default}
-    assert changed == {
-        *("array", "write_dl1", "proton_fraction", "zenith_deg", "energy_min_tev"),
-        *("energy_max_tev", "block_duration_s", "throughput_scatter"),
-        *("n_blocks", "n_showers", "seed", "first_obs_id"),
-    }
+    given = {
+        "--array": "south", "--blocks": "3", "--showers": "70", "--seed": "8",
+        "--first-obs-id": "5", "--duration": "600", "--throughput-scatter": "0.1",
+        "--throughput": "5=0.8", "--proton-fraction": "0.5", "--energy-min": "0.02",
+        "--energy-max": "50", "--zenith": "30", "--azimuth": "90", "--pointing": "40,10",
+        "--pointing-tables": "observation,dl1", "--energy-bias": "SST=0.1",
+        "--energy-slope": "SST=0.02", "--energy-pivot": "2", "--energy-factor": "6=0.9",
+        "--threshold": "SST=80", "--size-bias": "SST=-0.1", "--cleaning-loss": "3",
+        "--saturation": "MST=90", "--frame": "camera",
+    }  # fmt: skip
+    switches = ["--no-dl1", "--truncation"]
+    words = [word for option in given.items() for word in option]
+    assert {flag for flag, *_ in OPTIONS} == {*given, *switches}
+    settings = settings_of(make_parser().parse_args(["simulate", "there", *words, *switches]))
+    assert settings == SimulationSettings(
+        array="south", n_blocks=3, n_showers=70, seed=8, first_obs_id=5, block_duration_s=600.0,
+        throughput_scatter=0.1, throughput={5: 0.8}, proton_fraction=0.5, energy_min_tev=0.02,
+        energy_max_tev=50.0, zenith_deg=30.0, azimuth_deg=90.0, pointings=((40.0, 10.0),),
+        pointing_tables=("observation", "dl1"), energy_bias={"SST": 0.1},
+        energy_slope={"SST": 0.02}, energy_pivot_tev=2.0, energy_factor={6: 0.9}, write_dl1=False,
+        camera=CameraSettings(
+            threshold_pe={"SST": 80.0}, size_bias={"SST": -0.1}, cleaning_loss_pe=3.0,
+            truncation=True, saturation_pe={"MST": 90.0}, frame="camera",
+        ),
+    )  # fmt: skip
+
+
+def test_options_of_simulate_may_be_repeated():
+    words = ["--pointing", "20,180", "--pointing", "40,0", "--size-bias", "LST=1", "--size-bias"]
+    settings = settings_of(make_parser().parse_args(["simulate", "there", *words, "MST=2"]))
+    assert settings.pointings == ((20.0, 180.0), (40.0, 0.0))
+    assert settings.camera.size_bias == {"LST": 1.0, "MST": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--pointing", "20"], "found '20', expected two numbers as in 20,180"),
+        (["--size-bias", "LST"], "found 'LST', expected a number as in MST=0.1"),
+        (["--throughput", "LST=1"], "found 'LST=1', expected a telescope and a number as in"),
+        (["--pointing-tables", "dl9"], "found 'dl9', expected some of observation,configuration"),
+        (["--array", "north", "--size-bias", "SST=1"], "camera.size_bias is given for SST, but"),
+    ],
+)
+def test_simulate_says_what_is_wrong_with_an_option(words, message, tmp_path, capsys):
+    assert main(["simulate", str(tmp_path / "n"), *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "n").exists()
 
 
 def test_simulate_writes_a_night_once(tmp_path, capsys):

@@ -1,0 +1,132 @@
+"""Truth of a simulated night: what its telescopes are, and what was done to their data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calib.simulation.settings import CameraSettings, SimulationSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Truth", "make_truth"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a simulated night was made from."""
+
+    settings: SimulationSettings
+    """The settings of the simulation."""
+    obs_ids: tuple[int, ...]
+    """Observation blocks written."""
+    throughput: dict[int, float]
+    """True throughput by telescope id."""
+    size_factor: dict[int, float]
+    """Throughput times the bias of the size, by telescope id: what image sizes tell of it."""
+    energy_factor: dict[int, float]
+    """Throughput times the bias of the energy at the pivot, by telescope id: what energies tell."""
+    types: dict[int, str]
+    """``LST``, ``MST`` or ``SST`` by telescope id."""
+    positions_m: dict[int, tuple[float, float, float]]
+    """Position in the GroundFrame by telescope id, m."""
+    pointings_deg: dict[int, tuple[float, float]]
+    """Zenith angle and azimuth of the pointing by observation block."""
+    clock_offset_ns: dict[int, float]
+    """True clock offset by telescope id, ns; positive stamps late."""
+
+    def write(self, path: Path) -> None:
+        """Write as JSON, whole or not at all."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Truth:
+        """Read what `write` wrote, also with an earlier version.
+
+        Raises
+        ------
+        ValueError
+            If the file is no truth, or of a version that knew more than this one.
+        """
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            settings = _read_settings(raw["settings"])
+            throughput = _by_id(raw["throughput"])
+            clock_offset_ns = _by_id(raw["clock_offset_ns"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            msg = f"{path} is not the truth of a simulated night, or of another version: {error}"
+            raise ValueError(msg) from None
+        return make_truth(settings, throughput, clock_offset_ns)
+
+
+def make_truth(
+    settings: SimulationSettings,
+    throughput: Mapping[int, float],
+    clock_offset_ns: Mapping[int, float] | None = None,
+) -> Truth:
+    """Collect what a night was made from.
+
+    Parameters
+    ----------
+    settings : SimulationSettings
+        The settings of the simulation.
+    throughput : mapping of int to float
+        Throughput by telescope id.
+    clock_offset_ns : mapping of int to float, optional
+        Clock offset by telescope id; 0 without it.
+
+    Returns
+    -------
+    Truth
+        Everything beyond the drawn numbers follows from the settings.
+    """
+    layout = settings.layout()
+    tel_ids = layout.tel_ids.tolist()
+    c = np.array([throughput[tel_id] for tel_id in tel_ids])
+    own = np.array([settings.energy_factor.get(tel_id, 1.0) for tel_id in tel_ids])
+    sizes = c * np.exp(layout.by_type(settings.camera.size_bias, 0.0))
+    energies = c * own * np.exp(layout.by_type(settings.energy_bias, 0.0))
+    x_y_z = [(x, y, z) for x, y, z in layout.positions_m.tolist()]
+    return Truth(
+        settings=settings,
+        obs_ids=settings.obs_ids,
+        throughput=dict(throughput),
+        size_factor=dict(zip(tel_ids, sizes.tolist(), strict=True)),
+        energy_factor=dict(zip(tel_ids, energies.tolist(), strict=True)),
+        types=dict(zip(tel_ids, layout.types, strict=True)),
+        positions_m=dict(zip(tel_ids, x_y_z, strict=True)),
+        pointings_deg={obs_id: settings.pointing(obs_id) for obs_id in settings.obs_ids},
+        clock_offset_ns=dict(clock_offset_ns or dict.fromkeys(tel_ids, 0.0)),
+    )
+
+
+def _by_id(values: Mapping[str, Any]) -> dict[int, Any]:
+    """JSON keeps whole numbers that are keys as text."""
+    return {int(tel_id): value for tel_id, value in values.items()}
+
+
+def _read_settings(raw: Mapping[str, Any]) -> SimulationSettings:
+    """Settings from JSON; what an earlier version did not have takes its default."""
+    unknown = set(raw) - {field.name for field in fields(SimulationSettings)}
+    if unknown:
+        msg = f"unknown settings {', '.join(sorted(unknown))}"
+        raise ValueError(msg)
+    settings = {name: _tuples(value) for name, value in raw.items()}
+    for name in ("throughput", "energy_factor"):
+        # The first version had null for no given throughput.
+        settings[name] = _by_id(settings.get(name) or {})
+    if "camera" in settings:
+        settings["camera"] = CameraSettings(**settings["camera"])
+    return SimulationSettings(**settings)
+
+
+def _tuples(value: object) -> Any:  # noqa: ANN401
+    """JSON has lists for tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
