@@ -61,17 +61,19 @@ class Numbering:
         CannotCompute
             If an event id is out of range, or an observation is none of the file's.
         """
-        obs_ids, event_ids = rows["obs_id"].astype(np.int64), rows["event_id"].astype(np.int64)
+        event_ids: Keys = rows["event_id"].astype(np.int64)
         if not len(rows):
             return event_ids
-        if event_ids.min() < 0 or event_ids.max() >> EVENT_BITS:
+        # A negative number read without its sign is a very large one.
+        if event_ids.view(np.uint64).max() >> EVENT_BITS:
             raise CannotCompute(
                 f"{self.path}: {table.name} has event ids from {event_ids.min()} to "
                 f"{event_ids.max()}, expected 0 to 2^{EVENT_BITS} - 1."
             )
-        if len(self.obs_ids) == 1 and np.all(obs_ids == self.obs_ids[0]):
+        if len(self.obs_ids) == 1 and (rows["obs_id"] == self.obs_ids[0]).all():
             return event_ids
-        keys: Keys = (self._positions(obs_ids, table) << EVENT_BITS) | event_ids
+        positions = self._positions(rows["obs_id"].astype(np.int64), table)
+        keys: Keys = (positions << EVENT_BITS) | event_ids
         return keys
 
     def _positions(self, obs_ids: Keys, table: Table) -> Keys:
@@ -88,6 +90,8 @@ class Numbering:
 
     def ids(self, keys: Keys) -> tuple[Keys, Keys]:
         """Return ``obs_id`` and ``event_id`` of shower numbers."""
+        if len(self.obs_ids) == 1:
+            return np.full(len(keys), self.obs_ids[0]), keys
         obs_ids: Keys = np.asarray(self.obs_ids, np.int64)[keys >> EVENT_BITS]
         return obs_ids, keys & ((1 << EVENT_BITS) - 1)
 
@@ -255,7 +259,7 @@ class Cursor:
         assert table is not None  # noqa: S101  without a table the cursor is exhausted
         rows = table.read(self._position, self._position + self._batch, self._scratch)
         self._position += self._batch
-        if self._tel_id is not None and np.any(rows["tel_id"] != self._tel_id):
+        if self._tel_id is not None and (rows["tel_id"] != self._tel_id).any():
             raise CannotCompute(
                 f"{table.path}: {table.name} has rows of telescope "
                 f"{sorted(set(rows['tel_id'].tolist()) - {self._tel_id})}."
@@ -265,9 +269,10 @@ class Cursor:
 
     def _distinct(self, batch: Batch) -> Batch:
         """Check or restore ascending keys; drop and count repeated rows."""
-        steps = np.diff(batch.keys, prepend=self._last_read)
-        if np.all(steps > 0):
+        keys = batch.keys
+        if not keys.size or (keys[0] > self._last_read and (keys[1:] > keys[:-1]).all()):
             return batch
+        steps = np.diff(keys, prepend=self._last_read)
         if np.any(steps < 0):
             if not self._sort:
                 raise UnsortedRows(

@@ -148,19 +148,24 @@ class Table:
 
     Parameters
     ----------
-    dataset : h5py.Dataset
-        The compound dataset.
+    dataset : h5py.h5d.DatasetID
+        The compound dataset. Its low-level handle, because a block has hundreds of tables and
+        h5py's own object for each costs as much as reading it.
+    name : str
+        Absolute path of the table inside its file.
     path : Path
         The file, for messages.
     """
 
-    dataset: h5py.Dataset
+    dataset: h5py.h5d.DatasetID
+    name: str
     path: Path
 
     def __post_init__(self) -> None:
         """Refuse what is no table at all."""
-        if not _is_table(self.dataset):
-            raise CannotCompute(f"{self.path}: {self.name} is not a table of named columns.")
+        with _sound(self.path, self.name):
+            if not _is_table(self.file_type, self.space):
+                raise CannotCompute(_NO_TABLE.format(self.path, self.name))
         stated = self.attribute("NROWS")
         if stated and stated != str(len(self)):
             raise CannotCompute(
@@ -170,18 +175,28 @@ class Table:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return int(self.dataset.shape[0])
+        return self.n_rows
 
     @cached_property
-    def name(self) -> str:
-        """Absolute path of the table inside its file."""
-        return str(self.dataset.name)
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self.space.get_simple_extent_dims()[0])
+
+    @cached_property
+    def file_type(self) -> h5py.h5t.TypeID:
+        """Type of the rows in the file."""
+        return self.dataset.get_type()
+
+    @cached_property
+    def space(self) -> h5py.h5s.SpaceID:
+        """Shape of the table in the file, and which rows of it are read next."""
+        return self.dataset.get_space()
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Type of the rows in memory."""
         with _sound(self.path, f"the column types of {self.name}"):
-            return _row_type(self.dataset.id.get_type().encode())
+            return _row_type(self.file_type.encode())
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -191,18 +206,14 @@ class Table:
     @cached_property
     def chunk_rows(self) -> int:
         """Rows per chunk; reading in multiples of it never decompresses a chunk twice."""
-        return int(self.dataset.chunks[0]) if self.dataset.chunks else 1
+        creation = self.dataset.get_create_plist()
+        chunked = creation.get_layout() == h5py.h5d.CHUNKED
+        return int(creation.get_chunk()[0]) if chunked else 1
 
     @cached_property
     def booleans(self) -> frozenset[str]:
         """Columns of truth values: bit fields, which h5py shows as bytes, and h5py's own bools."""
-        file_type = self.dataset.id.get_type()
-        return frozenset(
-            name
-            for index, name in enumerate(self.columns)
-            if self.dtype[index].kind == "b"
-            or file_type.get_member_class(index) == h5py.h5t.BITFIELD
-        )
+        return _booleans(self.file_type.encode())
 
     def unit(self, column: str) -> str:
         """Unit of a column in VOUnit syntax, empty for none."""
@@ -259,24 +270,28 @@ class Table:
             return np.empty(0, self.dtype)
         with _sound(self.path, f"rows {start} to {stop} of {self.name}"):
             self._check_filters()
-            file_type = self.dataset.id.get_type()
-            if self.dtype.hasobject or self.dtype.itemsize != file_type.get_size():
+            if self.dtype.hasobject or self.dtype.itemsize != self.file_type.get_size():
                 # Texts of variable length, or rows numpy cannot view: let h5py convert them.
-                return np.asarray(self.dataset[start:stop])
+                return np.asarray(h5py.Dataset(self.dataset)[start:stop])
             rows = (scratch or Scratch()).rows(n_rows, self.dtype)
-            space = self.dataset.id.get_space()
-            space.select_hyperslab((start,), (n_rows,))
-            memory = h5py.h5s.create_simple((n_rows,))
+            memory = stored = h5py.h5s.ALL
+            if n_rows != len(self):
+                memory, stored = h5py.h5s.create_simple((n_rows,)), self.space
+                stored.select_hyperslab((start,), (n_rows,))
             # Asking for the file's own type avoids a conversion of every row, which the
             # bit-field booleans would otherwise trigger (1.5 times slower).
-            self.dataset.id.read(memory, space, rows, mtype=file_type)
+            self.dataset.read(memory, stored, rows, mtype=self.file_type)
         return rows
 
+    @cached_property
+    def _filters(self) -> frozenset[int]:
+        creation = self.dataset.get_create_plist()
+        return frozenset(creation.get_filter(i)[0] for i in range(creation.get_nfilters()))
+
     def _check_filters(self) -> None:
-        creation = self.dataset.id.get_create_plist()
-        found = {creation.get_filter(index)[0] for index in range(creation.get_nfilters())}
-        if found - FILTERS:
-            raise ValueError(f"filters {sorted(found - FILTERS)}, which PyTables does not use")
+        if self._filters - FILTERS:
+            strange = sorted(self._filters - FILTERS)
+            raise ValueError(f"filters {strange}, which PyTables does not use")
 
     def column(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Copy of one column of `rows`, native; truth values as bool, text as str."""
@@ -287,7 +302,7 @@ class Table:
             return np.strings.decode(values, "utf-8", "replace")
         if values.dtype.kind == "O":
             return np.array([attribute_text(value) for value in values], np.str_)
-        return np.array(values, values.dtype.newbyteorder("="))
+        return values.astype(values.dtype.newbyteorder("="))
 
 
 @lru_cache(maxsize=256)
@@ -300,33 +315,51 @@ def _row_type(encoded: bytes) -> np.dtype[Any]:
     return dtype
 
 
-def _quick_text(dataset: h5py.Dataset, key: str) -> str:
-    """Text of an attribute by the shortest way: h5py's own builds ten objects for each."""
-    name = key.encode()
-    if not h5py.h5a.exists(dataset.id, name):
-        return ""
-    stored = h5py.h5a.open(dataset.id, name)
-    kind = stored.get_type()
-    if kind.get_class() != h5py.h5t.STRING or kind.is_variable_str() or stored.shape != ():
-        return attribute_text(dataset.attrs[key])
-    text = np.empty((), f"S{kind.get_size()}")
-    stored.read(text, mtype=kind)
-    return attribute_text(text[()])
-
-
-def _is_table(node: object) -> bool:
-    """Tell a table from a group or a plain array."""
-    return (
-        isinstance(node, h5py.Dataset)
-        and node.id.get_type().get_class() == h5py.h5t.COMPOUND
-        and node.ndim == 1
+@lru_cache(maxsize=256)
+def _booleans(encoded: bytes) -> frozenset[str]:
+    """Columns of truth values of a compound."""
+    file_type, dtype = h5py.h5t.decode(encoded), _row_type(encoded)
+    return frozenset(
+        name
+        for index, name in enumerate(dtype.names or ())
+        if dtype[index].kind == "b" or file_type.get_member_class(index) == h5py.h5t.BITFIELD
     )
+
+
+def _quick_text(dataset: h5py.h5d.DatasetID, key: str) -> str:
+    """Text of an attribute by the shortest way: h5py's own builds ten objects for each."""
+    try:
+        stored = h5py.h5a.open(dataset, key.encode())
+    except KeyError:
+        return ""
+    kind = stored.get_type()
+    size = kind.get_size()
+    if stored.get_storage_size() == size:  # one value, not several
+        if kind.get_class() == h5py.h5t.STRING and not kind.is_variable_str():
+            text = np.empty((), f"S{size}")
+            stored.read(text, mtype=kind)
+            return attribute_text(text[()])
+        if kind == h5py.h5t.STD_I64LE:
+            number = np.empty((), "<i8")
+            stored.read(number, mtype=kind)
+            return str(number)
+    return attribute_text(h5py.AttributeManager(h5py.Dataset(dataset))[key])
+
+
+_NO_TABLE = "{}: {} is not a table of named columns."
+
+
+def _is_table(file_type: h5py.h5t.TypeID, space: h5py.h5s.SpaceID) -> bool:
+    """Tell a table from a plain array."""
+    is_compound = file_type.get_class() == h5py.h5t.COMPOUND
+    return bool(is_compound and space.get_simple_extent_ndims() == 1)
 
 
 def has_table(file: h5py.File, name: str, path: Path) -> bool:
     """Tell whether there is a table called `name`, and not something else or nothing."""
     with _sound(path, name):
-        return _is_table(file.get(name))
+        node = file.get(name)
+        return isinstance(node, h5py.Dataset) and _is_table(node.id.get_type(), node.id.get_space())
 
 
 def find_table(file: h5py.File, name: str, path: Path) -> Table | None:
@@ -334,10 +367,15 @@ def find_table(file: h5py.File, name: str, path: Path) -> Table | None:
     with _sound(path, name):
         try:
             # The short way: looking a path up in h5py costs as much as reading a small table.
-            return Table(h5py.Dataset(h5py.h5d.open(file.id, name.encode())), path)
+            dataset = h5py.h5d.open(file.id, name.encode())
         except (KeyError, ValueError):
             node = file.get(name)
-            return None if node is None else Table(node, path)
+            if node is None:
+                return None
+            if not isinstance(node, h5py.Dataset):
+                raise CannotCompute(_NO_TABLE.format(path, name)) from None
+            dataset = node.id
+    return Table(dataset, name, path)
 
 
 def require_table(file: h5py.File, name: str, path: Path) -> Table:
@@ -389,10 +427,20 @@ def telescope_tables(file: h5py.File, group: str, path: Path) -> dict[int, Table
             "expected one table per telescope (tel_XXX)."
         )
     found = {int(match[1]): name for name in names if (match := TELESCOPE_TABLE.match(name))}
-    with _sound(path, group):
-        # Not find_table: what is listed and cannot be opened is damaged, not absent.
-        nodes = {tel_id: file[f"{group}/{name}"] for tel_id, name in sorted(found.items())}
-    return {tel_id: Table(node, path) for tel_id, node in nodes.items()}
+    return {
+        tel_id: _listed_table(file, f"{group}/{name}", path)
+        for tel_id, name in sorted(found.items())
+    }
+
+
+def _listed_table(file: h5py.File, name: str, path: Path) -> Table:
+    """Open what a group lists: if that fails, it is damaged, not absent."""
+    table = find_table(file, name, path)
+    if table is None:
+        raise CannotCompute(
+            f"{path}: {name} leads nowhere, the file is damaged. Copy or produce it again."
+        )
+    return table
 
 
 def root_attribute(file: h5py.File, name: str, path: Path) -> str:

@@ -18,9 +18,11 @@ import polars as pl
 from calib.schema import EVENT_KEYS, PAIRS, REJECTED, check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
+
+    Indices = npt.NDArray[np.intp]
 
     from calib.criteria import Criterion
     from calib.subarray import Subarray
@@ -103,9 +105,15 @@ class PairRules:
     notes: tuple[tuple[str, str], ...] = ()
 
     @property
+    def kept(self) -> tuple[str, ...]:
+        """Columns that go into PAIRS."""
+        names = (self.value, self.uncertainty, self.impact)
+        return tuple(name for name in names if name is not None)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns to read, the leading one first."""
-        named = [name for name in (self.value, self.uncertainty, self.impact) if name is not None]
+        named = list(self.kept)
         named += [column for rule in self.criteria for column in sorted(rule.columns)]
         named += [column for test in self.tests for column in test.columns]
         return tuple(dict.fromkeys(named))
@@ -119,7 +127,7 @@ class Paired(NamedTuple):
 
 
 def pair_events(
-    events: pl.DataFrame, rules: PairRules, subarray: Subarray, allowed: npt.NDArray[np.intp]
+    events: pl.DataFrame, rules: PairRules, subarray: Subarray, allowed: Indices
 ) -> Paired:
     """Select telescope events and form the allowed pairs of each shower.
 
@@ -146,23 +154,28 @@ def pair_events(
         reason = f"fewer than {rules.min_telescopes} selected telescopes of the type"
         rejected[TELESCOPE_LEVEL, reason] += int(len(selected) - enough.sum())
         selected, shower, node = selected.filter(pl.Series(enough)), shower[enough], node[enough]
-    first, second, link = match_showers(shower, node, allowed)
     partnered = np.zeros(len(selected), np.bool_)
-    partnered[first] = partnered[second] = True
+    judges = [_Judge.of(test, selected, subarray) for test in rules.tests]
+    matches = []
+    # One pair at a time: a few thousand rows stay in the processor's cache.
+    for pair, first, second in match_showers(shower, node, allowed):
+        partnered[first] = partnered[second] = True
+        match = (first, second)
+        for judge in judges:
+            match = judge.passing(pair, *match)
+        matches.append(match)
     rejected[TELESCOPE_LEVEL, NO_PARTNER] += int(len(selected) - np.count_nonzero(partnered))
-    for test in rules.tests:
-        kept = _passing(selected, test, subarray, allowed, (first, second, link))
-        rejected[PAIR_LEVEL, test.name] += len(first) - len(kept)
-        first, second, link = first[kept], second[kept], link[kept]
-    pairs = _pair_rows(selected, rules, subarray, allowed, (first, second, link))
+    for judge in judges:
+        rejected[PAIR_LEVEL, judge.test.name] += judge.refused
+    pairs = _pair_rows(selected, rules, subarray, allowed, matches)
     check(pairs, PAIRS)
     return Paired(pairs, _rejected_frame(rejected))
 
 
 def match_showers(
-    shower: npt.NDArray[np.intp], node: npt.NDArray[np.intp], allowed: npt.NDArray[np.intp]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Row numbers of the two sides of every pair.
+    shower: Indices, node: Indices, allowed: Indices
+) -> Iterator[tuple[tuple[int, int], Indices, Indices]]:
+    """Row numbers of the two sides, one allowed pair after the other.
 
     A table of who saw which shower tells each of two telescopes which of its own rows the other
     shares. Both lists come out in the order of the showers, side by side: no join, and linear in
@@ -177,60 +190,47 @@ def match_showers(
     allowed : array of int, shape (n_pairs, 2)
         Allowed pairs of indices.
 
-    Returns
-    -------
-    first, second, link : array of int, shape (n_matches,)
-        Rows of the two telescopes, and the row of `allowed` they belong to.
+    Yields
+    ------
+    pair : (int, int)
+        The row of `allowed`.
+    first, second : array of int, shape (n_matches,)
+        Rows of its two telescopes.
 
     Examples
     --------
     Shower 0 was seen by telescopes 0 and 1, shower 1 by telescope 1 only.
 
-    >>> first, second, link = match_showers(
-    ...     np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([[0, 1]])
-    ... )
-    >>> first.tolist(), second.tolist(), link.tolist()
-    ([0], [1], [0])
+    >>> matches = match_showers(np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([[0, 1]]))
+    >>> [(pair, first.tolist(), second.tolist()) for pair, first, second in matches]
+    [((0, 1), [0], [1])]
     """
-    order = _grouping(shower, node)
-    if order is not None:
-        first, second, link = match_showers(shower[order], node[order], allowed)
-        return order[first], order[second], link
+    starts = np.flatnonzero(np.append(True, node[1:] != node[:-1])[: len(node)])
+    if not _is_grouped(shower, node, starts):
+        order = np.lexsort((shower, node))
+        for pair, first, second in match_showers(shower[order], node[order], allowed):
+            yield pair, order[first], order[second]
+        return
     n_nodes = int(max(node.max(initial=-1), allowed.max(initial=-1))) + 1
+    begin = np.zeros(n_nodes, np.intp)
+    begin[node[starts]] = starts
     present = np.zeros((n_nodes, int(shower.max(initial=-1)) + 1), np.bool_)
-    present[node, shower] = True
-    begin, end = np.zeros((2, n_nodes), np.intp)
-    starts = _starts(node)
-    begin[node[starts]], end[node[starts]] = starts, np.append(starts, len(node))[1:]
-    seen = [shower[rows] for rows in map(slice, begin, end)]
-    common = [
-        (
-            np.flatnonzero(present[j][seen[i]]) + begin[i],
-            np.flatnonzero(present[i][seen[j]]) + begin[j],
-        )
-        for i, j in allowed.tolist()
-    ]
-    nothing = np.empty(0, np.intp)
-    first = np.concatenate([nothing, *(rows for rows, _ in common)])
-    second = np.concatenate([nothing, *(rows for _, rows in common)])
-    return first, second, np.repeat(np.arange(len(allowed)), [len(rows) for rows, _ in common])
+    seen = [shower[:0]] * n_nodes
+    for index, start, end in zip(
+        node[starts].tolist(), starts, np.append(starts, len(node))[1:], strict=True
+    ):
+        seen[index] = shower[start:end]
+        present[index, seen[index]] = True
+    for i, j in allowed.tolist():
+        first, second = np.flatnonzero(present[j][seen[i]]), np.flatnonzero(present[i][seen[j]])
+        yield (i, j), first + begin[i], second + begin[j]
 
 
-def _grouping(
-    shower: npt.NDArray[np.intp], node: npt.NDArray[np.intp]
-) -> npt.NDArray[np.intp] | None:
-    """Order that groups rows by telescope, showers ascending; None if they are, as when read."""
-    starts = _starts(node)
-    ascending = np.diff(shower) >= 0
+def _is_grouped(shower: Indices, node: Indices, starts: Indices) -> bool:
+    """Tell whether each telescope has its rows in one place, showers ascending: as when read."""
+    ascending = shower[1:] >= shower[:-1]
     ascending[starts[1:] - 1] = True
-    if len(np.unique(node[starts])) == len(starts) and ascending.all():
-        return None
-    return np.lexsort((shower, node))
-
-
-def _starts(node: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Where runs of rows of one telescope begin."""
-    return np.flatnonzero(np.diff(node, prepend=-1))
+    return bool(ascending.all()) and len(np.unique(node[starts])) == len(starts)
 
 
 def distance_asymmetry(
@@ -278,11 +278,13 @@ def _select(
         # Two criteria may bear one name.
         rejected[TELESCOPE_LEVEL, name] += before - after
         before = after
-    needed = [name for name in (rules.value, rules.uncertainty, rules.impact) if name is not None]
-    return events.select(*EVENT_KEYS, *dict.fromkeys(needed)).filter(kept), rejected
+    needed = dict.fromkeys(
+        [*rules.kept, *(column for test in rules.tests for column in test.columns)]
+    )
+    return events.select(*EVENT_KEYS, *needed).filter(kept), rejected
 
 
-def shower_index(events: pl.DataFrame) -> npt.NDArray[np.intp]:
+def shower_index(events: pl.DataFrame) -> Indices:
     """Number the showers of a window from 0."""
     event_id = events["event_id"].to_numpy()
     if events["obs_id"].n_unique() <= 1:
@@ -291,7 +293,7 @@ def shower_index(events: pl.DataFrame) -> npt.NDArray[np.intp]:
     return _dense(keys[:, 0] * (int(keys[:, 1].max()) + 1) + keys[:, 1])
 
 
-def _dense(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+def _dense(keys: npt.NDArray[np.int64]) -> Indices:
     """Replace keys by their rank, without sorting when they span few enough numbers."""
     if not len(keys):
         return np.empty(0, np.intp)
@@ -300,7 +302,7 @@ def _dense(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         return np.unique(keys, return_inverse=True)[1]
     present = np.zeros(span, np.bool_)
     present[keys - low] = True
-    ranks: npt.NDArray[np.intp] = (np.cumsum(present) - 1)[keys - low]
+    ranks: Indices = (np.cumsum(present) - 1)[keys - low]
     return ranks
 
 
@@ -308,59 +310,67 @@ def _dense(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
 DENSE_FACTOR = 64
 
 
-def node_index(tel_ids: pl.Series, subarray: Subarray) -> npt.NDArray[np.intp]:
+def node_index(tel_ids: pl.Series, subarray: Subarray) -> Indices:
     """Index of each telescope id in the subarray."""
     table = np.full(max(subarray.tel_ids) + 1, -1, np.intp)
     table[list(subarray.tel_ids)] = np.arange(len(subarray))
-    index: npt.NDArray[np.intp] = table[tel_ids.to_numpy()]
+    index: Indices = table[tel_ids.to_numpy()]
     return index
 
 
-_Match = tuple["npt.NDArray[np.intp]", "npt.NDArray[np.intp]", "npt.NDArray[np.intp]"]
-
-
-def _in_company(
-    shower: npt.NDArray[np.intp], kind: npt.NDArray[np.intp], least: int
-) -> npt.NDArray[np.bool_]:
+def _in_company(shower: Indices, kind: Indices, least: int) -> npt.NDArray[np.bool_]:
     """Rows whose shower has at least so many telescopes of the same type."""
     n_kinds = int(kind.max(initial=0)) + 1
     group = shower * n_kinds + kind
     return np.asarray(np.bincount(group)[group] >= least)
 
 
-def _passing(
-    events: pl.DataFrame,
-    test: PairTest,
-    subarray: Subarray,
-    allowed: npt.NDArray[np.intp],
-    match: _Match,
-) -> npt.NDArray[np.intp]:
-    """Positions of the matches that pass."""
-    first, second, link = match
-    values = [events[column].to_numpy() for column in test.columns]
-    limits = np.asarray([test.limits[tel_id] for tel_id in subarray.tel_ids], float)
-    # By allowed pair first, which are few.
-    smaller = limits[allowed].min(axis=1)
-    one, two = (tuple(column[rows] for column in values) for rows in (first, second))
-    return np.flatnonzero(test.passes(one, two, tuple(limit[link] for limit in smaller.T)))
+@dataclass
+class _Judge:
+    """A test of pairs with the values it looks at; counts what it refuses."""
+
+    test: PairTest
+    columns: Values
+    limits: npt.NDArray[np.float64]
+    refused: int = 0
+
+    @classmethod
+    def of(cls, test: PairTest, events: pl.DataFrame, subarray: Subarray) -> _Judge:
+        """Prepare a test for some events; its limits by index of the telescope."""
+        limits = np.asarray([test.limits[tel_id] for tel_id in subarray.tel_ids], float)
+        return cls(test, tuple(events[column].to_numpy() for column in test.columns), limits)
+
+    def passing(
+        self, pair: tuple[int, int], first: Indices, second: Indices
+    ) -> tuple[Indices, Indices]:
+        """Return the matches of a pair that pass."""
+        one, two = (tuple(values[rows] for values in self.columns) for rows in (first, second))
+        smaller = self.limits[list(pair)].min(axis=0)
+        limits = tuple(np.broadcast_to(limit, first.shape) for limit in smaller)
+        kept = np.flatnonzero(self.test.passes(one, two, limits))
+        self.refused += len(first) - len(kept)
+        return first[kept], second[kept]
 
 
 def _pair_rows(
     events: pl.DataFrame,
     rules: PairRules,
     subarray: Subarray,
-    allowed: npt.NDArray[np.intp],
-    match: _Match,
+    allowed: Indices,
+    matches: Sequence[tuple[Indices, Indices]],
 ) -> pl.DataFrame:
-    first, second, link = match
+    nothing = np.empty(0, np.intp)
+    first = np.concatenate([nothing, *(rows for rows, _ in matches)])
+    second = np.concatenate([nothing, *(rows for _, rows in matches)])
+    link = np.repeat(np.arange(len(allowed)), [len(rows) for rows, _ in matches])
     types = subarray.types
     # Across types the pair is named after both, in alphabetic order: the column stays a key.
     names = ["-".join(sorted({types[i], types[j]})) for i, j in allowed.tolist()]
     labels = pl.Series(names, dtype=pl.String)
     both = pl.concat(
         [
-            _side(events, rules, 1)[first],
-            _side(events, rules, 2)[second].drop("obs_id", "event_id"),
+            _side(events[first], rules, 1),
+            _side(events[second], rules, 2).drop("obs_id", "event_id"),
             pl.DataFrame({"tel_type": labels.gather(link)}),
         ],
         how="horizontal",

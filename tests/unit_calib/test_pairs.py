@@ -385,5 +385,6 @@ def test_telescope_ids_become_indices(subarray):
 
 def test_matching_needs_no_telescope_to_be_present():
     nothing = np.empty(0, np.intp)
-    first, second, link = match_showers(nothing, nothing, np.array([[0, 1]]))
-    assert first.tolist() == second.tolist() == link.tolist() == []
+    ((pair, first, second),) = match_showers(nothing, nothing, np.array([[0, 1]]))
+    assert pair == (0, 1)
+    assert first.tolist() == second.tolist() == []
