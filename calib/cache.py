@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from calib.schema import PAIRS, SCHEMA_ID
+from calib.schema import SCHEMA_ID, pairs_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -67,16 +67,21 @@ class Entry:
     parts: tuple[str, ...]
     summary: dict[str, Any]
 
+    @property
+    def schema(self) -> pl.Schema:
+        """PAIRS, with the columns of the shower that the writer names."""
+        return pairs_with(self.summary.get("shower_columns", ()))
+
     def windows(self) -> Iterator[pl.DataFrame]:
         """PAIRS of complete showers, window by window."""
         for part in self.parts:
-            yield pl.read_parquet(self.folder / part, schema=PAIRS)
+            yield pl.read_parquet(self.folder / part, schema=self.schema)
 
     def scan(self) -> pl.LazyFrame:
         """All PAIRS of the block as a lazy frame."""
         if not self.parts:
-            return PAIRS.to_frame().lazy()
-        return pl.scan_parquet([self.folder / part for part in self.parts], schema=PAIRS)
+            return self.schema.to_frame().lazy()
+        return pl.scan_parquet([self.folder / part for part in self.parts], schema=self.schema)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from calib import network
-from calib.fit import ROUNDING, systematic_error
+from calib.gauges import scale
 from calib.pairs import TELESCOPE_LEVEL
 from calib.quality import is_outlier, judge
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calib.fit import Fit
+    from calib.gauges import Scaled
     from calib.observables import Observable
     from calib.subarray import Subarray
     from config.models import Configuration, RelativeThroughputFitterOptions
@@ -30,20 +29,6 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
 
 __all__ = ["assemble"]
-
-
-@dataclass(frozen=True)
-class _Scaled:
-    """ln c with covariance, and for telescopes without a value the flag and the reason.
-
-    `systematic` is that of ln c, `gauges` what fixed the scale of each type.
-    """
-
-    fixed: network.Fixed
-    systematic: Floats
-    gauges: dict[str, str]
-    flags: list[str]
-    reasons: list[str]
 
 
 def assemble(  # noqa: PLR0913
@@ -56,6 +41,7 @@ def assemble(  # noqa: PLR0913
     rejected: pl.DataFrame,
     obs_ids: tuple[int, ...],
     provenance: dict[str, Any],
+    scaled: Scaled | None = None,
 ) -> CalibrationResult:
     """Put the result together.
 
@@ -73,6 +59,8 @@ def assemble(  # noqa: PLR0913
         Observations used.
     provenance : dict
         To pass on.
+    scaled : Scaled, optional
+        The solution with its gauge fixed; by default each type in its own.
 
     Returns
     -------
@@ -80,7 +68,7 @@ def assemble(  # noqa: PLR0913
         The result, judged.
     """
     options = configuration.RelativeThroughputFitter
-    scaled = _scale(fitted, subarray, options)
+    scaled = scaled or scale(fitted, subarray, options)
     telescopes = _telescope_table(fitted, subarray, scaled)
     known = np.flatnonzero(np.isfinite(scaled.fixed.log_throughput))
     known = known[np.argsort(np.asarray(subarray.tel_ids)[known], kind="stable")]
@@ -104,7 +92,7 @@ def assemble(  # noqa: PLR0913
 
 
 def _remarks(
-    fitted: Fit, subarray: Subarray, scaled: _Scaled, options: RelativeThroughputFitterOptions
+    fitted: Fit, subarray: Subarray, scaled: Scaled, options: RelativeThroughputFitterOptions
 ) -> list[str]:
     """What a reader must know beside the missing telescopes and blocks."""
     remarks = []
@@ -137,146 +125,15 @@ def _with_margin(rejected: pl.DataFrame, fitted: Fit) -> pl.DataFrame:
 BELOW_MARGIN = "expected value too close to the threshold (ShowerSelection)"
 
 
-def _scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOptions) -> _Scaled:
-    """Fix the gauge of every type; nothing gets a value that its gauge does not reach."""
-    n = len(subarray)
-    values, systematic = np.full(n, np.nan), np.full(n, np.nan)
-    covariance = np.full((n, n), np.nan)
-    flags, reasons, gauges = [""] * n, [""] * n, {}
-    for tel_type in sorted(set(subarray.types)):
-        members = np.flatnonzero(np.asarray(subarray.types) == tel_type)
-        for node in members:
-            flags[node], reasons[node] = _unconnected(fitted, int(node), options)
-        nodes, problem = _gauge_component(fitted, subarray, tel_type, members, options)
-        for node in members:
-            if not reasons[node] and node not in nodes:
-                flags[node], reasons[node] = problem
-        if len(nodes):
-            anchor = _anchor(subarray, tel_type, nodes, options)
-            fixed = network.fix_gauge(fitted.solution, nodes, **anchor)
-            relative = {key: anchor[key] for key in ("gauge", "reference")}
-            slope, part = options.response_slope, np.ix_(nodes, nodes)
-            values[nodes] = fixed.log_throughput[nodes] / slope
-            covariance[part] = fixed.covariance[part] / slope**2
-            systematic[nodes] = systematic_error(fitted, nodes, **relative) / slope
-            gauges[tel_type] = "constraints" if anchor["constraints"] else anchor["gauge"]
-            for node in _without_scatter(fixed, nodes, anchor):
-                values[node] = systematic[node] = np.nan
-                covariance[node, :] = covariance[:, node] = np.nan
-                flags[node], reasons[node] = "degenerate", "its values do not scatter at all"
-    return _Scaled(network.Fixed(values, covariance), systematic, gauges, flags, reasons)
-
-
-def _without_scatter(fixed: network.Fixed, nodes: Indices, anchor: dict[str, Any]) -> list[np.intp]:
-    """Telescopes whose error is zero although nothing fixes them: data that are no measurement."""
-    exact = {c.node for c in anchor["constraints"] if c.log_error == 0}
-    if not anchor["constraints"] and anchor["gauge"] == "reference":
-        exact.add(anchor["reference"])
-    error = np.sqrt(np.diag(fixed.covariance)[nodes])
-    return [
-        node
-        for node, size in zip(nodes, error, strict=True)
-        if size < ROUNDING and node not in exact
-    ]
-
-
-def _unconnected(
-    fitted: Fit, node: int, options: RelativeThroughputFitterOptions
-) -> tuple[str, str]:
-    """Flag and reason of a telescope that enough showers tie to no other; empty if one does."""
-    if fitted.solution.component[node] >= 0:
-        return "", ""
-    candidates, used = (
-        int(x[node]) for x in (fitted.summary.n_candidates, fitted.summary.n_events)
-    )
-    if candidates == 0:
-        return "no_data", "no selected shower in common with another telescope of its type"
-    if used < options.min_events:
-        lost = f" ({candidates} before the threshold margin)" if candidates > used else ""
-        showers = "1 shower" if used == 1 else f"{used} showers"
-        return "few_events", f"{showers}{lost}, {options.min_events} needed (min_events)"
-    common = fitted.summary.log_ratio.n
-    best = int(max(common[node].max(), common[:, node].max()))
-    return "few_common", (
-        f"at most {best} showers in common with any telescope, "
-        f"{options.min_common_events} needed (min_common_events)"
-    )
-
-
-def _gauge_component(
-    fitted: Fit,
-    subarray: Subarray,
-    tel_type: str,
-    members: Indices,
-    options: RelativeThroughputFitterOptions,
-) -> tuple[Indices, tuple[str, str]]:
-    """Telescopes the gauge of a type can reach, and why not the others."""
-    component = fitted.solution.component
-    nothing = np.empty(0, np.intp)
-    constrained = [
-        subarray.index[c.tel_id] for c in options.constraints if c.tel_id in subarray.index
-    ]
-    constrained = [node for node in constrained if node in members and component[node] >= 0]
-    if not constrained and options.effective_gauge == "reference":
-        tel_id = options.reference_telescopes.get(tel_type)
-        if tel_id is None:
-            return nothing, ("no_reference", f"no reference telescope is configured for {tel_type}")
-        node = subarray.index.get(tel_id)
-        if node is None or node not in members:
-            return nothing, (
-                "no_reference",
-                f"reference telescope {tel_id} is no {tel_type} of this array",
-            )
-        if component[node] < 0:
-            return nothing, (
-                "no_reference",
-                f"the reference telescope {tel_id} has too little data",
-            )
-        return np.flatnonzero(component == component[node]), (
-            "island",
-            f"not connected to the reference telescope {tel_id}",
-        )
-    connected = component[members][component[members] >= 0]
-    if not len(connected):
-        return nothing, ("no_data", "")
-    chosen = int(component[constrained[0]]) if constrained else int(connected.min())
-    nodes = np.flatnonzero(component == chosen)
-    first = subarray.tel_ids[nodes[0]]
-    return nodes, (
-        "island",
-        f"not connected to the largest group of {tel_type} (telescope {first} and others)",
-    )
-
-
-def _anchor(
-    subarray: Subarray, tel_type: str, nodes: Indices, options: RelativeThroughputFitterOptions
-) -> dict[str, Any]:
-    """Arguments of `network.fix_gauge` for the telescopes of a type."""
-    slope = options.response_slope
-    constraints = [
-        network.Constraint(
-            subarray.index[c.tel_id], slope * math.log(c.value), slope * c.error / c.value
-        )
-        for c in options.constraints
-        if subarray.index.get(c.tel_id, -1) in nodes
-    ]
-    reference = options.reference_telescopes.get(tel_type)
-    return {
-        "gauge": options.effective_gauge,
-        "log_norm": slope * math.log(options.throughput_normalisation.get(tel_type, 1.0)),
-        "reference": None if reference is None else subarray.index.get(reference),
-        "constraints": constraints,
-    }
-
-
-def _telescope_table(fitted: Fit, subarray: Subarray, scaled: _Scaled) -> pl.DataFrame:
+def _telescope_table(fitted: Fit, subarray: Subarray, scaled: Scaled) -> pl.DataFrame:
     n = len(subarray)
     fixed, summary = scaled.fixed, fitted.summary
     deviation, z = np.full(n, np.nan), np.full(n, np.nan)
-    for number in range(int(fitted.solution.component.max(initial=-1)) + 1):
-        nodes = np.flatnonzero(
-            (fitted.solution.component == number) & np.isfinite(fixed.log_throughput)
-        )
+    # Siblings are of one type also where one solution holds several.
+    groups = fitted.solution.component * n + subarray.type_codes
+    valued = np.isfinite(fixed.log_throughput) & (fitted.solution.component >= 0)
+    for group in np.unique(groups[valued]):
+        nodes = np.flatnonzero((groups == group) & valued)
         if len(nodes) > 1:
             deviation[nodes], z[nodes] = network.leave_one_out(fixed, nodes)
     outlier = is_outlier(deviation, z)
@@ -348,7 +205,7 @@ def _pair_table(fitted: Fit, subarray: Subarray) -> pl.DataFrame:
 
 
 def _fit_facts(
-    fitted: Fit, scaled: _Scaled, options: RelativeThroughputFitterOptions
+    fitted: Fit, scaled: Scaled, options: RelativeThroughputFitterOptions
 ) -> dict[str, Any]:
     summary, solution = fitted.summary, fitted.solution
     gauges = set(scaled.gauges.values()) or {options.effective_gauge}

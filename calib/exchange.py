@@ -10,14 +10,13 @@ from __future__ import annotations
 import io
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from calib.errors import CannotCompute, NothingToDo
 from calib.hdf5 import create_file, has_table, open_file, sync
-from calib.pairs import Paired
 from calib.schema import PAIRS, REJECTED, check
 from calib.subarray import Subarray
 
@@ -26,7 +25,13 @@ if TYPE_CHECKING:
 
     from calib.observables import Observable
 
-__all__ = ["is_asymmetry_file", "read_asymmetries", "telescopes_of", "write_asymmetries"]
+__all__ = [
+    "Asymmetries",
+    "is_asymmetry_file",
+    "read_asymmetries",
+    "telescopes_of",
+    "write_asymmetries",
+]
 
 PAIR_LEVEL = "pair"
 UNUSABLE_VALUE = "value is not a positive finite number"
@@ -36,6 +41,13 @@ UNCERTAINTY = "_uncert"
 #: A file in single precision is still the same measurement.
 TOLERANCE = 1e-6
 LARGEST_I4 = np.iinfo(np.int32).max
+
+
+class Asymmetries(NamedTuple):
+    """PAIRS of a file, and the REJECTED rows in it."""
+
+    pairs: pl.DataFrame
+    rejected: pl.DataFrame
 
 
 def write_asymmetries(
@@ -128,7 +140,7 @@ def is_asymmetry_file(path: Path, observable: Observable) -> bool:
         return False
 
 
-def read_asymmetries(path: Path, observable: Observable) -> Paired:
+def read_asymmetries(path: Path, observable: Observable) -> Asymmetries:
     """Read event-wise asymmetries of ctao-calibpipe, or our own.
 
     Parameters
@@ -140,7 +152,7 @@ def read_asymmetries(path: Path, observable: Observable) -> Paired:
 
     Returns
     -------
-    Paired
+    Asymmetries
         PAIRS ordered by shower and pair, in the observable's unit, and REJECTED rows. Impact
         distances are NaN, as are uncertainties the file does not have. The statistic is computed
         again from the values.
@@ -165,7 +177,7 @@ def read_asymmetries(path: Path, observable: Observable) -> Paired:
         raise CannotCompute(msg)
     check(pairs, PAIRS)
     lost = [(PAIR_LEVEL, UNUSABLE_VALUE, len(frame) - len(kept))]
-    return Paired(pairs, pl.DataFrame(lost, schema=REJECTED, orient="row"))
+    return Asymmetries(pairs, pl.DataFrame(lost, schema=REJECTED, orient="row"))
 
 
 def _require_table(path: Path, observable: Observable) -> None:

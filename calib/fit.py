@@ -327,12 +327,11 @@ def _half_differences(
         one, two = (
             network.solve_events(half, _components(half, options)) for half in (upper, lower)
         )
-        usable = _same_members(one.component, two.component)
         differences.append(
             network.Solution(
                 log_throughput=0.5 * (one.log_throughput - two.log_throughput),
                 covariance=0.25 * (one.covariance + two.covariance),
-                component=np.where(usable, one.component, -1),
+                component=_in_both(one.component, two.component),
                 chi2=0.0,
                 ndf=0.0,
             )
@@ -364,7 +363,8 @@ def systematic_error(
     """
     squares = []
     for half in fitted.half_differences:
-        if np.all(half.component[nodes] >= 0):
+        shared = half.component[nodes]
+        if np.all((shared >= 0) & (shared == shared[0])):
             fixed = network.fix_gauge(half, nodes, gauge, reference=reference)
             difference, noise = fixed.log_throughput[nodes], np.diag(fixed.covariance)[nodes]
             squares.append(difference**2 - noise)
@@ -373,16 +373,15 @@ def systematic_error(
     return np.asarray(np.sqrt(np.maximum(np.mean(squares, axis=0), 0.0)))
 
 
-def _same_members(one: Indices, two: Indices) -> npt.NDArray[np.bool_]:
-    """Telescopes whose component has the same members in both halves, so that s compares."""
-    same = np.zeros(len(one), np.bool_)
-    for number in range(int(one.max(initial=-1)) + 1):
-        members = one == number
-        other = two[members]
-        same[members] = bool(
-            np.all(other == other[0]) and other[0] >= 0 and np.sum(two == other[0]) == members.sum()
-        )
-    return same
+def _in_both(one: Indices, two: Indices) -> Indices:
+    """Number telescopes that are in one component in either half; -1 where one half has none.
+
+    Each half has a free shift of its own, so that differences compare and nothing else does.
+    """
+    known = (one >= 0) & (two >= 0)
+    both = np.where(known, one * len(one) + two, -1)
+    values, label = np.unique(both, return_inverse=True)
+    return np.asarray(np.where(known, label - np.searchsorted(values, 0), -1), np.intp)
 
 
 def _split_points(windows: Windows, model: Model) -> dict[Split, Floats]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from calib.schema import EVENT_KEYS, PAIRS, REJECTED, check
+from calib.company import Company
+from calib.schema import EVENT_KEYS, PARTICIPATION, REJECTED, check, pairs_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ __all__ = [
     "Paired",
     "distance_asymmetry",
     "match_showers",
+    "merge_participation",
     "merge_rejected",
     "node_index",
     "pair_events",
@@ -46,6 +48,8 @@ TELESCOPE_LEVEL, PAIR_LEVEL = "telescope event", "pair"
 UNUSABLE_VALUE = "value is not a positive finite number"
 NO_PARTNER = "no other selected telescope saw the shower"
 REPEATED = "repeated row"
+#: With the number of telescopes; the key is that of the section of the cross-calibration.
+TOO_FEW_OF_A_TYPE = "fewer than {} telescopes of each type (min_triggered_telescopes_per_subsystem)"
 #: The least number of telescopes that form a pair.
 TWO = 2
 
@@ -93,6 +97,11 @@ class PairRules:
         Telescopes of one type that a shower must have after the selection of telescope events.
     notes : tuple of (str, str)
         What a reader must know about the selection in this block: topic and text.
+    min_per_type : int or None
+        Selected telescopes of each of the two types that a shower needs for its pairs across
+        types; None where there are no such pairs.
+    shower : tuple of (str, str)
+        Further columns of PAIRS that describe the shower, and their columns in EVENTS.
     """
 
     value: str
@@ -103,11 +112,13 @@ class PairRules:
     tests: tuple[PairTest, ...] = ()
     min_telescopes: int = 2
     notes: tuple[tuple[str, str], ...] = ()
+    min_per_type: int | None = None
+    shower: tuple[tuple[str, str], ...] = ()
 
     @property
     def kept(self) -> tuple[str, ...]:
         """Columns that go into PAIRS."""
-        names = (self.value, self.uncertainty, self.impact)
+        names = (self.value, self.uncertainty, self.impact, *(column for _, column in self.shower))
         return tuple(name for name in names if name is not None)
 
     @property
@@ -120,10 +131,14 @@ class PairRules:
 
 
 class Paired(NamedTuple):
-    """PAIRS of some showers and the REJECTED rows on the way to them."""
+    """PAIRS of some showers and the REJECTED rows on the way to them.
+
+    Across types also the PARTICIPATION of the telescopes.
+    """
 
     pairs: pl.DataFrame
     rejected: pl.DataFrame
+    participation: pl.DataFrame = PARTICIPATION.to_frame()
 
 
 def pair_events(
@@ -145,7 +160,8 @@ def pair_events(
     Returns
     -------
     Paired
-        PAIRS (schema ``calib.schema.PAIRS``) and counts of what was left out.
+        PAIRS (schema ``calib.schema.PAIRS``, and the columns of `rules.shower`) and counts of
+        what was left out.
     """
     selected, rejected = _select(events, rules)
     shower, node = shower_index(selected), node_index(selected["tel_id"], subarray)
@@ -156,20 +172,29 @@ def pair_events(
         selected, shower, node = selected.filter(pl.Series(enough)), shower[enough], node[enough]
     partnered = np.zeros(len(selected), np.bool_)
     judges = [_Judge.of(test, selected, subarray) for test in rules.tests]
+    company = None
+    if rules.min_per_type is not None:
+        company = Company.of(shower, node, subarray, rules.min_per_type)
     matches = []
     # One pair at a time: a few thousand rows stay in the processor's cache.
     for pair, first, second in match_showers(shower, node, allowed):
         partnered[first] = partnered[second] = True
         match = (first, second)
+        if company is not None:
+            match = company.passing(pair, *match)
         for judge in judges:
             match = judge.passing(pair, *match)
         matches.append(match)
     rejected[TELESCOPE_LEVEL, NO_PARTNER] += int(len(selected) - np.count_nonzero(partnered))
     for judge in judges:
         rejected[PAIR_LEVEL, judge.test.name] += judge.refused
+    participation = PARTICIPATION.to_frame()
+    if company is not None:
+        rejected[PAIR_LEVEL, TOO_FEW_OF_A_TYPE.format(company.least)] += company.refused
+        participation = company.participation(subarray)
     pairs = _pair_rows(selected, rules, subarray, allowed, matches)
-    check(pairs, PAIRS)
-    return Paired(pairs, _rejected_frame(rejected))
+    check(pairs, pairs_with(name for name, _ in rules.shower))
+    return Paired(pairs, _rejected_frame(rejected), participation)
 
 
 def match_showers(
@@ -252,6 +277,15 @@ def merge_rejected(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return (
         pl.concat([REJECTED.to_frame(), *frames])
         .group_by("level", "rule", maintain_order=True)
+        .agg(pl.col("rows").sum())
+    )
+
+
+def merge_participation(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Add up PARTICIPATION counts."""
+    return (
+        pl.concat([PARTICIPATION.to_frame(), *frames])
+        .group_by("tel_type", "tel_id", maintain_order=True)
         .agg(pl.col("rows").sum())
     )
 
@@ -372,12 +406,15 @@ def _pair_rows(
             _side(events[first], rules, 1),
             _side(events[second], rules, 2).drop("obs_id", "event_id"),
             pl.DataFrame({"tel_type": labels.gather(link)}),
+            *(
+                events[column][first].cast(pl.Float64).to_frame(name)
+                for name, column in rules.shower
+            ),
         ],
         how="horizontal",
     )
-    return (
-        both.lazy().with_columns(*rules.statistic).select(PAIRS.names()).collect(engine="in-memory")
-    )
+    names_out = pairs_with(name for name, _ in rules.shower).names()
+    return both.lazy().with_columns(*rules.statistic).select(names_out).collect(engine="in-memory")
 
 
 def _side(events: pl.DataFrame, rules: PairRules, side: int) -> pl.DataFrame:

@@ -10,26 +10,35 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from calib import dl2
+from calib import cross, dl2
 from calib.cache import Entry, PairCache
 from calib.coefficients import assemble
+from calib.cross_inter import from_result, read_inter, three_step_result
 from calib.errors import ArraycalError, CannotCompute
 from calib.fit import FitOptions, fit
-from calib.pairs import REPEATED, TELESCOPE_LEVEL, merge_rejected, pair_events
+from calib.observables import ENERGY_INTER
+from calib.pairs import (
+    REPEATED,
+    TELESCOPE_LEVEL,
+    merge_participation,
+    merge_rejected,
+    pair_events,
+)
 from calib.result import BLOCKS
 from calib.rules import pair_configuration, pair_rules, pairs_to_form, value_by_telescope
-from calib.schema import REJECTED
+from calib.schema import PARTICIPATION, REJECTED
 from calib.showers import Showers, prepare
 from config.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
+    from calib.cross_three_step import Inter
     from calib.observables import Observable
     from calib.pairs import PairRules
     from calib.result import CalibrationResult
@@ -71,6 +80,8 @@ class BlockPairs:
         Its cached PAIRS.
     cached : bool
         Whether they had been there already.
+    companion : BlockPairs or None
+        The same block for the inter-calibration that a calibration starts from.
     """
 
     path: Path
@@ -82,6 +93,7 @@ class BlockPairs:
     subarray: Subarray | None = None
     entry: Entry | None = None
     cached: bool = False
+    companion: BlockPairs | None = None
 
     @property
     def n_events(self) -> int:
@@ -98,6 +110,12 @@ class BlockPairs:
         """REJECTED rows of the block."""
         rows = self.entry.summary["rejected"] if self.entry else []
         return pl.DataFrame(rows, schema=REJECTED, orient="row")
+
+    @property
+    def participation(self) -> pl.DataFrame:
+        """PARTICIPATION of the telescopes of the block."""
+        rows = self.entry.summary.get("participation", []) if self.entry else []
+        return pl.DataFrame(rows, schema=PARTICIPATION, orient="row")
 
 
 def pairs_of_block(
@@ -126,6 +144,19 @@ def pairs_of_block(
     OSError
         If the cache cannot be written: infrastructure, not the block's fault.
     """
+    made = _pairs_of_block(path, observable, configuration, cache_root)
+    options = configuration.CalculateCrossCalibration
+    if not _inter_first(observable, configuration) or options.inter_calibration is not None:
+        return made
+    companion = _pairs_of_block(path, ENERGY_INTER, configuration, cache_root)
+    if made.status == "ok" and companion.status != "ok":
+        return replace(made, status="failed", reason=companion.reason)
+    return replace(made, companion=companion)
+
+
+def _pairs_of_block(
+    path: Path, observable: Observable, configuration: Configuration, cache_root: Path
+) -> BlockPairs:
     cache = PairCache(cache_root)
     failed = BlockPairs(path, "failed")
     try:
@@ -204,13 +235,17 @@ def _pair_windows(
 ) -> Iterator[pl.DataFrame]:
     """Yield PAIRS window by window and leave the counts in `summary`."""
     rules = pair_rules(observable, configuration, block)
+    if rules.shower:
+        summary["shower_columns"] = [name for name, _ in rules.shower]
     allowed = pairs_to_form(observable, configuration, block.subarray)
     rows = window_rows(rules, getattr(configuration, observable.section).chunk_size)
     rejected: list[pl.DataFrame] = []
+    participation: list[pl.DataFrame] = []
     n_events = n_pairs = repeated = 0
     for window in dl2.windows(block, rules.columns, rows=rows, stream=stream):
         paired = pair_events(window.events, rules, block.subarray, allowed)
         rejected.append(paired.rejected)
+        participation.append(paired.participation)
         repeated += window.repeated
         n_events += len(window.events) + window.repeated
         n_pairs += len(paired.pairs)
@@ -221,6 +256,8 @@ def _pair_windows(
         rejected.append(pl.DataFrame([row], REJECTED, orient="row"))
     counts = merge_rejected(rejected).rows()
     summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts)
+    if rules.min_per_type is not None:
+        summary.update(participation=merge_participation(participation).rows())
 
 
 def select_blocks(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
@@ -310,17 +347,50 @@ def calibrate(
         raise CannotCompute(msg)
     subarray = good[0].subarray
     assert subarray is not None  # noqa: S101  a block that is ok has one
-    fitted = fit(_windows(good, subarray), subarray, fit_options(configuration, subarray))
-    return assemble(
-        fitted,
-        subarray,
-        observable,
-        configuration,
-        blocks=block_table(judged),
-        rejected=merge_rejected(block.rejected for block in good),
-        obs_ids=tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
-        provenance=provenance or {},
-    )
+    tables: dict[str, Any] = {
+        "blocks": block_table(judged),
+        "rejected": merge_rejected(block.rejected for block in good),
+        "obs_ids": tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
+        "provenance": provenance or {},
+    }
+    if observable.scope != "same_type":
+        cross.check_types(subarray, configuration.CalculateCrossCalibration.reference_subsystem)
+    windows = _windows(good, subarray)
+    if _inter_first(observable, configuration):
+        inter = _inter(good, subarray, configuration, tables)
+        counts = merge_participation(block.participation for block in good)
+        return three_step_result(
+            windows, inter, counts, subarray, observable, configuration, tables
+        )
+    fitted = fit(windows, subarray, fit_options(configuration, subarray))
+    if observable.scope == "same_type":
+        return assemble(fitted, subarray, observable, configuration, **tables)
+    joint = cross.joint_scale(fitted, subarray, configuration)
+    result = assemble(fitted, subarray, observable, configuration, **tables, scaled=joint.scaled)
+    return cross.describe_types(result, joint, fitted, windows, subarray, configuration)
+
+
+def _inter_first(observable: Observable, configuration: Configuration) -> bool:
+    """Whether a calibration starts from an inter-calibration."""
+    method = configuration.CalculateCrossCalibration.method
+    return observable.scope == "any" and method == "three_step"
+
+
+def _inter(
+    blocks: Sequence[BlockPairs],
+    subarray: Subarray,
+    configuration: Configuration,
+    tables: Mapping[str, Any],
+) -> Inter:
+    """Read the inter-calibration, or make it of the same blocks."""
+    options = configuration.CalculateCrossCalibration
+    if options.inter_calibration is not None:
+        allowed = options.allow_other_observations
+        path = Path(options.inter_calibration)
+        return read_inter(path, subarray, tables["obs_ids"], allow_other=allowed)
+    parts = [block.companion for block in blocks if block.companion]
+    result = calibrate(parts, ENERGY_INTER, configuration, tables["provenance"])
+    return from_result(result, subarray)
 
 
 def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Callable[[], Iterable[Showers]]:

@@ -41,8 +41,14 @@ __all__ = [
 V = TypeVar("V")
 
 #: Keys of the asymmetry section that do not change which pairs come out: where a tool writes and
-#: logs, how much it reads at a time, and a spelling that has been translated.
-IRRELEVANT = {*ToolOptions.model_fields, "chunk_size", "reconstruction_algorithm"}
+#: logs, how much it reads at a time, a spelling that has been translated, and what is done with the
+#: pairs afterwards.
+IRRELEVANT = {
+    *ToolOptions.model_fields,
+    *("chunk_size", "reconstruction_algorithm", "reference_subsystem", "method"),
+    *("participation_factor", "inter_calibration", "allow_other_observations"),
+    "simulation_reference",
+}
 
 
 def pair_configuration(observable: Observable, configuration: Configuration) -> dict[str, Any]:
@@ -104,6 +110,12 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         tests=tuple(tests),
         min_telescopes=getattr(section.event_filters, "min_telescopes", TWO),
         notes=tuple(notes),
+        min_per_type=getattr(section, "min_triggered_telescopes_per_subsystem", None),
+        shower=tuple(
+            (name, column)
+            for name, quantity in observable.shower
+            if (column := _if_there(block, quantity.column, names, quantity.unit)) is not None
+        ),
     )
 
 

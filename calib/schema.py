@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["EVENT_KEYS", "PAIRS", "REJECTED", "SCHEMA_ID", "check"]
+__all__ = ["EVENT_KEYS", "PAIRS", "PARTICIPATION", "REJECTED", "SCHEMA_ID", "check", "pairs_with"]
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
 SCHEMA_ID = "pairs-1"
@@ -48,8 +48,16 @@ PAIRS = pl.Schema(
     }
 )
 
+#: Selected rows of a telescope in showers with enough telescopes of its own and of another type.
+PARTICIPATION = pl.Schema({"tel_type": pl.String, "tel_id": pl.Int64, "rows": pl.Int64})
+
 #: Rows that were left out, by the first rule that refused them.
 REJECTED = pl.Schema({"level": pl.String, "rule": pl.String, "rows": pl.Int64})
+
+
+def pairs_with(shower_columns: Iterable[str]) -> pl.Schema:
+    """PAIRS with further columns that describe the shower."""
+    return pl.Schema(PAIRS | dict.fromkeys(shower_columns, pl.Float64()))
 
 
 def check(frame: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> None:

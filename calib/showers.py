@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calib.pairs import node_index, shower_index
+from calib.schema import PAIRS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,6 +54,8 @@ class Showers:
         Rows of the two telescopes of each pair.
     n_nodes : int
         Number of telescopes of the subarray.
+    covariates : dict of str to array, shape (n_groups,)
+        The further columns of PAIRS, which describe the shower of each group.
     """
 
     node: Indices
@@ -66,6 +69,7 @@ class Showers:
     first: Indices
     second: Indices
     n_nodes: int
+    covariates: dict[str, Floats] = field(default_factory=dict)
 
     def total(self, values: Floats) -> Floats:
         """Sum over the rows of each group, shape (n_groups,)."""
@@ -104,6 +108,7 @@ def prepare(pairs: pl.DataFrame, subarray: Subarray) -> Showers:
     kind = subarray.type_codes[node]
     new_shower = np.diff(row_shower, prepend=-1) > 0
     new_group = _new_groups(pairs, new_shower, kind)
+    shower_of_group = row_shower[new_group]
     return Showers(
         node=node,
         kind=kind,
@@ -116,7 +121,18 @@ def prepare(pairs: pl.DataFrame, subarray: Subarray) -> Showers:
         first=first,
         second=second,
         n_nodes=n_nodes,
+        covariates={
+            name: _of_shower(pairs[name], shower, n_showers)[shower_of_group]
+            for name in pairs.columns[len(PAIRS) :]
+        },
     )
+
+
+def _of_shower(column: pl.Series, shower: Indices, n_showers: int) -> Floats:
+    """Take a column that is the same in all rows of a shower, shape (n_showers,)."""
+    values = np.empty(n_showers)
+    values[shower] = column.to_numpy()
+    return values
 
 
 def _new_groups(

@@ -41,10 +41,12 @@ __all__ = [
     "RESIDUAL_EDGES",
     "TURN_ON_EDGES",
     "Moments",
+    "Rows",
     "Summary",
     "empty_summary",
     "merge",
     "summarise",
+    "weigh",
 ]
 
 #: Edges of the histogram in which the turn-on of each type is found.
@@ -221,7 +223,7 @@ def summarise(showers: Showers, model: Model, split: Split | None = None) -> Sum
     Summary
         The sums.
     """
-    rows = _weigh(showers, model, split)
+    rows = weigh(showers, model, split)
     first, second = rows.first, rows.second
     n_nodes, node = showers.n_nodes, showers.node
     link = node[first] * n_nodes + node[second]
@@ -257,7 +259,7 @@ def summarise(showers: Showers, model: Model, split: Split | None = None) -> Sum
     )
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Rows of a pass with their weights.
 
     Telescope rows: corrected value `z`, variance `sigma2`, bin of the shower's value, whether
@@ -278,7 +280,7 @@ class _Rows(NamedTuple):
     n_below_margin: int
 
 
-def _weigh(showers: Showers, model: Model, split: Split | None) -> _Rows:
+def weigh(showers: Showers, model: Model, split: Split | None) -> Rows:
     """Select rows and give them their weights."""
     z = showers.y - model.now.log_throughput[showers.node]
     sigma2, _, value_bin = resolution(showers, model.now)
@@ -296,7 +298,7 @@ def _weigh(showers: Showers, model: Model, split: Split | None) -> _Rows:
     total = showers.total(weight)
     inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     mean = showers.total(weight * z) * inverse
-    return _Rows(
+    return Rows(
         z=z,
         sigma2=sigma2,
         value_bin=value_bin,
@@ -333,7 +335,7 @@ class _Spread(NamedTuple):
     expected: Floats
 
 
-def _spread(showers: Showers, model: Model, rows: _Rows) -> _Spread:
+def _spread(showers: Showers, model: Model, rows: Rows) -> _Spread:
     """Sums for the telescopes' variances and for the resolution bins.
 
     A pair row has ``Var(z_i - z_j) = sigma_i^2 + sigma_j^2``, linear in the variances; rows are
@@ -375,7 +377,7 @@ def _turn_on(showers: Showers, model: Model) -> Floats:
     return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(float)
 
 
-def _residuals(showers: Showers, rows: _Rows, n_types: int) -> Floats:
+def _residuals(showers: Showers, rows: Rows, n_types: int) -> Floats:
     first, second = rows.first, rows.second
     size = np.sqrt(rows.sigma2[first] + rows.sigma2[second])
     n_bins = len(RESIDUAL_EDGES) - 1

@@ -198,7 +198,7 @@ class CalculateInterCalibrationOptions(ToolOptions):
 
 
 class CalculateCrossCalibrationOptions(_EnergyReading):
-    """The comparison of telescopes of different types."""
+    """The comparison of telescopes of different types. The keys from `method` on are our own."""
 
     input_data_url: str | None = Field(None, description="Accepted and not used.")
     min_triggered_telescopes_per_subsystem: Count = Field(
@@ -207,6 +207,41 @@ class CalculateCrossCalibrationOptions(_EnergyReading):
     reference_subsystem: Annotated[Name, BeforeValidator(uppercase_subsystem)] = Field(
         "MST", description="Telescope type to which the others are compared."
     )
+    method: Literal["joint", "three_step"] = Field(
+        "joint",
+        description="joint: all telescopes of all types in one solution; three_step: the peer's "
+        "ratios of energies corrected by an inter-calibration.",
+    )
+    participation_factor: bool = Field(
+        default=True,
+        description="three_step: multiply scaling factors by the mean coefficient of the reference "
+        "telescopes, weighted with their showers, as the peer does.",
+    )
+    inter_calibration: Name | None = Field(
+        None,
+        description="three_step: monitoring file with the inter-calibration to start from; by "
+        "default it is made of the same blocks.",
+    )
+    allow_other_observations: bool = Field(
+        default=False,
+        description="three_step: accept an inter-calibration of other observations.",
+    )
+    simulation_reference: Name | None = Field(
+        None,
+        description="joint: result.json of the same calibration on simulations, whose contrasts "
+        "are subtracted bin by bin of energy.",
+    )
+
+    @model_validator(mode="after")
+    def _keys_of_the_method(self) -> CalculateCrossCalibrationOptions:
+        foreign = {"joint": "inter_calibration", "three_step": "simulation_reference"}[self.method]
+        if getattr(self, foreign) is not None:
+            needed = {"joint": "three_step", "three_step": "joint"}[self.method]
+            raise ConfigurationError(
+                f"{foreign} is not used by method {self.method!r}: set method: {needed}, or leave "
+                "it out"
+            )
+        return self
 
 
 class ThroughputConstraint(Options):

@@ -22,6 +22,7 @@ exit status:
   2  wrong usage or configuration
   3  degraded: some block or telescope was left out; it is named
   4  unusable, or nothing could be computed
+  5  nothing to do: the data are sound and hold nothing for this calibration
   130  interrupted; nothing half-written is left
 """
 
@@ -31,6 +32,7 @@ Calibrate an array from its observation blocks.
 calibrations:
   energy-inter  relative throughput of the telescopes of a type, from the energies they
                 assign to the same showers; no unit
+  energy-cross  the same across telescope types, in one solution, with the factor of each type
 
 The run is a Prefect flow: on the server of PREFECT_API_URL or of the active profile, otherwise
 on a temporary server of its own, which takes about 20 s to start. --direct does the same without
@@ -63,7 +65,10 @@ exit status:
 
 #: Arguments of `run`, as argparse wants them.
 RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("calibration", {"metavar": "CALIBRATION", "help": "which calibration: energy-inter"}),
+    (
+        "calibration",
+        {"metavar": "CALIBRATION", "help": "which calibration: energy-inter or energy-cross"},
+    ),
     (
         "blocks",
         {
@@ -113,6 +118,22 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
             "help": "a single setting, stronger than any file; the value is YAML, with the unit "
             "where the setting has one: CalculateAsymmetry.event_filters.min_energy='50 "
             "GeV' (default: none)",
+        },
+    ),
+    (
+        "--inter",
+        {
+            "metavar": "FILE",
+            "help": "energy-cross by method three_step: monitoring file with the inter-calibration "
+            "to start from (default: made of the same blocks)",
+        },
+    ),
+    (
+        "--simulation-reference",
+        {
+            "metavar": "JSON",
+            "help": "energy-cross: result.json of the same calibration of simulated blocks, whose "
+            "contrasts between types are subtracted (default: none)",
         },
     ),
     (

@@ -23,7 +23,7 @@ from flows.job import Job, prepare
 from flows.logs import log_file, logging_to
 from flows.parameters import CalibrateParameters
 from flows.progress import LISTENER
-from tasks.calibration import UNUSABLE, publish, show, solve
+from tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE, publish, show, solve
 from tasks.pairs import pairs_of_block
 from tasks.workers import block_stage, cpu_count
 
@@ -69,9 +69,12 @@ def _calibrate(job: Job, settings: Settings) -> State[Any]:
     listener.solving()
     made_by = provenance(listener.command or f"Prefect flow run {runtime.flow_run.name}")
     state = solve(blocks, job.observable, job.configuration, made_by, return_state=True)
-    if state.name == UNUSABLE:
+    if state.name == NOTHING_TO_DO:
+        log.warning("%s", state.message)
+        return Completed(name=NOTHING_TO_DO, message=state.message)
+    if state.name in {UNUSABLE, WRONG_USAGE}:
         log.error("%s", state.message)
-        return Failed(name=UNUSABLE, message=state.message)
+        return Failed(name=state.name, message=state.message)
     result = state.result()
     published = publish(result, job.observable, job.output, overwrite=job.overwrite)
     if show(result, return_state=True).is_failed():

@@ -61,13 +61,15 @@ def _guarded(arguments: argparse.Namespace, line: str) -> int:
         return _stop("interrupted; nothing half-written is left.", Exit.INTERRUPTED)
     except Exception as error:
         # Late, but for free: a command that got this far has imported both.
-        from calib.errors import ArraycalError, WrongUsage
+        from calib.errors import ArraycalError, NothingToDo, WrongUsage
         from config.errors import ConfigurationError
 
         if isinstance(error, ConfigurationError | WrongUsage):
             return _stop(str(error), Exit.USAGE)
         if isinstance(error, ArraycalError):
-            return _stop(str(error), Exit.UNUSABLE)
+            nothing = isinstance(error, NothingToDo)
+            text = f"nothing to do: {error}" if nothing else str(error)
+            return _stop(text, Exit.NOTHING_TO_DO if nothing else Exit.UNUSABLE)
         if isinstance(error, BrokenPipeError):  # `arraycal ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return Exit.INFRASTRUCTURE

@@ -1,6 +1,7 @@
 """From parameters to a job: files found, configuration complete, paths where they may be."""
 
 import glob
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -73,9 +74,9 @@ def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
     observable = OBSERVABLES[parameters.calibration]
     data_root, output_root = _absolute(settings.data_root), _absolute(settings.output_root)
     files = [_inside(text, data_root, "data_root") for text in parameters.config]
-    configuration = load_configuration(
-        files, preset=_preset(parameters), overrides=parameters.overrides
-    )
+    overrides = [*parameters.overrides, *_named_files(parameters)]
+    configuration = load_configuration(files, preset=_preset(parameters), overrides=overrides)
+    configuration = _with_absolute_files(configuration, data_root)
     _refuse_malformed_criteria(configuration)
     return Job(
         observable=observable,
@@ -84,6 +85,34 @@ def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
         output=_inside(parameters.output, output_root, "output_root"),
         overwrite=parameters.overwrite or _configured_overwrite(observable, configuration),
     )
+
+
+def _named_files(parameters: CalibrateParameters) -> list[str]:
+    """Files with a parameter of their own, as the settings they are."""
+    named = {
+        "inter_calibration": parameters.inter,
+        "simulation_reference": parameters.simulation_reference,
+    }
+    return [
+        f"CalculateCrossCalibration.{key}={json.dumps(text)}"
+        for key, text in named.items()
+        if text is not None
+    ]
+
+
+def _with_absolute_files(configuration: Configuration, root: Path | None) -> Configuration:
+    """Make the files that the configuration names absolute; they must exist."""
+    section = configuration.CalculateCrossCalibration
+    found = {
+        key: _inside(text, root, "data_root")
+        for key in ("inter_calibration", "simulation_reference")
+        if (text := getattr(section, key)) is not None
+    }
+    for key, path in found.items():
+        if not path.is_file():
+            raise ConfigurationError(f"{key}: there is no file {path}")
+    changed = section.model_copy(update={key: str(path) for key, path in found.items()})
+    return configuration.model_copy(update={"CalculateCrossCalibration": changed})
 
 
 def _refuse_malformed_criteria(configuration: Configuration) -> None:

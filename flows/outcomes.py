@@ -14,6 +14,7 @@ class Exit(IntEnum):
     USAGE = 2
     DEGRADED = 3
     UNUSABLE = 4
+    NOTHING_TO_DO = 5
     INTERRUPTED = 130
 
 

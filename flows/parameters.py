@@ -70,4 +70,14 @@ class CalibrateParameters(BaseModel):
         default_factory=list,
         description="Single settings, SECTION.KEY=VALUE; they win over everything else.",
     )
+    inter: Text | None = Field(
+        None,
+        description="energy-cross by method three_step: monitoring file with the inter-calibration "
+        "to start from; by default it is made of the same blocks.",
+    )
+    simulation_reference: Text | None = Field(
+        None,
+        description="energy-cross: result.json of the same calibration of simulated blocks, whose "
+        "contrasts between types are subtracted.",
+    )
     overwrite: bool = Field(default=False, description="Replace results that exist.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from calib.errors import CannotCompute
+from calib.errors import ArraycalError, CannotCompute, NothingToDo, WrongUsage
 from calib.store import refuse_existing
 from config.errors import ConfigurationError, shown
 from config.settings import Settings, load_settings
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 __all__ = ["run"]
+
+#: Outcomes without a result, by the name of the flow's state.
+REFUSALS: dict[str, type[ArraycalError]] = {"NothingToDo": NothingToDo, "WrongUsage": WrongUsage}
 
 STATUS = {"usable": Exit.USABLE, "degraded": Exit.DEGRADED, "unusable": Exit.UNUSABLE}
 
@@ -96,6 +99,9 @@ def _run_flow(parameters: CalibrateParameters, terminal: Terminal) -> None:
 
 def _raise_failure(state: "State[Any]") -> None:
     """Raise what stopped a flow without a result."""
+    refusal = REFUSALS.get(str(state.name))
+    if refusal is not None:
+        raise refusal(state.message or "the flow gave no reason")
     if state.is_crashed():
         raise ConnectionError(f"the flow run crashed: {state.message}")
     failure = state.result(raise_on_failure=False)
@@ -113,6 +119,10 @@ def _parameters(arguments: Namespace, settings: Settings) -> CalibrateParameters
             preset=arguments.preset,
             config=[_from_here(text, settings.data_root) for text in arguments.config],
             overrides=arguments.overrides,
+            inter=_file_from_here(arguments.inter, settings.data_root),
+            simulation_reference=_file_from_here(
+                arguments.simulation_reference, settings.data_root
+            ),
             overwrite=arguments.overwrite,
         )
     except ValidationError as error:
@@ -127,6 +137,10 @@ def _problem(item: "ErrorDetails") -> str:
     if item["type"] == "value_error":  # our own sentence
         return item["msg"].removeprefix("Value error, ")
     return f"{name}: {item['msg']} (found {shown(item['input'])})"
+
+
+def _file_from_here(text: str | None, root: Path | None) -> str | None:
+    return None if text is None else _from_here(text, root)
 
 
 def _from_here(text: str, root: Path | None) -> str:

@@ -9,20 +9,23 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 
 from calib import pipeline, report, store
-from calib.errors import ArraycalError
+from calib.errors import ArraycalError, NothingToDo, WrongUsage
 from calib.observables import Observable
 from calib.pipeline import BlockPairs
 from calib.result import CalibrationResult
 from config.models import Configuration
 from tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
 
-__all__ = ["UNUSABLE", "publish", "show", "solve"]
+__all__ = ["NOTHING_TO_DO", "UNUSABLE", "WRONG_USAGE", "publish", "show", "solve"]
 
 #: Name of the state of a run that computed nothing, or nothing that may be used.
 UNUSABLE = "Unusable"
+#: Names of the states of a run that found nothing to calibrate, and of one that was asked for
+#: something these data do not have.
+NOTHING_TO_DO, WRONG_USAGE = "NothingToDo", "WrongUsage"
 #: Columns of the coefficient table in the UI.
 SHOWN = ("tel_type", "tel_id", "value", "error", "systematic", "n_events", "flag", "reason")
 
@@ -45,7 +48,10 @@ def solve(
         return pipeline.calibrate(blocks, observable, configuration, provenance)
     except ArraycalError as error:
         # Expected, so a state and no traceback; Prefect takes a state for the task's own.
-        return Failed(name=UNUSABLE, message=str(error))  # type: ignore[return-value]
+        if isinstance(error, NothingToDo):
+            return Completed(name=NOTHING_TO_DO, message=str(error))  # type: ignore[return-value]
+        name = WRONG_USAGE if isinstance(error, WrongUsage) else UNUSABLE
+        return Failed(name=name, message=str(error))  # type: ignore[return-value]
 
 
 @task(

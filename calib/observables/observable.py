@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 if TYPE_CHECKING:
-    from calib.observables.filters import EventFilter, PairFilter
+    from calib.observables.filters import EventFilter, PairFilter, Quantity
 
 __all__ = ["LOG_RATIO_STATISTIC", "Observable"]
 
@@ -47,6 +47,8 @@ class Observable:
         Which telescopes may form a pair.
     statistic : tuple of polars.Expr
         Pair columns computed from ``value_1``, ``value_2`` and their uncertainties.
+    shower : tuple of (str, Quantity)
+        Columns of PAIRS that describe the shower, and what they are (where the block has it).
     filters : tuple of EventFilter or PairFilter
         What the keys of the section's ``event_filters`` mean, in the order of the cuts.
     label : str
@@ -66,3 +68,4 @@ class Observable:
     filters: tuple[EventFilter | PairFilter, ...]
     label: str
     monitoring_path: str
+    shower: tuple[tuple[str, Quantity], ...] = ()

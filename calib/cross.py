@@ -1,0 +1,262 @@
+"""Cross-calibration: the result of a joint solution, with what a type is worth in it.
+
+Published beside the coefficients (all telescopes, gauge of the reference type), in the schema of
+ctao-calibpipe: the inter-calibration (each type in its own gauge) and the scaling factor of each
+type, with ``coefficient = factor * inter-calibration`` for every telescope.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from calib.cross_bins import ENERGY, contrast_bins, trends
+from calib.cross_gauge import Joint, mean_of, mean_weights, scale_jointly
+from calib.cross_reference import corrected, read_reference
+from calib.errors import NothingToDo, WrongUsage
+from calib.result import Verdict
+
+if TYPE_CHECKING:
+    from calib.cross_bins import Windows
+    from calib.fit import Fit
+    from calib.result import CalibrationResult
+    from calib.subarray import Subarray
+    from config.models import Configuration
+
+__all__ = ["FACTORS", "INTER_PATH", "TYPES", "check_types", "describe_types", "joint_scale"]
+
+INTER_PATH = "/dl2/monitoring/subarray/inter_calibration"
+FACTORS_PATH = "/dl2/monitoring/subarray/cross_calibration/scaling_factors"
+
+#: Scaling factors as ctao-calibpipe publishes them: of every type but the reference type.
+FACTORS = pl.Schema(
+    {
+        "tel_type": pl.String,
+        "tel_ref": pl.String,
+        "scaling_factor": pl.Float64,
+        "scaling_factor_uncertainty": pl.Float64,
+    }
+)
+INTER = pl.Schema(
+    {"tel_type": pl.String, "tel_id": pl.Int64, "value": pl.Float64, "error": pl.Float64}
+)
+
+#: One row per type. `contrast` is the mean of ln c of the type minus that of the reference type,
+#: over telescopes with a coefficient; `expected` was subtracted from it (and is in the factor);
+#: `n_pairs` counts pair rows with the reference type, `reason` says why there is no factor.
+TYPES = pl.Schema(
+    {
+        "tel_type": pl.String,
+        "tel_ref": pl.String,
+        "gauge": pl.String,
+        "n_telescopes": pl.Int64,
+        "n_pairs": pl.Int64,
+        "scaling_factor": pl.Float64,
+        "error": pl.Float64,
+        "systematic": pl.Float64,
+        "contrast": pl.Float64,
+        "contrast_error": pl.Float64,
+        "contrast_systematic": pl.Float64,
+        "expected": pl.Float64,
+        "expected_error": pl.Float64,
+        "reason": pl.String,
+    }
+)
+
+
+def check_types(subarray: Subarray, reference: str) -> None:
+    """Refuse an array whose types cannot be compared.
+
+    Raises
+    ------
+    NothingToDo
+        If all telescopes are of one type.
+    WrongUsage
+        If there is no telescope of the reference type.
+    """
+    types = sorted(set(subarray.types))
+    if len(types) == 1:
+        raise NothingToDo(
+            f"all {len(subarray)} telescopes are of type {types[0]}: a cross-calibration compares "
+            "types. Calibrate them with energy-inter."
+        )
+    if reference not in types:
+        raise WrongUsage(
+            f"reference_subsystem is {reference}, but the array has {', '.join(types)}. "
+            f"Choose one of them: --set CalculateCrossCalibration.reference_subsystem={types[0]}"
+        )
+
+
+def joint_scale(fitted: Fit, subarray: Subarray, configuration: Configuration) -> Joint:
+    """Fix the gauges of a joint solution as configured, see `calib.cross_gauge`."""
+    reference = configuration.CalculateCrossCalibration.reference_subsystem
+    return scale_jointly(fitted, subarray, configuration.RelativeThroughputFitter, reference)
+
+
+def describe_types(
+    result: CalibrationResult,
+    joint: Joint,
+    fitted: Fit,
+    windows: Windows,
+    subarray: Subarray,
+    configuration: Configuration,
+) -> CalibrationResult:
+    """Add everything about types to the result of a joint solution.
+
+    Parameters
+    ----------
+    result : CalibrationResult
+        With coefficients in the gauge of the reference type.
+    joint : Joint
+        Both gauges.
+    fitted : Fit
+        The joint solution.
+    windows : callable
+        Returns the showers window by window.
+    subarray : Subarray
+        The telescopes.
+    configuration : Configuration
+        All options.
+
+    Returns
+    -------
+    CalibrationResult
+        With companion tables ``types``, ``contrast_bins`` and ``contrast_trends``, the published
+        inter-calibration and scaling factors, and a remark on every contrast that depends on the
+        energy. A simulation reference is subtracted from all of it.
+
+    Raises
+    ------
+    WrongUsage
+        If the simulation reference cannot be used.
+    """
+    options = configuration.CalculateCrossCalibration
+    reference = options.reference_subsystem
+    usable = np.isfinite(joint.scaled.fixed.log_throughput)
+    bins = contrast_bins(
+        windows,
+        fitted.model,
+        subarray.types,
+        usable,
+        reference,
+        least=configuration.RelativeThroughputFitter.min_events,
+    )
+    types = _types(joint, fitted, subarray, reference)
+    if options.simulation_reference is not None:
+        expected = read_reference(options.simulation_reference, reference)
+        result, types, bins = corrected(result, types, bins, expected)
+    lines = trends(bins)
+    return replace(
+        result,
+        fit=result.fit | {"method": "joint", "reference_subsystem": reference},
+        extras=result.extras | {"types": types, "contrast_bins": bins, "contrast_trends": lines},
+        published=result.published
+        | {INTER_PATH: _inter(joint, subarray), FACTORS_PATH: factors(types)},
+        verdict=with_remarks(result.verdict, _remarks(lines)),
+    )
+
+
+def factors(types: pl.DataFrame) -> pl.DataFrame:
+    """Scaling factors of the peer's schema from `TYPES`."""
+    known = types.filter(
+        pl.col("scaling_factor").is_finite() & (pl.col("tel_type") != pl.col("tel_ref"))
+    )
+    return known.select(
+        "tel_type",
+        "tel_ref",
+        "scaling_factor",
+        pl.col("error").alias("scaling_factor_uncertainty"),
+    )
+
+
+def with_remarks(verdict: Verdict, remarks: list[str]) -> Verdict:
+    """Add what speaks against using a result as it is."""
+    if not remarks:
+        return verdict
+    status = "degraded" if verdict.status == "usable" else verdict.status
+    return Verdict(status, (*verdict.reasons, *remarks))
+
+
+def _types(joint: Joint, fitted: Fit, subarray: Subarray, reference: str) -> pl.DataFrame:
+    rows = []
+    usable = np.isfinite(joint.scaled.fixed.log_throughput)
+    kinds = np.asarray(subarray.types)
+    means = {
+        tel_type: mean_weights(len(subarray), np.flatnonzero(usable & (kinds == tel_type)))
+        for tel_type in joint.types
+    }
+    common = fitted.summary.log_ratio.n
+    common = common + common.T
+    for tel_type, own in joint.types.items():
+        members = kinds == tel_type
+        row: dict[str, Any] = {
+            "tel_type": tel_type,
+            "tel_ref": reference,
+            "gauge": own.gauge,
+            "n_telescopes": int(np.count_nonzero(usable & members)),
+            "n_pairs": 0
+            if tel_type == reference
+            else int(common[np.ix_(members, kinds == reference)].sum()),
+            "expected": 0.0,
+            "expected_error": 0.0,
+            "reason": _reason(joint, tel_type, reference),
+        }
+        factor = own.log_factor
+        value = math.nan if factor is None else math.exp(factor.value)
+        row |= {"scaling_factor": value, "error": math.nan, "systematic": math.nan}
+        if factor is not None:
+            row |= {
+                "error": value * math.sqrt(factor.variance),
+                "systematic": value * factor.systematic,
+            }
+        both = means[tel_type].any() and means[reference].any()
+        contrast = mean_of(joint.solution, means[tel_type] - means[reference]) if both else None
+        row |= {
+            "contrast": contrast.value if contrast else math.nan,
+            "contrast_error": math.sqrt(contrast.variance) if contrast else math.nan,
+            "contrast_systematic": contrast.systematic if contrast else math.nan,
+        }
+        rows.append(row)
+    return pl.DataFrame(rows, schema=TYPES)
+
+
+def _reason(joint: Joint, tel_type: str, reference: str) -> str:
+    own = joint.types[tel_type]
+    if own.log_factor is not None:
+        return ""
+    if own.reason:
+        return own.reason
+    base = joint.types[reference]
+    return base.reason or f"not connected to the reference type {reference}"
+
+
+def _inter(joint: Joint, subarray: Subarray) -> pl.DataFrame:
+    """Coefficients of each type in its own gauge, those that have one."""
+    parts = [INTER.to_frame()]
+    for tel_type, own in joint.types.items():
+        nodes = own.nodes[np.isfinite(joint.scaled.fixed.log_throughput[own.nodes])]
+        parts.append(
+            pl.DataFrame(
+                {
+                    "tel_type": [tel_type] * len(nodes),
+                    "tel_id": np.asarray(subarray.tel_ids)[nodes],
+                    "value": own.fixed.value[nodes],
+                    "error": own.fixed.error[nodes],
+                },
+                schema=INTER,
+            )
+        )
+    return pl.concat(parts).sort("tel_type", "tel_id")
+
+
+def _remarks(lines: pl.DataFrame) -> list[str]:
+    flagged = lines.filter((pl.col("covariate") == ENERGY.name) & (pl.col("flag") != "ok"))
+    return [
+        f"the contrast of {row['tel_type']} with {row['tel_ref']} changes by {row['span']:+.1%} "
+        f"over the energies ({abs(row['significance']):.1f} sigma): one factor does not describe it"
+        for row in flagged.iter_rows(named=True)
+    ]

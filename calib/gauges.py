@@ -1,0 +1,178 @@
+"""The gauge: what fixes the common shift of the telescopes of a type, and who is left without.
+
+Showers fix differences only. Which telescopes a gauge reaches, and why not the others, is decided
+here; the change of the solution is `calib.network.fix_gauge`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calib import network
+from calib.fit import ROUNDING, systematic_error
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from calib.fit import Fit
+    from calib.subarray import Subarray
+    from config.models import RelativeThroughputFitterOptions
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+
+__all__ = ["Scaled", "anchor", "gauge_component", "scale", "unconnected"]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """ln c with covariance, and for telescopes without a value the flag and the reason.
+
+    `systematic` is that of ln c, `gauges` what fixed the scale of each type.
+    """
+
+    fixed: network.Fixed
+    systematic: Floats
+    gauges: dict[str, str]
+    flags: list[str]
+    reasons: list[str]
+
+
+def scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOptions) -> Scaled:
+    """Fix the gauge of every type; nothing gets a value that its gauge does not reach."""
+    n = len(subarray)
+    values, systematic = np.full(n, np.nan), np.full(n, np.nan)
+    covariance = np.full((n, n), np.nan)
+    flags, reasons, gauges = [""] * n, [""] * n, {}
+    for tel_type in sorted(set(subarray.types)):
+        members = np.flatnonzero(np.asarray(subarray.types) == tel_type)
+        for node in members:
+            flags[node], reasons[node] = unconnected(fitted, int(node), options)
+        nodes, problem = gauge_component(fitted, subarray, tel_type, members, options)
+        for node in members:
+            if not reasons[node] and node not in nodes:
+                flags[node], reasons[node] = problem
+        if len(nodes):
+            fixing = anchor(subarray, tel_type, nodes, options)
+            fixed = network.fix_gauge(fitted.solution, nodes, **fixing)
+            relative = {key: fixing[key] for key in ("gauge", "reference")}
+            slope, part = options.response_slope, np.ix_(nodes, nodes)
+            values[nodes] = fixed.log_throughput[nodes] / slope
+            covariance[part] = fixed.covariance[part] / slope**2
+            systematic[nodes] = systematic_error(fitted, nodes, **relative) / slope
+            gauges[tel_type] = "constraints" if fixing["constraints"] else fixing["gauge"]
+            for node in _without_scatter(fixed, nodes, fixing):
+                values[node] = systematic[node] = np.nan
+                covariance[node, :] = covariance[:, node] = np.nan
+                flags[node], reasons[node] = "degenerate", "its values do not scatter at all"
+    return Scaled(network.Fixed(values, covariance), systematic, gauges, flags, reasons)
+
+
+def _without_scatter(fixed: network.Fixed, nodes: Indices, fixing: dict[str, Any]) -> list[np.intp]:
+    """Telescopes whose error is zero although nothing fixes them: data that are no measurement."""
+    exact = {c.node for c in fixing["constraints"] if c.log_error == 0}
+    if not fixing["constraints"] and fixing["gauge"] == "reference":
+        exact.add(fixing["reference"])
+    error = np.sqrt(np.diag(fixed.covariance)[nodes])
+    return [
+        node
+        for node, size in zip(nodes, error, strict=True)
+        if size < ROUNDING and node not in exact
+    ]
+
+
+def unconnected(
+    fitted: Fit,
+    node: int,
+    options: RelativeThroughputFitterOptions,
+    *,
+    among: str = "another telescope of its type",
+) -> tuple[str, str]:
+    """Flag and reason of a telescope that enough showers tie to no other; empty if one does."""
+    if fitted.solution.component[node] >= 0:
+        return "", ""
+    candidates, used = (
+        int(x[node]) for x in (fitted.summary.n_candidates, fitted.summary.n_events)
+    )
+    if candidates == 0:
+        return "no_data", f"no selected shower in common with {among}"
+    if used < options.min_events:
+        lost = f" ({candidates} before the threshold margin)" if candidates > used else ""
+        showers = "1 shower" if used == 1 else f"{used} showers"
+        return "few_events", f"{showers}{lost}, {options.min_events} needed (min_events)"
+    common = fitted.summary.log_ratio.n
+    best = int(max(common[node].max(), common[:, node].max()))
+    return "few_common", (
+        f"at most {best} showers in common with any telescope, "
+        f"{options.min_common_events} needed (min_common_events)"
+    )
+
+
+def gauge_component(
+    fitted: Fit,
+    subarray: Subarray,
+    tel_type: str,
+    members: Indices,
+    options: RelativeThroughputFitterOptions,
+) -> tuple[Indices, tuple[str, str]]:
+    """Telescopes the gauge of a type can reach, and why not the others."""
+    component = fitted.solution.component
+    nothing = np.empty(0, np.intp)
+    constrained = [
+        subarray.index[c.tel_id] for c in options.constraints if c.tel_id in subarray.index
+    ]
+    constrained = [node for node in constrained if node in members and component[node] >= 0]
+    if not constrained and options.effective_gauge == "reference":
+        tel_id = options.reference_telescopes.get(tel_type)
+        if tel_id is None:
+            return nothing, ("no_reference", f"no reference telescope is configured for {tel_type}")
+        node = subarray.index.get(tel_id)
+        if node is None or node not in members:
+            return nothing, (
+                "no_reference",
+                f"reference telescope {tel_id} is no {tel_type} of this array",
+            )
+        if component[node] < 0:
+            return nothing, (
+                "no_reference",
+                f"the reference telescope {tel_id} has too little data",
+            )
+        return members[component[members] == component[node]], (
+            "island",
+            f"not connected to the reference telescope {tel_id}",
+        )
+    connected = component[members][component[members] >= 0]
+    if not len(connected):
+        return nothing, ("no_data", "")
+    chosen = int(component[constrained[0]]) if constrained else int(connected.min())
+    nodes = members[component[members] == chosen]
+    first = subarray.tel_ids[nodes[0]]
+    return nodes, (
+        "island",
+        f"not connected to the largest group of {tel_type} (telescope {first} and others)",
+    )
+
+
+def anchor(
+    subarray: Subarray, tel_type: str, nodes: Indices, options: RelativeThroughputFitterOptions
+) -> dict[str, Any]:
+    """Arguments of `network.fix_gauge` for the telescopes of a type."""
+    slope = options.response_slope
+    constraints = [
+        network.Constraint(
+            subarray.index[c.tel_id], slope * math.log(c.value), slope * c.error / c.value
+        )
+        for c in options.constraints
+        if subarray.index.get(c.tel_id, -1) in nodes
+    ]
+    reference = options.reference_telescopes.get(tel_type)
+    return {
+        "gauge": options.effective_gauge,
+        "log_norm": slope * math.log(options.throughput_normalisation.get(tel_type, 1.0)),
+        "reference": None if reference is None else subarray.index.get(reference),
+        "constraints": constraints,
+    }

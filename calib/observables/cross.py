@@ -1,0 +1,29 @@
+"""Cross-calibration of optical throughput between telescope types, from energies.
+
+Method: Mitchell, Parsons, Hofmann, Bernlohr 2016, Astropart. Phys. 75, 1 (arXiv:1510.06526), with
+all telescopes of all types in one solution.
+"""
+
+from calib.observables.energy import ENERGY_FILTERS
+from calib.observables.filters import Quantity
+from calib.observables.observable import LOG_RATIO_STATISTIC, Observable
+
+__all__ = ["ENERGY_CROSS"]
+
+ENERGY_CROSS = Observable(
+    name="energy-cross",
+    section="CalculateCrossCalibration",
+    value="{energy}_tel_energy",
+    uncertainty="{energy}_tel_energy_uncert",
+    impact="{geometry}_tel_impact_distance",
+    unit="TeV",
+    scope="any",
+    statistic=LOG_RATIO_STATISTIC,
+    filters=ENERGY_FILTERS,
+    label="energy_asymmetry",
+    monitoring_path="/dl2/monitoring/subarray/cross_calibration/coefficients",
+    shower=(
+        ("altitude_deg", Quantity("{geometry}_alt", "deg")),
+        ("azimuth_deg", Quantity("{geometry}_az", "deg")),
+    ),
+)
