@@ -3,7 +3,14 @@
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
-__all__ = ["count", "names", "number_of_telescope", "number_of_type", "pair_of_angles"]
+__all__ = [
+    "clock_step",
+    "count",
+    "names",
+    "number_of_telescope",
+    "number_of_type",
+    "pair_of_angles",
+]
 
 
 def count(smallest: int) -> Callable[[str], int]:
@@ -61,4 +68,15 @@ def number_of_telescope(text: str) -> tuple[int, float]:
     except ValueError:
         raise ArgumentTypeError(
             f"found {text!r}, expected a telescope and a number as in 5=0.8"
+        ) from None
+
+
+def clock_step(text: str) -> tuple[int, float, float]:
+    """Read ``ID,S,NS``."""
+    try:
+        tel_id, time_s, size_ns = text.split(",")
+        return int(tel_id), float(time_s), float(size_ns)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"found {text!r}, expected telescope, seconds and nanoseconds as in 5,600,10"
         ) from None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.argument_types import (
+    clock_step,
     count,
     names,
     number_of_telescope,
@@ -16,7 +17,7 @@ __all__ = ["OPTIONS", "SIMULATE", "add_arguments"]
 
 SIMULATE = """\
 Write a simulated night: genuine DL2 block files (block_OBSID.dl2.h5) and truth.json, with
-everything that was put into them: throughput, biases, pointings.
+everything that was put into them: throughput, biases, pointings, clocks.
 
 TYPE is LST, MST or SST, ID a telescope id. Options with TYPE, ID or a pair of angles may be
 repeated.
@@ -39,7 +40,7 @@ PAIRS: dict[str, Any] = {
 }
 
 Option = tuple[str, str, dict[str, Any]]
-#: By heading: flag, the setting it sets (those of the camera with a dot), what argparse wants.
+#: By heading: flag, the setting it sets (of camera or clocks with a dot), what argparse wants.
 NIGHT: tuple[Option, ...] = (
     (
         "--array",
@@ -216,7 +217,86 @@ IMAGES: tuple[Option, ...] = (
         },
     ),
 )
-GROUPS = {"night": NIGHT, "pointing": POINTING, "energies": ENERGIES, "images": IMAGES}
+CLOCKS: tuple[Option, ...] = (
+    (
+        "--time-convention",
+        "clocks.convention",
+        {
+            "choices": ("pointing_compensated", "raw"),
+            "default": "pointing_compensated",
+            "help": "stamps less the plane wave of the pointing, as in simulations; or raw, as "
+            "observed, in files that pass for observations",
+        },
+    ),
+    (
+        "--clock-scatter",
+        "clocks.offset_scatter_ns",
+        NUMBER | {"default": 0.0, "help": "standard deviation of the clock offsets [ns]"},
+    ),
+    (
+        "--clock-offset",
+        "clocks.offset_ns",
+        BY_TELESCOPE | {"help": "clock offset of a telescope instead of the drawn one [ns]"},
+    ),
+    (
+        "--clock-drift",
+        "clocks.drift_ns_per_h",
+        BY_TELESCOPE | {"help": "steady change of the clock offset of a telescope [ns / h]"},
+    ),
+    (
+        "--clock-step",
+        "clocks.steps",
+        {
+            "metavar": "ID,S,NS",
+            "type": clock_step,
+            "action": "append",
+            "default": [],
+            "help": "leap of a telescope's clock: time since the start of the night [s] and "
+            "size [ns]",
+        },
+    ),
+    (
+        "--jitter",
+        "clocks.jitter_ns",
+        BY_TYPE
+        | {
+            "help": "fluctuation of the trigger time of a type [ns], instead of 0.7 (LST), 1.0 "
+            "(MST) and 1.2 (SST)"
+        },
+    ),
+    (
+        "--latency",
+        "clocks.latency_ns",
+        BY_TYPE | {"help": "delay of the trigger of a type [ns]"},
+    ),
+    (
+        "--walk",
+        "clocks.walk_ns",
+        BY_TYPE | {"help": "delay of an image at the threshold, falling as 1 / size [ns]"},
+    ),
+    (
+        "--outliers",
+        "clocks.outlier_fraction",
+        NUMBER | {"default": 0.0, "help": "share of stamps that are not of the shower, 0 to 1"},
+    ),
+    (
+        "--outlier-window",
+        "clocks.outlier_window_ns",
+        NUMBER | {"default": 60.0, "help": "how far they are off at most [ns]"},
+    ),
+    (
+        "--missing-stamps",
+        "clocks.missing_fraction",
+        NUMBER | {"default": 0.0, "help": "share of stamps that are missing, 0 to 1"},
+    ),
+)
+GROUPS = {
+    "night": NIGHT,
+    "pointing": POINTING,
+    "energies": ENERGIES,
+    "images": IMAGES,
+    "clocks": CLOCKS,
+}
 OPTIONS = tuple(option for options in GROUPS.values() for option in options)
 
 

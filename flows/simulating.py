@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import Any
 
 from calib.errors import WrongUsage
-from calib.simulation import CameraSettings, SimulationSettings, simulate_night
+from calib.simulation import CameraSettings, ClockSettings, SimulationSettings, simulate_night
 from config.errors import ConfigurationError
 from flows.console import stdout
 from flows.outcomes import Exit
@@ -49,7 +49,7 @@ def settings_of(arguments: Namespace) -> SimulationSettings:
     ConfigurationError
         If no night can have these settings.
     """
-    groups: dict[str, dict[str, Any]] = {"": {}, "camera": {}}
+    groups: dict[str, dict[str, Any]] = {"": {}, "camera": {}, "clocks": {}}
     for _, setting, options in OPTIONS:
         group, _, name = setting.rpartition(".")
         value = vars(arguments)[setting]
@@ -58,6 +58,7 @@ def settings_of(arguments: Namespace) -> SimulationSettings:
         groups[group][name] = value
     try:
         camera = CameraSettings(**groups["camera"])
-        return SimulationSettings(camera=camera, **groups[""])
+        clocks = ClockSettings(**groups["clocks"])
+        return SimulationSettings(camera=camera, clocks=clocks, **groups[""])
     except ValueError as error:
         raise ConfigurationError(str(error)) from None

@@ -21,14 +21,13 @@ import numpy as np
 from calib.simulation import camera
 from calib.simulation.block import Block, Images, Showers
 from calib.simulation.geometry import (
-    SPEED_OF_LIGHT_M_PER_NS,
-    arrival_delay_ns,
     direction_vector,
     displace,
     impact_distance_m,
     shift_direction,
 )
 from calib.simulation.showers import PROTON_LIGHT, STEREO
+from calib.simulation.timing import LEAD_S, NIGHT_START_S, time_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,15 +43,10 @@ if TYPE_CHECKING:
 
 __all__ = ["reconstruct"]
 
-#: Time stamps count quarters of a nanosecond.
-QUANTA_PER_NS, QUANTA_PER_S = 4, 4_000_000_000
-#: 2020-06-14T22:00:00 TAI; in the past, so that every leap second is known.
-NIGHT_START_S = 1_592_172_000
-#: Between the start of a block and its first shower: no stamp falls before the start.
-LEAD_S = 1
 
-
-def reconstruct(sample: Sample, obs_id: int, rng: np.random.Generator) -> Block:
+def reconstruct(
+    sample: Sample, obs_id: int, clock_offset_ns: Mapping[int, float], rng: np.random.Generator
+) -> Block:
     """Make an observation block of a sample.
 
     Parameters
@@ -61,6 +55,8 @@ def reconstruct(sample: Sample, obs_id: int, rng: np.random.Generator) -> Block:
         True showers and images.
     obs_id : int
         Id of the block; blocks follow each other in time.
+    clock_offset_ns : mapping of int to float
+        Clock offset at the start of the night by telescope id.
     rng : Generator
         Random numbers.
 
@@ -69,12 +65,12 @@ def reconstruct(sample: Sample, obs_id: int, rng: np.random.Generator) -> Block:
     Block
         What an observatory would have of it, beside the truth.
     """
-    settings, true, images = sample.settings, sample.showers, sample.images
-    is_clean = rng.random(len(images.size)) >= settings.invalid_fraction
+    settings, true = sample.settings, sample.showers
+    is_clean = rng.random(len(sample.images.size)) >= settings.invalid_fraction
     geometry = _reconstruct_geometry(sample, is_clean, rng)
     start_s = NIGHT_START_S + round((obs_id - settings.first_obs_id) * settings.block_duration_s)
-    times = _trigger_times(sample, start_s, rng)
-    measured = _measure(sample, geometry, is_clean, times, rng)
+    times = time_stamps(sample, start_s, clock_offset_ns, rng)
+    measured = _measure(sample, geometry, is_clean, times.images, rng)
     n_showers = len(true.light_tev)
     return Block(
         obs_id=obs_id,
@@ -86,7 +82,7 @@ def reconstruct(sample: Sample, obs_id: int, rng: np.random.Generator) -> Block:
         duration_s=settings.block_duration_s + LEAD_S,
         run=_run_values(sample),
         showers=Showers(
-            time=np.minimum.reduceat(times, np.flatnonzero(np.diff(images.shower, prepend=-1))),
+            time=times.showers,
             energy_tev=true.energy_tev,
             is_proton=true.is_proton,
             alt_deg=true.alt_deg,
@@ -100,28 +96,6 @@ def reconstruct(sample: Sample, obs_id: int, rng: np.random.Generator) -> Block:
         ),
         images=measured,
     )
-
-
-def _trigger_times(sample: Sample, start_s: int, rng: np.random.Generator) -> Integers:
-    """Time stamps of the images: quarter nanoseconds TAI since 1970.
-
-    Stamps follow the convention of simulation files: the delay of a plane wave from the pointing
-    is compensated, ``stored = t + n_p . r / c``.
-    """
-    settings, showers, shower = sample.settings, sample.showers, sample.images.shower
-    directions = showers.directions()
-    height = showers.h_max_m - sample.layout.altitude_m
-    radius = settings.front_radius_scale * height / directions[:, 2]
-    positions = sample.layout.positions_m[sample.images.telescope]
-    delay = arrival_delay_ns(
-        positions, showers.cores_m()[shower], directions[shower], radius[shower]
-    )
-    delay += sample.response("time_jitter_ns") * rng.normal(size=len(delay))
-    pointing = direction_vector(90 - settings.zenith_deg, settings.azimuth_deg)
-    delay += positions @ pointing / SPEED_OF_LIGHT_M_PER_NS
-    moment = LEAD_S + np.sort(rng.random(len(height))) * settings.block_duration_s
-    quanta = np.rint(moment * QUANTA_PER_S).astype(np.int64)[shower]
-    return start_s * QUANTA_PER_S + quanta + np.rint(delay * QUANTA_PER_NS).astype(np.int64)
 
 
 def _reconstruct_geometry(

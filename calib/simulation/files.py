@@ -8,6 +8,7 @@ values. The content of a file depends on the block alone, not on when or where i
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid5
 from zlib import crc32
@@ -47,6 +48,8 @@ QUANTA_PER_S = 4_000_000_000
 #: Depth of the atmosphere against height: exponential.
 ATMOSPHERE_SCALE_M, GROUND_DEPTH_G_PER_CM2 = 7500.0, 1030.0
 UNIX_EPOCH_MJD = 40587
+#: What an observation does not have.
+SIMULATION_TABLE = re.compile("^(/configuration)?/simulation/")
 #: The pointing is monitored from before the block until after it.
 MONITORING_STEP_S, MONITORING_MARGIN_S = 10, 10
 
@@ -72,9 +75,16 @@ def write_block(path: Path, block: Block) -> None:
             file, _header(block, "DL1_PARAMETERS,DL2" if block.settings.write_dl1 else "DL2")
         )
         for table in _all_tables(block):
+            if _is_observation(block) and SIMULATION_TABLE.search(table.path):
+                continue
             write_table(file, table.path, table.columns, table.attributes)
     with path.open("xb") as stream:
         stream.write(content.getbuffer())
+
+
+def _is_observation(block: Block) -> bool:
+    """Whether the file passes for an observation's."""
+    return block.settings.clocks.convention == "raw"
 
 
 def _all_tables(block: Block) -> Iterator[TableData]:
@@ -104,13 +114,13 @@ def _header(block: Block, levels: str) -> dict[str, str]:
         "CTA PRODUCT DATA MODEL VERSION": "v7.6.0",
         "CTA PRODUCT DATA MODEL URL": "",
         "CTA PRODUCT DATA LEVELS": levels,
-        "CTA PRODUCT DATA CATEGORY": "Sim",
+        "CTA PRODUCT DATA CATEGORY": "Other" if _is_observation(block) else "Sim",
         "CTA PRODUCT DATA ASSOCIATION": "Subarray",
         "CTA PRODUCT FORMAT": "hdf5",
         "CTA PRODUCT ID": str(uuid5(NAMESPACE_OID, name)),
         "CTA PRODUCT DESCRIPTION": "Simulated observation block",
         "CTA PRODUCT CREATION TIME": stop,
-        "CTA PROCESS TYPE": "Simulation",
+        "CTA PROCESS TYPE": "Observation" if _is_observation(block) else "Simulation",
         "CTA PROCESS SUBTYPE": "",
         "CTA PROCESS ID": str(block.obs_id),
         "CTA ACTIVITY NAME": "arraycal simulate",

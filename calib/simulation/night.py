@@ -62,10 +62,10 @@ def simulate_night(
     """
     directory.mkdir(parents=True, exist_ok=True)
     _clear(directory, overwrite=overwrite)
-    throughput = draw_throughput(settings)
+    throughput, clock_offset_ns = draw_throughput(settings), draw_clock_offsets(settings)
     for index, obs_id in enumerate(settings.obs_ids):
         rng = _stream(settings.seed, index + 1)
-        block = simulate_block(settings, obs_id, throughput, rng)
+        block = simulate_block(settings, obs_id, throughput, rng, clock_offset_ns)
         path = block_path(directory, obs_id)
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def simulate_night(
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    truth = make_truth(settings, throughput)
+    truth = make_truth(settings, throughput, clock_offset_ns)
     truth.write(directory / TRUTH_FILE)
     return truth
 
@@ -92,9 +92,12 @@ def _clear(directory: Path, *, overwrite: bool) -> None:
         path.unlink()
 
 
-def _stream(seed: int, index: int) -> np.random.Generator:
-    """Random numbers of one purpose: 0 the throughput, k the k-th block; all independent."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+def _stream(seed: int, *index: int) -> np.random.Generator:
+    """Random numbers of one purpose; all are independent.
+
+    0 is the throughput, k the k-th block, (0, 1) the clocks.
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=index))
 
 
 def draw_throughput(settings: SimulationSettings) -> dict[int, float]:
@@ -105,11 +108,21 @@ def draw_throughput(settings: SimulationSettings) -> dict[int, float]:
     return throughput | dict(settings.throughput)
 
 
+def draw_clock_offsets(settings: SimulationSettings) -> dict[int, float]:
+    """Clock offset of every telescope, ns: normal about 0, unless the settings give it."""
+    tel_ids = settings.layout().tel_ids.tolist()
+    drawn = settings.clocks.offset_scatter_ns * _stream(settings.seed, 0, 1).normal(
+        size=len(tel_ids)
+    )
+    return dict(zip(tel_ids, drawn.tolist(), strict=True)) | dict(settings.clocks.offset_ns)
+
+
 def simulate_block(
     settings: SimulationSettings,
     obs_id: int,
     throughput: Mapping[int, float],
     rng: np.random.Generator | int,
+    clock_offset_ns: Mapping[int, float] | None = None,
 ) -> Block:
     """Simulate one observation block in memory.
 
@@ -123,6 +136,8 @@ def simulate_block(
         Throughput by telescope id.
     rng : Generator or int
         Random numbers, or their seed.
+    clock_offset_ns : mapping of int to float, optional
+        Clock offset at the start of the night by telescope id; by default those of the settings.
 
     Returns
     -------
@@ -131,4 +146,6 @@ def simulate_block(
     """
     rng = np.random.default_rng(rng)
     sample = draw_sample(settings.of_block(obs_id), throughput, rng)
-    return reconstruct(sample, obs_id, rng)
+    if clock_offset_ns is None:
+        clock_offset_ns = draw_clock_offsets(settings)
+    return reconstruct(sample, obs_id, clock_offset_ns, rng)

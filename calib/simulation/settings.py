@@ -11,8 +11,9 @@ from calib.simulation.arrays import KINDS, ArrayName, Layout, make_layout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["CameraSettings", "Frame", "PointingTable", "SimulationSettings"]
+__all__ = ["CameraSettings", "ClockSettings", "Frame", "PointingTable", "SimulationSettings"]
 
+Convention = Literal["pointing_compensated", "raw"]
 Frame = Literal["telescope", "camera"]
 PointingTable = Literal["observation", "configuration", "dl0", "dl1"]
 
@@ -52,6 +53,55 @@ class CameraSettings:
         possible = 0 <= self.cleaning_loss_pe < lowest
         expected = f"at least 0, below the lowest threshold {lowest:g}"
         _require("camera.cleaning_loss_pe", self.cleaning_loss_pe, possible, expected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockSettings:
+    """How images are stamped; by default all clocks are right."""
+
+    convention: Convention = "pointing_compensated"
+    """Stamps less the plane wave of the pointing, as in simulations, or as observed: then the
+    file says that it is an observation and has no simulation tables."""
+    offset_scatter_ns: float = 0.0
+    """Standard deviation of the clock offsets at the start of the night, ns."""
+    offset_ns: Mapping[int, float] = field(default_factory=dict)
+    """Clock offset of given telescopes, by id, instead of the drawn one, ns; positive is late."""
+    drift_ns_per_h: Mapping[int, float] = field(default_factory=dict)
+    """Steady change of the offset of given telescopes, by id, ns / h."""
+    steps: tuple[tuple[int, float, float], ...] = ()
+    """Telescope, time since the start of the night in s, and size in ns of leaps of a clock."""
+    jitter_ns: Mapping[str, float] = field(default_factory=dict)
+    """Fluctuation of the trigger time by type, ns; otherwise 0.7 (LST), 1.0 (MST), 1.2 (SST)."""
+    latency_ns: Mapping[str, float] = field(default_factory=dict)
+    """Delay of the trigger by type, ns; otherwise 0."""
+    walk_ns: Mapping[str, float] = field(default_factory=dict)
+    """Delay of an image at the threshold by type, falling as 1 / size, ns; otherwise 0."""
+    outlier_fraction: float = 0.0
+    """Share of stamps that are not of the shower."""
+    outlier_window_ns: float = 60.0
+    """They are off by up to this, evenly, ns."""
+    missing_fraction: float = 0.0
+    """Share of stamps that are missing: (0, 0)."""
+    refractivity: float = 2.25e-4
+    """Refractive index of the air less 1; the default is that at 2150 m above sea level."""
+
+    def check(self, array: ArrayName) -> None:
+        """Refuse settings that no clocks of an array can have."""
+        for name in ("jitter_ns", "latency_ns", "walk_ns"):
+            _require_types(f"clocks.{name}", vars(self)[name], array)
+        stepping = [tel_id for tel_id, _, _ in self.steps]
+        for name, tel_ids in (
+            ("offset_ns", self.offset_ns),
+            ("drift_ns_per_h", self.drift_ns_per_h),
+            ("steps", stepping),
+        ):
+            _require_known(f"clocks.{name}", tel_ids, array)
+        for name in ("outlier_fraction", "missing_fraction"):
+            value = vars(self)[name]
+            _require(f"clocks.{name}", value, 0 <= value <= 1, "between 0 and 1")
+        for name in ("offset_scatter_ns", "outlier_window_ns", "refractivity"):
+            value = vars(self)[name]
+            _require(f"clocks.{name}", value, 0 <= value < math.inf, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +180,8 @@ class SimulationSettings:
     """Duration of a block, s."""
     camera: CameraSettings = field(default_factory=CameraSettings)
     """How images are taken."""
+    clocks: ClockSettings = field(default_factory=ClockSettings)
+    """How images are stamped."""
     write_dl1: bool = True
     """Write the image parameters; False halves the time and the size of the files."""
 
@@ -152,6 +204,7 @@ class SimulationSettings:
         _require("energy_min_tev", self.energy_min_tev, ordered, "positive, below energy_max_tev")
         _require("energy_pivot_tev", self.energy_pivot_tev, self.energy_pivot_tev > 0, "positive")
         self.camera.check(self.array)
+        self.clocks.check(self.array)
 
     @property
     def obs_ids(self) -> tuple[int, ...]:
@@ -159,10 +212,14 @@ class SimulationSettings:
         return tuple(range(self.first_obs_id, self.first_obs_id + self.n_blocks))
 
     def layout(self) -> Layout:
-        """Make the array, with the trigger thresholds of its types."""
-        thresholds = self.camera.threshold_pe
+        """Make the array, with the trigger of its types."""
+        thresholds, jitter = self.camera.threshold_pe, self.clocks.jitter_ns
         kinds = {
-            name: replace(kind, threshold=thresholds.get(name, kind.threshold))
+            name: replace(
+                kind,
+                threshold=thresholds.get(name, kind.threshold),
+                time_jitter_ns=jitter.get(name, kind.time_jitter_ns),
+            )
             for name, kind in KINDS.items()
         }
         return make_layout(self.array, kinds)
@@ -180,17 +237,22 @@ class SimulationSettings:
 
 
 def _require_telescopes(name: str, values: Mapping[int, float], array: ArrayName) -> None:
-    """Refuse values of telescopes the array does not have, and impossible ones."""
+    """Refuse factors of telescopes the array does not have, and impossible ones."""
+    _require_known(name, values, array)
+    for tel_id, value in values.items():
+        _require(f"{name} of telescope {tel_id}", value, 0 < value < math.inf, "positive")
+
+
+def _require_known(name: str, tel_ids: Iterable[int], array: ArrayName) -> None:
+    """Refuse telescopes the array does not have."""
     layout = make_layout(array)
-    unknown = set(values) - set(layout.tel_ids.tolist())
+    unknown = set(tel_ids) - set(layout.tel_ids.tolist())
     if unknown:
         msg = (
             f"{name} is given for telescopes {sorted(unknown)}, but array {array!r} has "
             f"{layout.tel_ids.tolist()}."
         )
         raise ValueError(msg)
-    for tel_id, value in values.items():
-        _require(f"{name} of telescope {tel_id}", value, 0 < value < math.inf, "positive")
 
 
 def _require_types(name: str, values: Iterable[str], array: ArrayName) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calib.simulation.settings import CameraSettings, SimulationSettings
+from calib.simulation.settings import CameraSettings, ClockSettings, SimulationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,17 @@ class Truth:
     pointings_deg: dict[int, tuple[float, float]]
     """Zenith angle and azimuth of the pointing by observation block."""
     clock_offset_ns: dict[int, float]
-    """True clock offset by telescope id, ns; positive stamps late."""
+    """True clock offset at the start of the night by telescope id, ns; positive stamps late."""
+    latency_ns: dict[int, float]
+    """Delay of the trigger by telescope id; showers cannot tell it from the clock offset."""
+    walk_ns: dict[str, float]
+    """Delay of an image at the threshold by type; it falls as 1 / size."""
+    clock_steps: tuple[tuple[int, float, float], ...]
+    """Telescope, time since the start of the night in s, and size in ns of the clocks' leaps."""
+    time_convention: str
+    """``pointing_compensated`` or ``raw``."""
+    rho: float
+    """Radius of the light front over the distance to the shower maximum."""
 
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
@@ -93,6 +103,7 @@ def make_truth(
     own = np.array([settings.energy_factor.get(tel_id, 1.0) for tel_id in tel_ids])
     sizes = c * np.exp(layout.by_type(settings.camera.size_bias, 0.0))
     energies = c * own * np.exp(layout.by_type(settings.energy_bias, 0.0))
+    clocks, latency = settings.clocks, layout.by_type(settings.clocks.latency_ns, 0.0)
     x_y_z = [(x, y, z) for x, y, z in layout.positions_m.tolist()]
     return Truth(
         settings=settings,
@@ -104,6 +115,11 @@ def make_truth(
         positions_m=dict(zip(tel_ids, x_y_z, strict=True)),
         pointings_deg={obs_id: settings.pointing(obs_id) for obs_id in settings.obs_ids},
         clock_offset_ns=dict(clock_offset_ns or dict.fromkeys(tel_ids, 0.0)),
+        latency_ns=dict(zip(tel_ids, latency.tolist(), strict=True)),
+        walk_ns={kind: clocks.walk_ns.get(kind, 0.0) for kind in dict.fromkeys(layout.types)},
+        clock_steps=clocks.steps,
+        time_convention=clocks.convention,
+        rho=settings.front_radius_scale,
     )
 
 
@@ -124,6 +140,14 @@ def _read_settings(raw: Mapping[str, Any]) -> SimulationSettings:
         settings[name] = _by_id(settings.get(name) or {})
     if "camera" in settings:
         settings["camera"] = CameraSettings(**settings["camera"])
+    if "clocks" in settings:
+        clocks = {name: _tuples(value) for name, value in settings["clocks"].items()}
+        for name in ("offset_ns", "drift_ns_per_h"):
+            clocks[name] = _by_id(clocks[name])
+        settings["clocks"] = ClockSettings(**clocks)
+    else:
+        # The light of earlier nights travelled in vacuum.
+        settings["clocks"] = ClockSettings(refractivity=0.0)
     return SimulationSettings(**settings)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from calib import pipeline
 from calib.observables import OBSERVABLES
-from calib.simulation import CameraSettings, SimulationSettings
+from calib.simulation import CameraSettings, ClockSettings, SimulationSettings
 from flows import direct
 from flows.arguments import make_parser
 from flows.cli import main
@@ -292,7 +292,11 @@ def test_every_option_of_simulate_reaches_its_setting():
         "--pointing-tables": "observation,dl1", "--energy-bias": "SST=0.1",
         "--energy-slope": "SST=0.02", "--energy-pivot": "2", "--energy-factor": "6=0.9",
         "--threshold": "SST=80", "--size-bias": "SST=-0.1", "--cleaning-loss": "3",
-        "--saturation": "MST=90", "--frame": "camera",
+        "--saturation": "MST=90", "--frame": "camera", "--time-convention": "raw",
+        "--clock-scatter": "5", "--clock-offset": "5=2e6", "--clock-drift": "6=3",
+        "--clock-step": "7,600,10", "--jitter": "MST=2", "--latency": "SST=40",
+        "--walk": "MST=3", "--outliers": "0.02", "--outlier-window": "90",
+        "--missing-stamps": "0.01",
     }  # fmt: skip
     switches = ["--no-dl1", "--truncation"]
     words = [word for option in given.items() for word in option]
@@ -307,6 +311,12 @@ def test_every_option_of_simulate_reaches_its_setting():
         camera=CameraSettings(
             threshold_pe={"SST": 80.0}, size_bias={"SST": -0.1}, cleaning_loss_pe=3.0,
             truncation=True, saturation_pe={"MST": 90.0}, frame="camera",
+        ),
+        clocks=ClockSettings(
+            convention="raw", offset_scatter_ns=5.0, offset_ns={5: 2e6}, drift_ns_per_h={6: 3.0},
+            steps=((7, 600.0, 10.0),), jitter_ns={"MST": 2.0}, latency_ns={"SST": 40.0},
+            walk_ns={"MST": 3.0}, outlier_fraction=0.02, outlier_window_ns=90.0,
+            missing_fraction=0.01,
         ),
     )  # fmt: skip
 
@@ -324,6 +334,8 @@ def test_options_of_simulate_may_be_repeated():
         (["--pointing", "20"], "found '20', expected two numbers as in 20,180"),
         (["--size-bias", "LST"], "found 'LST', expected a number as in MST=0.1"),
         (["--throughput", "LST=1"], "found 'LST=1', expected a telescope and a number as in"),
+        (["--clock-step", "5,60"], "found '5,60', expected telescope, seconds and nanoseconds"),
+        (["--clock-offset", "99=1"], "clocks.offset_ns is given for telescopes [99], but array"),
         (["--pointing-tables", "dl9"], "found 'dl9', expected some of observation,configuration"),
         (["--array", "north", "--size-bias", "SST=1"], "camera.size_bias is given for SST, but"),
     ],
