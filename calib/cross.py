@@ -238,7 +238,8 @@ def _inter(joint: Joint, subarray: Subarray) -> pl.DataFrame:
     """Coefficients of each type in its own gauge, those that have one."""
     parts = [INTER.to_frame()]
     for tel_type, own in joint.types.items():
-        nodes = own.nodes[np.isfinite(joint.scaled.fixed.log_throughput[own.nodes])]
+        sound = [joint.scaled.flags[node] != "degenerate" for node in own.nodes]
+        nodes = own.nodes[np.asarray(sound, np.bool_)]
         parts.append(
             pl.DataFrame(
                 {

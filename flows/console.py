@@ -126,6 +126,8 @@ def print_result(
         True throughput by telescope id, shown beside the coefficients.
     """
     console.print(coefficient_table(result, truth))
+    if "types" in result.extras:
+        console.print(_type_table(result.extras["types"]))
     if len(result.rejected):
         console.print(_table("rejected rows by rule", result.rejected))
     console.print(_block_table(result.blocks))
@@ -145,7 +147,8 @@ def coefficient_table(result: "CalibrationResult", truth: Mapping[int, float] | 
     telescopes = result.telescopes
     names = ["telescope", "value", "± error", "systematic", "showers", "flag", "reason"]
     if truth is not None:
-        telescopes = compare(telescopes, truth)
+        # A cross-calibration also measures the ratio of the types.
+        telescopes = compare(telescopes, truth, within_types="types" not in result.extras)
         names[4:4] = ["truth", "pull"]
     for name in names:
         table.add_column(name, justify=_justify(name), overflow="fold")
@@ -159,6 +162,26 @@ def coefficient_table(result: "CalibrationResult", truth: Mapping[int, float] | 
             row["flag"],
             escape(row["reason"]),
             style="" if row["flag"] == "ok" else "yellow",
+        )
+    return table
+
+
+def _type_table(types: pl.DataFrame) -> Table:
+    """Scaling factors and contrasts of a cross-calibration."""
+    table = Table(title=f"telescope types relative to {types['tel_ref'][0]}")
+    for name in ("type", "own gauge", "telescopes", "factor", "± error", "systematic"):
+        table.add_column(name, justify="left" if name in {"type", "own gauge"} else "right")
+    for name in ("ln contrast", "± error", "reason"):
+        table.add_column(name, justify="left" if name == "reason" else "right", overflow="fold")
+    for row in types.iter_rows(named=True):
+        table.add_row(
+            escape(row["tel_type"]),
+            row["gauge"].replace("_", " "),
+            str(row["n_telescopes"]),
+            *(_number(row[name]) for name in ("scaling_factor", "error", "systematic")),
+            *(_number(row[name]) for name in ("contrast", "contrast_error")),
+            escape(row["reason"]),
+            style="yellow" if row["reason"] else "",
         )
     return table
 

@@ -32,7 +32,9 @@ def read_truth(path: Path) -> dict[int, float]:
         ) from None
 
 
-def compare(telescopes: pl.DataFrame, truth: Mapping[int, float]) -> pl.DataFrame:
+def compare(
+    telescopes: pl.DataFrame, truth: Mapping[int, float], *, within_types: bool = True
+) -> pl.DataFrame:
     """Add columns ``truth`` and ``pull`` to a table of telescopes.
 
     Parameters
@@ -41,6 +43,8 @@ def compare(telescopes: pl.DataFrame, truth: Mapping[int, float]) -> pl.DataFram
         Schema ``calib.result.TELESCOPES``.
     truth : mapping of int to float
         True throughput by telescope id; its scale does not matter.
+    within_types : bool
+        Whether only ratios within a type were measured; else one scale holds for all.
 
     Returns
     -------
@@ -49,14 +53,15 @@ def compare(telescopes: pl.DataFrame, truth: Mapping[int, float]) -> pl.DataFram
 
     Notes
     -----
-    Only ratios within a type are measured. The truth of a type is scaled so that its geometric
-    mean over the telescopes with a value equals that of the values; ``pull`` is the difference
+    The truth of a type (or of all telescopes) is scaled so that its geometric mean over the
+    telescopes with a value equals that of the values; ``pull`` is the difference
     over the error, NaN where the gauge left no error.
     """
     logs = [_log(truth.get(tel_id, math.nan)) for tel_id in telescopes["tel_id"]]
     known = pl.col("value").is_finite()
     shift = pl.col("value").log() - pl.col("truth")
-    mean_shift = shift.filter(shift.is_finite()).mean().over("tel_type")
+    mean_shift = shift.filter(shift.is_finite()).mean()
+    mean_shift = mean_shift.over("tel_type") if within_types else mean_shift
     scaled = pl.when(known).then((pl.col("truth") + mean_shift).exp()).otherwise(math.nan)
     pull = (pl.col("value") - pl.col("truth")) / pl.col("error")
     has_error = pl.col("error") > 0

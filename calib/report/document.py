@@ -15,6 +15,7 @@ from calib.figures import CAPTIONS, encode, figures
 from calib.report import elements as page
 from calib.report.facts import MISSING, fixed, key_facts, observations, shown
 from calib.report.summary_page import markdown
+from calib.report.types_page import types_section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ def html(result: CalibrationResult) -> str:
             *_heading(result),
             "<h2>Coefficients</h2>",
             _coefficient_table(result),
+            *types_section(result),
             "<h2>Figures</h2>",
             _figures(result),
             "<h2>Data</h2>",

@@ -1,0 +1,166 @@
+"""Cross-calibration of odd arrays and odd requests: numbers where there are any, else a reason."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from calib import report
+from calib.cache import PairCache
+from calib.cross import FACTORS_PATH, INTER_PATH
+from calib.cross_inter import read_inter
+from calib.errors import CannotCompute, NothingToDo, WrongUsage
+from calib.hdf5_writing import Column, create_file, write_table
+from calib.observables import ENERGY_CROSS
+from calib.pipeline import BlockPairs, calibrate
+from calib.toys import Toy, toy_pairs, toy_subarray
+from config import ConfigurationError, load_configuration
+
+#: Every pair row.
+ALL = pl.lit(value=True)
+LOG_C = [0.1, -0.1, 0.05, -0.05, 0.0]
+
+
+def array(types):
+    return replace(toy_subarray(len(types)), types=tuple(types))
+
+
+def solved(types, cache, *overrides, keep=ALL):
+    """Calibrate 5 telescopes of the given types from the pair rows to keep."""
+    toy = Toy(log_throughput=LOG_C, sigma=[0.2] * 5, n_showers=800, multiplicity=3)
+    pairs = toy_pairs(toy, 5)
+    labels = [
+        "-".join(sorted({types[i - 1], types[j - 1]}))
+        for i, j in pairs.select("tel_id_1", "tel_id_2").iter_rows()
+    ]
+    pairs = pairs.with_columns(pl.Series("tel_type", labels)).filter(keep)
+    summary = {"n_events": 0, "n_pairs": len(pairs), "rejected": []}
+    entry = PairCache(cache).store("toy", [pairs], summary)
+    block = BlockPairs(Path("toy.h5"), "ok", obs_ids=(1,), subarray=array(types), entry=entry)
+    settings = ["ShowerSelection.threshold=null", *overrides]
+    configuration = load_configuration(preset="energy-cross", overrides=settings)
+    return calibrate([block], ENERGY_CROSS, configuration)
+
+
+def test_one_type_is_nothing_to_do(tmp_path):
+    with pytest.raises(NothingToDo, match="all 5 telescopes are of type MST"):
+        solved(["MST"] * 5, tmp_path)
+
+
+def test_an_unknown_reference_type_is_refused_with_the_types_there_are(tmp_path):
+    setting = "CalculateCrossCalibration.reference_subsystem=SST"
+    with pytest.raises(WrongUsage, match="reference_subsystem is SST, but the array has LST, MST"):
+        solved(["LST", "LST", "MST", "MST", "MST"], tmp_path, setting)
+
+
+@pytest.mark.parametrize("single", ["LST", "MST"])
+def test_a_type_of_one_telescope_has_a_factor_and_a_coefficient(tmp_path, single):
+    other = "MST" if single == "LST" else "LST"
+    result = solved([single, *[other] * 4], tmp_path)
+    assert result.telescopes["value"].is_finite().all()
+    assert result.verdict.status == "usable"
+    inter = result.published[INTER_PATH].filter(pl.col("tel_type") == single)
+    assert inter.select("value", "error").rows() == [(1.0, 0.0)]
+    types = result.extras["types"].filter(pl.col("tel_type") == "LST").row(0, named=True)
+    expected = {"LST": LOG_C[0] - np.mean(LOG_C[1:])}
+    sign = 1 if single == "LST" else -1
+    assert types["contrast"] == pytest.approx(
+        sign * expected["LST"], abs=4 * types["contrast_error"]
+    )
+
+
+def test_a_type_without_a_reference_telescope_has_its_mean_as_its_own_gauge(tmp_path):
+    references = "RelativeThroughputFitter.reference_telescopes={MST: 3}"
+    result = solved(["LST", "LST", "MST", "MST", "MST"], tmp_path, references)
+    types = {row["tel_type"]: row for row in result.extras["types"].iter_rows(named=True)}
+    assert types["LST"]["gauge"] == "geometric_mean"
+    assert types["MST"]["gauge"] == "reference"
+    inter = result.published[INTER_PATH].filter(pl.col("tel_type") == "LST")
+    assert inter["value"].log().mean() == pytest.approx(0.0, abs=1e-12)
+    reference = result.telescopes.filter(pl.col("tel_id") == 3)
+    assert reference.select("value", "error").rows() == [(1.0, 0.0)]
+
+
+def test_a_reference_telescope_that_is_not_there_costs_the_factor_of_its_type_only(tmp_path):
+    references = "RelativeThroughputFitter.reference_telescopes={LST: 77, MST: 3}"
+    result = solved(["LST", "LST", "MST", "MST", "MST"], tmp_path, references)
+    types = {row["tel_type"]: row for row in result.extras["types"].iter_rows(named=True)}
+    assert np.isnan(types["LST"]["scaling_factor"])
+    assert "77" in types["LST"]["reason"]
+    assert np.isfinite(types["LST"]["contrast"])
+    assert result.telescopes["value"].is_finite().all()
+    assert result.published[FACTORS_PATH].is_empty()
+    assert set(result.published[INTER_PATH]["tel_type"]) == {"MST"}
+
+
+def test_types_without_a_common_shower_get_no_factor_and_a_reason(tmp_path):
+    types = ["LST", "LST", "MST", "MST", "MST"]
+    result = solved(types, tmp_path, keep=~pl.col("tel_type").str.contains("-"))
+    lst = result.telescopes.filter(pl.col("tel_type") == "LST")
+    assert lst["value"].is_nan().all()
+    assert set(lst["reason"]) == {"not connected to the reference type MST"}
+    assert result.published[FACTORS_PATH].is_empty()
+    assert set(result.published[INTER_PATH]["tel_type"]) == {"LST", "MST"}
+    assert result.verdict.status == "degraded"
+
+
+def test_without_data_of_the_reference_type_the_result_is_unusable(tmp_path):
+    types = ["LST", "LST", "LST", "LST", "MST"]
+    result = solved(types, tmp_path, keep=pl.col("tel_type") == "LST")
+    assert result.verdict.status == "unusable"
+    assert result.telescopes["value"].is_nan().all()
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ({"obs_id": [1, 2]}, WrongUsage, r"observations \[1, 2\], the blocks are \[1\]"),
+        ({"value": [1.0, -2.0]}, CannotCompute, "coefficient of telescope 2 is -2"),
+    ],
+)
+def test_an_inter_calibration_that_does_not_fit_is_refused(tmp_path, content, error, message):
+    path = written(tmp_path, **content)
+    with pytest.raises(error, match=message):
+        read_inter(path, array(["LST", "MST"]), (1,), allow_other=False)
+
+
+def test_an_inter_calibration_of_other_observations_can_be_accepted(tmp_path):
+    path = written(tmp_path, obs_id=[1, 2])
+    inter = read_inter(path, array(["LST", "MST", "MST"]), (1,), allow_other=True)
+    np.testing.assert_array_equal(inter.value, [1.0, 1.1, np.nan])
+
+
+def written(folder, *, obs_id=(1,), value=(1.0, 1.1)):
+    columns = {
+        "tel_type": Column(np.asarray(["LST", "MST"])),
+        "tel_id": Column(np.asarray([1, 2])),
+        "value": Column(np.asarray(value)),
+        "error": Column(np.asarray([0.0, 0.01])),
+    }
+    with create_file(folder / "inter.h5") as file:
+        write_table(file, INTER_PATH, columns, {"obs_id": np.asarray(obs_id, np.uint64)})
+    return folder / "inter.h5"
+
+
+def test_a_simulation_reference_that_is_something_else_is_refused(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text('{"calibration": "energy-inter"}')
+    setting = f"CalculateCrossCalibration.simulation_reference={path}"
+    with pytest.raises(
+        WrongUsage, match="expected the result.json of a joint energy-cross".replace(".", r"\.")
+    ):
+        solved(["LST", "LST", "MST", "MST", "MST"], tmp_path, setting)
+
+
+def test_keys_of_the_other_method_are_refused():
+    with pytest.raises(ConfigurationError, match="set method: three_step, or leave it out"):
+        load_configuration(overrides=["CalculateCrossCalibration.inter_calibration=x.h5"])
+
+
+def test_the_report_shows_factors_bins_and_lines(tmp_path):
+    text = report.html(solved(["LST", "LST", "MST", "MST", "MST"], tmp_path))
+    assert "Telescope types relative to MST" in text
+    assert "Straight lines through the bins" in text
+    assert "Log contrast of each type with the reference type in bins of energy" in text
