@@ -3,7 +3,8 @@
 ``produce.py FOLDER`` simulates small nights with fixed seeds and calibrates them. For each array,
 the folder then holds ``blocks`` with their truth, our event rows as ``pairs.csv`` and their means
 as ``pair_summary.csv``, our ``asymmetries`` in the peer's format, and the results
-``peer_selection``, ``recommended`` and ``lacking``, which lacks a telescope. The configurations
+``peer_selection``, ``recommended``, ``cross`` (of telescope types) and ``lacking``, which lacks a
+telescope. The configurations
 of the peer's tools are in ``configs``.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from calib.exchange import write_asymmetries
-from calib.observables import ENERGY_INTER
+from calib.observables import ENERGY_CROSS, ENERGY_INTER
 from calib.pipeline import calibrate, pairs_of_block
 from calib.simulation import SimulationSettings, simulate_night
 from calib.simulation.arrays import ArrayName
@@ -92,6 +93,7 @@ def produce(folder: Path) -> None:
         simulate_night(home / "blocks", settings)
         run(home, "peer_selection", peer)
         run(home, "recommended", recommended)
+        run_cross(home)
 
 
 def run(home: Path, name: str, configuration: Configuration) -> None:
@@ -117,6 +119,17 @@ def run(home: Path, name: str, configuration: Configuration) -> None:
         publish(
             replace(result, telescopes=lacking), ENERGY_INTER, home / "lacking", overwrite=False
         )
+
+
+def run_cross(home: Path) -> None:
+    """Compare the telescope types of an array."""
+    configuration = load_configuration(preset="energy-cross")
+    paths = sorted((home / "blocks").glob("*.h5"))
+    cache = home / "cache"
+    blocks = [pairs_of_block(path, ENERGY_CROSS, configuration, cache) for path in paths]
+    result = calibrate(blocks, ENERGY_CROSS, configuration, provenance("produce.py"))
+    publish(result, ENERGY_CROSS, home / "cross", overwrite=False)
+    print(f"{home.name} cross: {result.verdict}")
 
 
 def export(home: Path, blocks: dict[Path, pl.LazyFrame], configuration: Configuration) -> None:

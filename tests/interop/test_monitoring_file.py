@@ -136,6 +136,20 @@ def test_the_peers_cross_calibration_takes_our_file(cross_calibrate):
     assert coefficients.meta["obs_id"].tolist() == [1001, 1002]
 
 
+def test_the_peers_cross_calibration_takes_our_cross_calibration(cross_calibrate, exchange):
+    own = exchange / "north" / "cross" / "monitoring.h5"
+    ours = ctapipe_io.read_table(own, f"{CROSS_CALIBRATION}/scaling_factors")
+    written = ctapipe_io.read_table(own, f"{CROSS_CALIBRATION}/coefficients")
+    assert written.colnames == ["tel_type", "tel_id", "value", "error"]
+    assert written.meta["obs_id"].tolist() == [1001, 1002]
+    factors, coefficients, before, _ = cross_calibrate("north", "cross")
+    assert ours.colnames == factors.colnames
+    assert factors["tel_type"].tolist() == ours["tel_type"].tolist() == ["LST"]
+    scale = {"LST": factors["scaling_factor"][0]}
+    expected = [row["value"] * scale.get(row["tel_type"], 1.0) for row in before]
+    np.testing.assert_allclose(coefficients["value"], expected, rtol=1e-12)
+
+
 def test_the_peer_names_a_telescope_without_a_row(cross_calibrate):
     factors, coefficients, before, printed = cross_calibrate("north", "lacking")
     assert LOST_TELESCOPE not in before["tel_id"]

@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from calib.cache import PairCache
+from calib.cross import FACTORS_PATH
 from calib.exchange import is_asymmetry_file, read_asymmetries, telescopes_of
 from calib.hdf5 import has_table, open_file, require_table
-from calib.observables import ENERGY_INTER
-from calib.pipeline import BlockPairs, calibrate
+from calib.observables import ENERGY_CROSS, ENERGY_INTER
+from calib.pipeline import BlockPairs, calibrate, pairs_of_block
 from config import load_configuration
 
 KEYS = ["obs_id", "event_id", "tel_id_1", "tel_id_2"]
@@ -96,3 +97,36 @@ def test_our_tables_survive_the_peers_cross_calibration(array):
         assert has_table(file, "/dl2/monitoring/subarray/cross_calibration/coefficients", path)
     telescopes = "/dl2/service/arraycal/energy-inter/telescopes"
     assert read_rows(path, telescopes).equals(read_rows(own, telescopes), null_equal=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "result"), [("mixed", "peer_selection"), ("north", "lacking"), ("north", "cross")]
+)
+def test_our_three_steps_give_the_peers_factors_and_coefficients(array, tmp_path, name, result):
+    # The peer wrote its tables into a copy of our result, which so holds both its input and output.
+    if array.name != name:
+        pytest.skip("the peer has cross-calibrated another array")
+    path = array / "peer" / f"cross_calibration_{result}_False" / "monitoring.h5"
+    overrides = [
+        "CalculateCrossCalibration.method=three_step",
+        f"CalculateCrossCalibration.inter_calibration={path}",
+    ]
+    config = array.parent / "configs" / "cross_calibration.yaml"
+    configuration = load_configuration([config], overrides=overrides)
+    paths = sorted((array / "blocks").glob("*.h5"))
+    blocks = [pairs_of_block(path, ENERGY_CROSS, configuration, tmp_path) for path in paths]
+    ours = calibrate(blocks, ENERGY_CROSS, configuration)
+    theirs = read_rows(path, ENERGY_CROSS.monitoring_path).sort("tel_id")
+    coefficients = ours.telescopes.filter(pl.col("value").is_finite()).sort("tel_id")
+    assert coefficients["tel_id"].to_list() == theirs["tel_id"].to_list()
+    with open_file(path) as file:
+        table = require_table(file, FACTORS_PATH, path)
+        rows = table.read()
+        factors = dict(zip(table.column("tel_type", rows), rows, strict=True))
+    for row in ours.published[FACTORS_PATH].iter_rows(named=True):
+        its = factors[row["tel_type"]]
+        for column in ("scaling_factor", "scaling_factor_uncertainty"):
+            assert row[column] == pytest.approx(its[column], rel=1e-9)
+    assert len(ours.published[FACTORS_PATH]) == len(factors)
+    for column in ("value", "error"):
+        np.testing.assert_allclose(coefficients[column], theirs[column], rtol=1e-9)
