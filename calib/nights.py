@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from calib import hdf5
-from calib.errors import ArraycalError
+from calib.dl2 import OBSERVATION_BLOCK, TRIGGER
+from calib.errors import ArraycalError, CannotCompute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,16 +19,24 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["Span", "night_of", "nights_of", "observation_span"]
+__all__ = [
+    "Span",
+    "last_night",
+    "night_of",
+    "night_window",
+    "nights_of",
+    "observation_span",
+    "observation_start",
+]
 
-TRIGGER = "/dl1/event/subarray/trigger"
 #: Rows read at either end of a block to find when it began and ended.
 END_ROWS = 1000
 #: Columns of two integers: whole seconds, and quarter nanoseconds.
 HIGH_RESOLUTION = "ctao_high_res"
 QUANTA_PER_S = 4e9
 UNIX_EPOCH_MJD, DAY_S = 40587.0, 86400.0
-HALF_DAY = timedelta(hours=12)
+HALF_DAY, DAY = timedelta(hours=12), timedelta(days=1)
+NOON = time(12)
 
 
 class Span(NamedTuple):
@@ -64,6 +73,41 @@ def observation_span(path: Path) -> Span | None:
     if not len(seconds):
         return None
     return Span(_utc(float(seconds.min())), _utc(float(seconds.max())))
+
+
+def observation_start(path: Path) -> datetime:
+    """Read when the observation of a block began.
+
+    Parameters
+    ----------
+    path : Path
+        A ctapipe file of any data level.
+
+    Returns
+    -------
+    datetime
+        UTC. The earliest actual start of its observation blocks; where none is stated, the time
+        of its first shower.
+
+    Raises
+    ------
+    CannotCompute
+        If the file cannot be read or states no time.
+    """
+    with hdf5.open_file(path) as file:
+        for name, column in ((OBSERVATION_BLOCK, "actual_start_time"), (TRIGGER, "time")):
+            table = hdf5.find_table(file, name, path)
+            if table is None or column not in table.columns:
+                continue
+            stamps = table.column(column, table.read(0, END_ROWS))
+            high_resolution = table.time_format(column) == HIGH_RESOLUTION
+            seconds = _tai_seconds(stamps, high_resolution=high_resolution)
+            if len(seconds):
+                return _utc(float(seconds.min()))
+    raise CannotCompute(
+        f"{path}: no observation time, neither in {OBSERVATION_BLOCK} nor in {TRIGGER}. "
+        "Put the file into a folder with the night in its name, and give that as the pattern."
+    )
 
 
 def _tai_seconds(
@@ -114,3 +158,15 @@ def night_of(moment: datetime, time_zone: str = "UTC") -> date:
 def nights_of(spans: Iterable[Span], time_zone: str = "UTC") -> list[date]:
     """Nights in which blocks began, in order, each once."""
     return sorted({night_of(span.start, time_zone) for span in spans})
+
+
+def night_window(night: date, time_zone: str = "UTC") -> tuple[datetime, datetime]:
+    """Begin and end (exclusive) of a night in UTC: noon to noon on the clock of the site."""
+    zone = ZoneInfo(time_zone)
+    start, end = (datetime.combine(day, NOON, zone) for day in (night, night + DAY))
+    return start.astimezone(UTC), end.astimezone(UTC)
+
+
+def last_night(moment: datetime, time_zone: str = "UTC") -> date:
+    """Night that ended last: the one whose evening was on the day before, at any hour."""
+    return moment.astimezone(ZoneInfo(time_zone)).date() - DAY

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import platform
+import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,12 +36,15 @@ __all__ = [
     "REPORT",
     "RESULT",
     "Published",
+    "own_version",
     "provenance",
     "publish",
     "refuse_existing",
+    "remove_scratch",
 ]
 
 MONITORING, REPORT, RESULT = "monitoring.h5", "report.html", "result.json"
+SCRATCH = ".arraycal-"
 #: In the order in which they appear.
 FILES = (MONITORING, REPORT, RESULT)
 #: Packages whose version can change a number, or how a run behaved.
@@ -88,6 +92,11 @@ def provenance(command: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "versions": versions,
     }
+
+
+def own_version() -> str:
+    """Version of arraycal; ``not installed`` in a bare checkout."""
+    return _version("arraycal")
 
 
 def _version(package: str) -> str:
@@ -161,7 +170,7 @@ def publish(
     refuse_existing(output, overwrite=overwrite)
     with _explained(output):
         output.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".arraycal-", dir=output)
+        scratch = tempfile.TemporaryDirectory(prefix=SCRATCH, dir=output)
     with scratch as name_of_scratch:
         with _explained(output):
             _write_all(result, observable, Path(name_of_scratch))
@@ -169,6 +178,12 @@ def publish(
             (Path(name_of_scratch) / name).replace(output / name)
     sync(output)
     return Published(output / MONITORING, output / RESULT, output / REPORT)
+
+
+def remove_scratch(output: Path) -> None:
+    """Remove what a killed run left in a folder; only for who knows that no other run is there."""
+    for folder in output.glob(f"{SCRATCH}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_all(result: CalibrationResult, observable: Observable, folder: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +32,10 @@ class Settings(BaseSettings):
     cache_root: Path = Field(
         Path("~/.cache/arraycal"), description="Folder of intermediate tables, safe to delete."
     )
+    home: Path = Field(
+        Path("~/.local/share/arraycal"),
+        description="Folder of `arraycal up`: database and logs of its server.",
+    )
     database_url: str | None = Field(
         None,
         description="SQLAlchemy URL of the history; None for the default file.",
@@ -46,7 +51,39 @@ class Settings(BaseSettings):
         "INFO", description="Least severity that is logged."
     )
 
-    @field_validator("data_root", "output_root", "cache_root", mode="after")
+    time_zone: str = Field(
+        "UTC", description="Time zone of the site: a night goes from noon to noon there."
+    )
+    nightly_cron: str = Field(
+        "30 8 * * *", description="When the scheduled calibration of a night starts, local time."
+    )
+    nightly_options: Path | None = Field(
+        None,
+        description="YAML file with options of the nightly and backfill deployments: calibrations "
+        "with preset, config and overrides, blocks, output, settle_s, again.",
+    )
+    notification_block: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+        description="Prefect block TYPE/NAME that is told of failed, late and degraded runs, such "
+        "as slack-webhook/array; None tells nobody.",
+    )
+
+    @field_validator("time_zone", mode="after")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(
+                f"there is no time zone {name!r}; expected a name such as UTC, Atlantic/Canary or "
+                "America/Santiago"
+            ) from None
+        return name
+
+    @field_validator(
+        "data_root", "output_root", "cache_root", "home", "nightly_options", mode="after"
+    )
     @classmethod
     def _expand_home(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser()

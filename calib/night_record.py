@@ -1,0 +1,263 @@
+"""The verdict on a night: one ``night.json`` per night, for machines and for the next run.
+
+It is written last, so whoever sees it sees the results it speaks of, and it says what they were
+made from: a later run with the same blocks, configuration and version finds its results here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date
+from typing import TYPE_CHECKING, Any, Literal
+
+from calib.cache import file_digest
+from calib.hdf5 import sync
+from calib.schema import SCHEMA_ID
+from calib.store import FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from calib.night_files import NightFiles
+    from calib.pipeline import BlockPairs
+
+__all__ = [
+    "NIGHT_FILE",
+    "CalibrationRecord",
+    "NightRecord",
+    "NightStatus",
+    "file_digests",
+    "file_stamp",
+    "fingerprint",
+    "judge_night",
+    "read_night",
+    "write_night",
+]
+
+NIGHT_FILE = "night.json"
+#: Layout of ``night.json``; another number is not read.
+NIGHT_SCHEMA = 1
+
+NightStatus = Literal["usable", "degraded", "unusable", "nothing to do"]
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """Outcome of one calibration of a night.
+
+    Parameters
+    ----------
+    calibration : str
+        Name of the observable.
+    status : {"usable", "degraded", "unusable", "nothing to do"}
+        The verdict.
+    reasons : tuple of str
+        What is wrong with it.
+    fingerprint : str
+        Hash of everything the result depends on: see `fingerprint`.
+    folder : str
+        Folder of the results, relative to that of the night; empty without results.
+    digests : dict of str to str
+        Hash of every result file by name.
+    n_blocks, n_cached : int
+        Blocks asked for, and how many of them were in the cache already.
+    is_reused : bool
+        Whether the results of an earlier run were found unchanged.
+    """
+
+    calibration: str
+    status: NightStatus
+    reasons: tuple[str, ...] = ()
+    fingerprint: str = ""
+    folder: str = ""
+    digests: dict[str, str] = field(default_factory=dict)
+    n_blocks: int = 0
+    n_cached: int = 0
+    is_reused: bool = False
+
+    def is_intact(self, night_folder: Path) -> bool:
+        """Whether the results are on disk exactly as they were published."""
+        if not self.folder or set(self.digests) != set(FILES):
+            return False
+        return file_digests(night_folder / self.folder) == self.digests
+
+
+@dataclass(frozen=True)
+class NightRecord:
+    """The verdict on a night.
+
+    Parameters
+    ----------
+    night : date
+        Date of the evening.
+    time_zone : str
+        Noon to noon on which clock.
+    status : {"usable", "degraded", "unusable", "nothing to do"}
+        The verdict.
+    reasons : tuple of str
+        What is wrong.
+    is_complete : bool
+        False while files of the night are still being written.
+    calibrations : tuple of CalibrationRecord
+        In the order of their runs.
+    blocks : tuple of (str, str)
+        Path of every file that was calibrated, and its `file_stamp` before.
+    waiting, left_out : tuple of (str, str)
+        Path and reason of files that were not.
+    provenance : dict
+        Versions, command, time.
+    """
+
+    night: date
+    time_zone: str
+    status: NightStatus
+    reasons: tuple[str, ...] = ()
+    is_complete: bool = True
+    calibrations: tuple[CalibrationRecord, ...] = ()
+    blocks: tuple[tuple[str, str], ...] = ()
+    waiting: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """``2026-11-22 degraded: energy-inter: 1 block left out ...``."""
+        reasons = f": {'; '.join(self.reasons)}" if self.reasons else ""
+        return f"{self.night} {self.status}{reasons}"
+
+    def of(self, calibration: str) -> CalibrationRecord | None:
+        """Record of one calibration."""
+        found = (item for item in self.calibrations if item.calibration == calibration)
+        return next(found, None)
+
+
+def fingerprint(
+    calibration: str,
+    configuration: str,
+    blocks: Sequence[BlockPairs],
+    version: str,
+    inputs: Mapping[str, str] | None = None,
+) -> str:
+    """Hash of everything that decides a result.
+
+    Parameters
+    ----------
+    calibration : str
+        Name of the observable.
+    configuration : str
+        All options as text.
+    blocks : sequence of BlockPairs
+        In any order.
+    version : str
+        Version of arraycal.
+    inputs : mapping of str to str, optional
+        Hashes of other files this one stands on.
+
+    Returns
+    -------
+    str
+        Hexadecimal; equal for equal results.
+    """
+    files = sorted((block.digest, block.status, str(block.path), block.reason) for block in blocks)
+    content = [SCHEMA_ID, version, calibration, configuration, files, dict(inputs or {})]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def file_stamp(path: Path) -> str:
+    """Size and modification time of a file, empty if it is gone: tells whether it is a new one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Hash of every result file of a folder by name; a file that is not there is left out."""
+    return {name: file_digest(folder / name) for name in FILES if (folder / name).is_file()}
+
+
+def judge_night(
+    files: NightFiles, calibrations: Sequence[CalibrationRecord]
+) -> tuple[NightStatus, tuple[str, ...]]:
+    """One verdict from those of the calibrations and from what was left out.
+
+    Parameters
+    ----------
+    files : NightFiles
+        What was found.
+    calibrations : sequence of CalibrationRecord
+        What was made of it.
+
+    Returns
+    -------
+    status : str
+        ``nothing to do`` without blocks; ``unusable`` when no calibration can be used;
+        ``degraded`` when something is wrong with one of them or with a file; else ``usable``.
+    reasons : tuple of str
+        Everything that is wrong, each with its calibration or file.
+    """
+    reasons = [f"{item.path.name} left out: {item.reason}" for item in files.left_out]
+    reasons += [f"{item.path.name} waits: {item.reason}" for item in files.waiting]
+    if not files.blocks:
+        return "nothing to do", (*reasons, *([] if files.waiting else ["no block was found"]))
+    for item in calibrations:
+        if item.status != "usable":
+            detail = "; ".join(item.reasons)
+            reasons.append(f"{item.calibration} {item.status}{f' ({detail})' if detail else ''}")
+    relevant = [item.status for item in calibrations if item.status != "nothing to do"]
+    if not relevant:
+        return "nothing to do", tuple(reasons)
+    if all(status == "unusable" for status in relevant):
+        return "unusable", tuple(reasons)
+    is_sound = all(status == "usable" for status in relevant)
+    is_whole = not (files.left_out or files.waiting)
+    return "usable" if is_sound and is_whole else "degraded", tuple(reasons)
+
+
+def write_night(folder: Path, record: NightRecord) -> Path:
+    """Write ``night.json`` into the folder of a night, whole or not at all.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written; an earlier record stays then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"schema": NIGHT_SCHEMA, **asdict(record), "night": record.night.isoformat()}
+    # One name, not a random one: the night is locked, and what a killed run left is overwritten.
+    temporary = folder / f".{NIGHT_FILE}.tmp"
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    sync(temporary)
+    temporary.replace(folder / NIGHT_FILE)
+    sync(folder)
+    return folder / NIGHT_FILE
+
+
+def read_night(folder: Path) -> NightRecord | None:
+    """Read the record of a night; None if there is none that this version understands."""
+    try:
+        raw = json.loads((folder / NIGHT_FILE).read_text(encoding="utf-8"))
+        if raw.pop("schema") != NIGHT_SCHEMA:
+            return None
+        raw["night"] = date.fromisoformat(raw["night"])
+        raw["calibrations"] = tuple(_calibration(item) for item in raw["calibrations"])
+        for name in ("blocks", "waiting", "left_out"):
+            raw[name] = tuple((path, text) for path, text in raw[name])
+        raw["reasons"] = tuple(raw["reasons"])
+        return NightRecord(**raw)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _calibration(raw: dict[str, Any]) -> CalibrationRecord:
+    known = {item.name for item in fields(CalibrationRecord)}
+    values = {name: value for name, value in raw.items() if name in known}
+    return CalibrationRecord(**values | {"reasons": tuple(raw["reasons"])})

@@ -1,0 +1,74 @@
+"""The lock keeps runs apart and never outlives its holder."""
+
+import errno
+import fcntl
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from calib.locks import exclusive
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from calib.locks import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_waits_for_the_first(tmp_path, caplog):
+    order, entered = [], threading.Event()
+
+    def second():
+        entered.wait()
+        with exclusive(tmp_path / ".lock"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with exclusive(tmp_path / ".lock"):
+        entered.set()
+        # The other one has come to the lock when it says so.
+        while "another run is at work" not in caplog.text:
+            thread.join(0.01)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_killed_holder_leaves_the_lock_free(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with exclusive(tmp_path / ".lock"):
+        pass
+
+
+def test_a_failure_inside_frees_the_lock(tmp_path):
+    def fail():
+        with exclusive(tmp_path / ".lock"):
+            raise RuntimeError
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            fail()
+
+
+def test_without_locks_on_the_file_system_the_work_goes_on_with_a_warning(
+    tmp_path, monkeypatch, caplog
+):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with exclusive(tmp_path / ".lock"):
+        pass
+    assert "no locks" in caplog.text

@@ -1,0 +1,249 @@
+"""Nights: noon to noon, files by their observation time, nothing dropped in silence."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calib.errors import CannotCompute
+from calib.hdf5 import Column, create_file, write_table
+from calib.night_files import night_files
+from calib.nights import last_night, night_of, night_window, observation_start
+
+UTC_ZONE, CANARY, CHILE = "UTC", "Atlantic/Canary", "America/Santiago"
+NIGHT = date(2026, 3, 1)
+OBSERVATION = "/configuration/observation/observation_block"
+TRIGGER = "/dl1/event/subarray/trigger"
+#: TAI is ahead of UTC by 37 s since 2017.
+TAI_MINUS_UTC_S = 37
+
+
+def utc(text):
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def mjd_tai(moment):
+    return 40587 + (moment.timestamp() + TAI_MINUS_UTC_S) / 86400
+
+
+def observation_table(*moments):
+    starts = np.array([0.0 if moment is None else mjd_tai(moment) for moment in moments])
+    return {
+        "obs_id": Column(np.arange(1, len(moments) + 1)),
+        "actual_start_time": Column(starts, time_format="mjd"),
+    }
+
+
+def trigger_table(*moments):
+    seconds = [0 if m is None else round(m.timestamp()) + TAI_MINUS_UTC_S for m in moments]
+    stamps = np.array([(second, 0) for second in seconds], np.uint32)
+    return {"time": Column(stamps, time_format="ctao_high_res")}
+
+
+def write(path, **tables):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with create_file(path) as file:
+        for name, columns in tables.items():
+            write_table(file, {"observation": OBSERVATION, "trigger": TRIGGER}[name], columns)
+    return path
+
+
+def block(path, moment):
+    return write(path, observation=observation_table(moment))
+
+
+def sorted_out(paths, *, zone=UTC_ZONE, settle_s=0.0, now=None, **options):
+    now = now or datetime.now(UTC) + timedelta(seconds=1)
+    return night_files(NIGHT, zone, paths, now=now, settle_s=settle_s, **options)
+
+
+def test_a_night_goes_from_noon_to_noon_on_the_clock_of_the_site():
+    # On 2026-04-05 the clocks of Chile went back by an hour: the night had 25 hours.
+    start, end = night_window(date(2026, 4, 4), CHILE)
+    assert start == utc("2026-04-04T15:00")
+    assert end == utc("2026-04-05T16:00")
+
+
+@given(
+    moment=st.datetimes(datetime(2018, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001  made aware by the strategy
+    zone=st.sampled_from([UTC_ZONE, CANARY, CHILE]),
+)
+def test_every_moment_belongs_to_exactly_one_night(moment, zone):
+    night = night_of(moment, zone)
+    assert night_window(night, zone)[0] <= moment < night_window(night, zone)[1]
+    assert night_window(night, zone)[1] == night_window(night + timedelta(days=1), zone)[0]
+
+
+@pytest.mark.parametrize(
+    ("moment", "zone", "night"),
+    [
+        ("2026-03-02T08:30", UTC_ZONE, NIGHT),
+        ("2026-03-02T23:00", UTC_ZONE, NIGHT),
+        ("2026-03-03T00:30", UTC_ZONE, date(2026, 3, 2)),
+        ("2026-03-03T02:30", CHILE, NIGHT),  # 23:30 on the day before
+    ],
+)
+def test_the_last_night_is_that_of_the_evening_before(moment, zone, night):
+    assert last_night(utc(moment), zone) == night
+
+
+def test_the_time_of_a_block_is_its_earliest_actual_start(tmp_path):
+    starts = [None, utc("2026-03-01T23:30"), utc("2026-03-01T22:00")]
+    path = write(tmp_path / "a.dl2.h5", observation=observation_table(*starts))
+    assert abs(observation_start(path) - starts[2]) < timedelta(milliseconds=1)
+
+
+def test_a_block_without_actual_start_is_dated_by_its_first_shower(tmp_path):
+    first = utc("2026-03-01T22:00:01")
+    path = write(
+        tmp_path / "a.dl2.h5",
+        observation=observation_table(None),
+        trigger=trigger_table(None, first, utc("2026-03-01T22:10")),
+    )
+    assert abs(observation_start(path) - first) < timedelta(milliseconds=1)
+
+
+def test_a_block_that_states_no_time_says_what_to_do(tmp_path):
+    path = write(tmp_path / "a.dl2.h5", observation=observation_table(None))
+    with pytest.raises(CannotCompute, match=r"no observation time.*folder with the night"):
+        observation_start(path)
+
+
+def test_blocks_are_taken_from_noon_to_noon_in_the_order_of_observation(tmp_path):
+    times = {
+        "d": "2026-03-01T11:59:59",
+        "c": "2026-03-01T12:00:01",
+        "b": "2026-03-02T03:00",
+        "a": "2026-03-02T11:59:59",
+        "e": "2026-03-02T12:00:01",
+    }
+    paths = [block(tmp_path / f"{name}.dl2.h5", utc(text)) for name, text in times.items()]
+    found = sorted_out(paths)
+    assert [path.name[0] for path in found.blocks] == ["c", "b", "a"]
+    assert found.n_others == 2
+    assert not found.left_out
+    assert not found.waiting
+
+
+def test_the_noon_of_the_site_counts(tmp_path):
+    path = block(tmp_path / "a.dl2.h5", utc("2026-03-01T13:00"))  # 10:00 in Chile
+    assert sorted_out([path]).blocks == (path,)
+    assert sorted_out([path], zone=CHILE).n_others == 1
+
+
+def test_a_file_that_changed_lately_waits(tmp_path):
+    path = block(tmp_path / "a.dl2.h5", utc("2026-03-01T22:00"))
+    now = datetime.fromtimestamp(path.stat().st_ctime, UTC) + timedelta(seconds=30)
+    found = sorted_out([path], settle_s=60, now=now)
+    assert not found.blocks
+    assert [item.path for item in found.waiting] == [path]
+    assert "changed 30 s ago" in found.waiting[0].reason
+    assert sorted_out([path], settle_s=29, now=now).blocks == (path,)
+
+
+def test_a_copy_that_kept_its_old_modification_time_waits_too(tmp_path):
+    path = block(tmp_path / "a.dl2.h5", utc("2026-03-01T22:00"))
+    os.utime(path, (0, 0))
+    assert sorted_out([path], settle_s=3600).waiting
+
+
+def test_a_recent_file_of_another_night_does_not_wait_in_this_one(tmp_path):
+    path = block(tmp_path / "a.dl2.h5", utc("2026-03-05T22:00"))
+    found = sorted_out([path], settle_s=3600)
+    assert not found.waiting
+    assert found.n_others == 1
+
+
+#: Opens a file for writing, says so, and holds it until its standard input is closed.
+WRITER = """
+import sys, h5py
+with h5py.File(sys.argv[1], "a"):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_file_that_is_open_for_writing_waits(tmp_path):
+    path = block(tmp_path / "a.dl2.h5", utc("2026-03-01T22:00"))
+    command = [sys.executable, "-c", WRITER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        found = sorted_out([path], by_path=[path])
+        process.communicate()
+    assert [item.reason for item in found.waiting] == ["another program has it open for writing"]
+    assert sorted_out([path], by_path=[path]).blocks == (path,)
+
+
+def test_a_damaged_file_in_the_folder_of_the_night_is_one_of_its_blocks(tmp_path):
+    path = tmp_path / "a.dl2.h5"
+    path.write_bytes(b"no HDF5")
+    assert sorted_out([path], by_path=[path]).blocks == (path,)
+
+
+def test_a_damaged_file_elsewhere_belongs_to_the_night_it_was_written_in(tmp_path):
+    path = tmp_path / "a.dl2.h5"
+    path.write_bytes(b"no HDF5")
+    assert sorted_out([path]).n_others == 1
+    written = utc("2026-03-02T04:00").timestamp()
+    os.utime(path, (written, written))
+    assert sorted_out([path]).blocks == (path,)
+
+
+def test_a_file_of_another_night_in_the_folder_of_this_one_is_named(tmp_path):
+    path = block(tmp_path / "a.dl2.h5", utc("2026-03-05T22:00"))
+    found = sorted_out([path], by_path=[path])
+    assert not found.blocks
+    assert found.n_others == 0
+    assert (
+        found.left_out[0].reason == "observed at 2026-03-05 22:00 UTC, in the night of 2026-03-05"
+    )
+
+
+def test_a_file_that_vanishes_is_named(tmp_path):
+    path = tmp_path / "gone.dl2.h5"
+    found = sorted_out([path], by_path=[path])
+    assert "No such file" in found.waiting[0].reason
+
+
+@given(names=st.lists(st.sampled_from("abcdef"), unique=True), named=st.sets(st.integers(0, 5)))
+def test_every_candidate_is_counted_exactly_once(names, named):
+    times = {
+        "a": utc("2026-03-01T22:00"),
+        "b": utc("2026-03-02T02:00"),
+        "c": utc("2026-03-02T22:00"),
+        "d": utc("2026-02-28T22:00"),
+    }
+
+    def time_of(path):
+        if path.name not in times:
+            raise CannotCompute("damaged")
+        return times[path.name]
+
+    folder = Path(__file__).parent
+    paths = [folder / name for name in names]  # none of them exists
+    by_path = [path for index, path in enumerate(paths) if index in named]
+    found = sorted_out(paths, by_path=by_path, time_of=time_of)
+    listed = [*found.blocks, *(item.path for item in (*found.waiting, *found.left_out))]
+    assert len(listed) == len(set(listed))
+    assert len(listed) + found.n_others == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "day"),
+    [
+        ("lapalma_gamma_ob9890", date(2017, 12, 1)),
+        ("paranal_gamma_diffuse_ob99", date(2016, 1, 12)),
+        ("simtel_proton_ob202", date(2021, 11, 5)),
+    ],
+)
+def test_genuine_files_state_their_time(real_data, name, day):
+    # 1512167054 s, 1452643200 s and MJD 59523.534 on the TAI scale
+    moment = observation_start(real_data / f"{name}.dl2.h5")
+    assert moment.date() == day
