@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.argument_types import count
+from flows.arguments_nights import add_night_commands
 from flows.simulate_arguments import SIMULATE, add_arguments
 
 __all__ = ["make_parser"]
@@ -181,6 +182,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_check(commands)
     _add_presets(commands)
+    add_night_commands(commands)
     return parser
 
 

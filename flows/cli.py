@@ -107,8 +107,48 @@ def _presets(arguments: argparse.Namespace, _: str) -> int:
     return show(arguments.name)
 
 
+def _nightly(arguments: argparse.Namespace, line: str) -> int:
+    from flows.nights_command import nightly
+
+    return nightly(arguments, line)
+
+
+def _up(arguments: argparse.Namespace, _: str) -> int:
+    from flows.service import up
+
+    return up(arguments.port)
+
+
+def _down(_arguments: argparse.Namespace, _: str) -> int:
+    from flows.service import down
+
+    return down()
+
+
+def _status(_arguments: argparse.Namespace, _: str) -> int:
+    from flows.service import status
+
+    return status()
+
+
+def _register(_arguments: argparse.Namespace, _: str) -> int:
+    from flows.registering import register_at_active_server
+
+    return register_at_active_server()
+
+
 #: By name, and imported only when wanted.
-COMMANDS = {"run": _run, "simulate": _simulate, "check": _check, "presets": _presets}
+COMMANDS = {
+    "run": _run,
+    "nightly": _nightly,
+    "simulate": _simulate,
+    "check": _check,
+    "presets": _presets,
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "register": _register,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

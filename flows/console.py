@@ -1,7 +1,7 @@
 """What the terminal shows of a run: progress on standard error, tables on standard output."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
@@ -14,6 +14,7 @@ from flows.progress import Listener
 from flows.truth import compare
 
 if TYPE_CHECKING:
+    from calib.night_record import NightRecord
     from calib.pipeline import BlockPairs
     from calib.result import CalibrationResult
     from calib.store import Published
@@ -49,6 +50,7 @@ class Terminal(Listener):
         self.workers = workers
         self.result: CalibrationResult | None = None
         self.published: Published | None = None
+        self.nights: Sequence[NightRecord] = ()
         self._console = stderr()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -87,6 +89,10 @@ class Terminal(Listener):
     def stopping(self) -> None:
         """Say why it takes a moment."""
         self.say("interrupted; waiting for the blocks under way")
+
+    def nights_finished(self, records: "Sequence[NightRecord]") -> None:
+        """Keep the verdicts for the tables."""
+        self.nights = records
 
     def finished(self, result: "CalibrationResult", published: "Published") -> None:
         """Keep the result for the tables."""

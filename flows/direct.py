@@ -3,26 +3,22 @@
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING
 
 from calib.pipeline import BlockPairs, calibrate
 from calib.store import provenance, publish, refuse_existing
 from config.settings import Settings
 from flows.cli import one_polars_thread
-from flows.job import Job
+from flows.job import Job, Outcome
 from flows.logs import log_file
 from flows.progress import Listener
 from tasks.workers import block_stage, cpu_count
 
-if TYPE_CHECKING:
-    from calib.result import CalibrationResult
-
-__all__ = ["run_directly"]
+__all__ = ["make_pairs", "run_directly", "solve_and_publish"]
 
 log = logging.getLogger("arraycal.flows")
 
 
-def run_directly(job: Job, settings: Settings, listener: Listener) -> "CalibrationResult":
+def run_directly(job: Job, settings: Settings, listener: Listener) -> Outcome:
     """Run a job in this process.
 
     Parameters
@@ -36,8 +32,8 @@ def run_directly(job: Job, settings: Settings, listener: Listener) -> "Calibrati
 
     Returns
     -------
-    CalibrationResult
-        Published already.
+    Outcome
+        Published already; the listener has heard of the result.
 
     Raises
     ------
@@ -48,14 +44,32 @@ def run_directly(job: Job, settings: Settings, listener: Listener) -> "Calibrati
     """
     refuse_existing(job.output, overwrite=job.overwrite)
     with log_file(job.output, settings.log_level):
-        blocks = list(_pairs(job, settings, listener))
-        listener.solving()
-        made_by = provenance(listener.command)
-        result = calibrate(blocks, job.observable, job.configuration, made_by)
-        published = publish(result, job.observable, job.output, overwrite=job.overwrite)
-        log.info("%s, %s", result.verdict, published.monitoring)
-        listener.finished(result, published)
-    return result
+        blocks = make_pairs(job, settings, listener)
+        return solve_and_publish(blocks, job, listener)
+
+
+def make_pairs(job: Job, settings: Settings, listener: Listener) -> list[BlockPairs]:
+    """Make the PAIRS of every block."""
+    return list(_pairs(job, settings, listener))
+
+
+def solve_and_publish(blocks: list[BlockPairs], job: Job, listener: Listener) -> Outcome:
+    """Solve and publish what the blocks give.
+
+    Raises
+    ------
+    ArraycalError
+        If they give nothing.
+    OSError
+        If the machine fails.
+    """
+    listener.solving()
+    made_by = provenance(listener.command)
+    result = calibrate(blocks, job.observable, job.configuration, made_by)
+    published = publish(result, job.observable, job.output, overwrite=job.overwrite)
+    log.info("%s, %s", result.verdict, published.monitoring)
+    listener.finished(result, published)
+    return Outcome(result.verdict, published)
 
 
 def _pairs(job: Job, settings: Settings, listener: Listener) -> Iterator[BlockPairs]:

@@ -5,17 +5,29 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from calib.criteria import CriterionError, columns_of
 from calib.observables import OBSERVABLES, Observable
+from calib.result import Verdict
+from calib.store import Published
 from config.errors import ConfigurationError
 from config.loading import load_configuration
 from config.models import Configuration
 from config.settings import Settings
-from flows.parameters import AUTOMATIC, NO_PRESET, CalibrateParameters
+from flows.parameters import AUTOMATIC, NO_PRESET, CalibrateParameters, NightCalibration
 
-__all__ = ["Job", "find_blocks", "matches", "prepare"]
+__all__ = [
+    "Job",
+    "Outcome",
+    "configured",
+    "find_blocks",
+    "inside",
+    "look_for",
+    "matches",
+    "prepare",
+]
 
 log = logging.getLogger("arraycal.flows")
 
@@ -42,6 +54,8 @@ class Job:
         Absolute folder of the results.
     overwrite : bool
         Whether results in it may be replaced.
+    night : date or None
+        Date of the evening, if the blocks are those of one night.
     """
 
     observable: Observable
@@ -49,6 +63,23 @@ class Job:
     blocks: tuple[Path, ...]
     output: Path
     overwrite: bool
+    night: date | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        Whether the result may be used, and why not.
+    published : Published
+        Where it is.
+    """
+
+    verdict: Verdict
+    published: Published
 
 
 def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
@@ -73,21 +104,36 @@ def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
     """
     observable = OBSERVABLES[parameters.calibration]
     data_root, output_root = _absolute(settings.data_root), _absolute(settings.output_root)
-    files = [_inside(text, data_root, "data_root") for text in parameters.config]
-    overrides = [*parameters.overrides, *_named_files(parameters)]
-    configuration = load_configuration(files, preset=_preset(parameters), overrides=overrides)
-    configuration = _with_absolute_files(configuration, data_root)
-    _refuse_malformed_criteria(configuration)
+    configuration = configured(parameters, settings)
     return Job(
         observable=observable,
         configuration=configuration,
         blocks=find_blocks(parameters.blocks, data_root),
-        output=_inside(parameters.output, output_root, "output_root"),
+        output=inside(parameters.output, output_root, "output_root"),
         overwrite=parameters.overwrite or _configured_overwrite(observable, configuration),
     )
 
 
-def _named_files(parameters: CalibrateParameters) -> list[str]:
+def configured(
+    parameters: CalibrateParameters | NightCalibration, settings: Settings
+) -> Configuration:
+    """Load the configuration that parameters ask for.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is wrong, or a file leaves the data folder or is not there.
+    """
+    data_root = _absolute(settings.data_root)
+    files = [inside(text, data_root, "data_root") for text in parameters.config]
+    overrides = [*parameters.overrides, *_named_files(parameters)]
+    configuration = load_configuration(files, preset=_preset(parameters), overrides=overrides)
+    configuration = _with_absolute_files(configuration, data_root)
+    _refuse_malformed_criteria(configuration)
+    return configuration
+
+
+def _named_files(parameters: CalibrateParameters | NightCalibration) -> list[str]:
     """Files with a parameter of their own, as the settings they are."""
     named = {
         "inter_calibration": parameters.inter,
@@ -104,7 +150,7 @@ def _with_absolute_files(configuration: Configuration, root: Path | None) -> Con
     """Make the files that the configuration names absolute; they must exist."""
     section = configuration.CalculateCrossCalibration
     found = {
-        key: _inside(text, root, "data_root")
+        key: inside(text, root, "data_root")
         for key in ("inter_calibration", "simulation_reference")
         if (text := getattr(section, key)) is not None
     }
@@ -124,7 +170,7 @@ def _refuse_malformed_criteria(configuration: Configuration) -> None:
             raise ConfigurationError(f"quality criterion {name!r}: {error}") from None
 
 
-def _preset(parameters: CalibrateParameters) -> str | None:
+def _preset(parameters: CalibrateParameters | NightCalibration) -> str | None:
     if parameters.preset == NO_PRESET:
         return None
     if parameters.preset == AUTOMATIC:
@@ -160,32 +206,41 @@ def find_blocks(texts: Iterable[str], root: Path | None = None) -> tuple[Path, .
     ConfigurationError
         If nothing is found or something lies outside.
     """
-    texts, root = list(texts), _absolute(root)
-    found: dict[Path, Path] = {}
-    for text in texts:
-        paths = _expand(text, root)
-        if not paths:
-            log.warning("no block file matches %s", text)
-        for path in paths:
-            found.setdefault(path.resolve(), path)
+    texts = list(texts)
+    found = look_for(texts, root)
     if not found:
         raise ConfigurationError(
             f"no block file matches {', '.join(texts)}; "
             "expected DL2 files, folders with *.dl2.h5 or *.h5, or patterns such as 'night/*.h5'"
         )
+    return found
+
+
+def look_for(
+    texts: Iterable[str], root: Path | None = None, *, quiet: bool = False
+) -> tuple[Path, ...]:
+    """Find block files as `find_blocks` does; it is no mistake if there are none."""
+    root = _absolute(root)
+    found: dict[Path, Path] = {}
+    for text in texts:
+        paths = _expand(text, root)
+        if not paths and not quiet:
+            log.warning("no block file matches %s", text)
+        for path in paths:
+            found.setdefault(path.resolve(), path)
     return tuple(found.values())
 
 
 def _expand(text: str, root: Path | None) -> list[Path]:
     """Files that a text stands for; a name that does not exist stands for itself."""
-    path = _inside(text, root, "data_root", pattern=glob.has_magic(text))
+    path = inside(text, root, "data_root", pattern=glob.has_magic(text))
     try:
         is_pattern = glob.has_magic(text) and not path.exists()
         found = sorted(matches(path)) if is_pattern else [path]
         files = [file for item in found for file in (_folder(item) if item.is_dir() else [item])]
     except OSError as error:  # a name that is too long, a folder that may not be searched
         raise ConfigurationError(f"cannot look for {text}: {error.strerror}") from None
-    return [_inside(str(file), root, "data_root") for file in files]
+    return [inside(str(file), root, "data_root") for file in files]
 
 
 def matches(pattern: Path) -> Iterator[Path]:
@@ -211,7 +266,7 @@ def _absolute(root: Path | None) -> Path | None:
     return None if root is None else root.resolve()
 
 
-def _inside(text: str, root: Path | None, name: str, *, pattern: bool = False) -> Path:
+def inside(text: str, root: Path | None, name: str, *, pattern: bool = False) -> Path:
     """Make a path absolute and, if there is a root, refuse one that leads out of it.
 
     Of a pattern, only the part before the first wildcard can be followed before the search.

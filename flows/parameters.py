@@ -3,15 +3,31 @@
 Limits are those of single fields, because Prefect checks nothing else before a run starts.
 """
 
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from calib.observables import OBSERVABLES
 from config.loading import available_presets
 from config.messages import did_you_mean
 
-__all__ = ["AUTOMATIC", "NO_PRESET", "CalibrateParameters"]
+__all__ = [
+    "AUTOMATIC",
+    "NO_PRESET",
+    "BackfillParameters",
+    "CalibrateParameters",
+    "NightCalibration",
+    "NightOptions",
+    "NightlyParameters",
+]
 
 AUTOMATIC = "automatic"
 NO_PRESET = "none"
@@ -81,3 +97,134 @@ class CalibrateParameters(BaseModel):
         "contrasts between types are subtracted.",
     )
     overwrite: bool = Field(default=False, description="Replace results that exist.")
+
+
+#: What a night is calibrated for, in this order: a cross-calibration stands on the
+#: inter-calibration before it.
+NIGHTLY_ORDER = ("energy-inter", "energy-cross", "image-inter", "timing-cross")
+#: Folders of nights are named by strftime in `NightOptions.blocks`; nothing else is filled in.
+BLOCK_PATTERN = r"^([^{}]|\{night:[^{}!]+\})+$"
+#: Nights of one backfill; more is a mistake in a year.
+MAX_NIGHTS = 1000
+
+
+class NightCalibration(BaseModel):
+    """One of the calibrations of a night, with its settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calibration: Calibration = Field(description="Which calibration to run.")
+    preset: Preset = Field(
+        AUTOMATIC,
+        description="Settings to start from. automatic: the recommended ones of the calibration, "
+        "unless configuration files are given; none: the documented defaults.",
+    )
+    config: list[Text] = Field(
+        default_factory=list,
+        description="YAML configuration files; a later one wins over an earlier one.",
+    )
+    overrides: list[Override] = Field(
+        default_factory=list,
+        description="Single settings, SECTION.KEY=VALUE; they win over everything else.",
+    )
+    inter: Text | None = Field(
+        None,
+        description="energy-cross by method three_step: monitoring file with the inter-calibration "
+        "to start from; by default it is made of the same blocks.",
+    )
+    simulation_reference: Text | None = Field(
+        None,
+        description="energy-cross: result.json of the same calibration of simulated blocks, whose "
+        "contrasts between types are subtracted.",
+    )
+
+
+def _default_calibrations() -> list[NightCalibration]:
+    return [NightCalibration(calibration=name) for name in NIGHTLY_ORDER if name in OBSERVABLES]
+
+
+def _in_order(items: list[NightCalibration]) -> list[NightCalibration]:
+    names = [item.calibration for item in items]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is there twice; each has one result per night")
+    order = {name: index for index, name in enumerate(NIGHTLY_ORDER)}
+    return sorted(items, key=lambda item: order.get(item.calibration, len(order)))
+
+
+class NightOptions(BaseModel):
+    """What is done with a night, whichever it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calibrations: Annotated[list[NightCalibration], AfterValidator(_in_order)] = Field(
+        default_factory=_default_calibrations,
+        min_length=1,
+        description="Calibrations to run. A cross-calibration runs after the inter-calibration.",
+    )
+    blocks: Annotated[str, StringConstraints(pattern=BLOCK_PATTERN, max_length=4096)] = Field(
+        "**/*.dl2.h5",
+        description="Where block files are: a pattern, relative to the data folder of the machine "
+        "(ARRAYCAL_DATA_ROOT). {night:%Y/%m/%d} stands for the date of the night and narrows the "
+        "search. Of the files found, those observed from noon to noon are taken.",
+    )
+    output: Text = Field(
+        ".",
+        description="Folder that gets a folder per night with one per calibration. "
+        "A relative one starts from the output folder of the machine (ARRAYCAL_OUTPUT_ROOT).",
+    )
+    settle_s: float = Field(
+        120.0,
+        ge=0,
+        le=86_400,
+        description="A file that changed during the last so many seconds [s] is still being "
+        "written, and left for the next run.",
+    )
+    again: Literal["changed", "always"] = Field(
+        "changed",
+        description="Results that exist. changed: replace them where blocks, settings or the "
+        "version have changed; always: compute and replace them all. Cached blocks are used "
+        "either way.",
+    )
+
+
+class NightlyParameters(BaseModel):
+    """The calibrations of one night, and of earlier ones that are not complete."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    night: date | None = Field(
+        None,
+        description="Date of the evening. By default the night that ended last before the "
+        "scheduled start.",
+    )
+    look_back: int = Field(
+        3,
+        ge=0,
+        le=60,
+        description="Without a night: so many nights before it are completed too, if blocks came "
+        "late or a run was lost.",
+    )
+    options: NightOptions = Field(default_factory=NightOptions, description="What is done with it.")
+
+
+class BackfillParameters(BaseModel):
+    """The calibrations of a range of nights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: date = Field(description="Date of the first evening.")
+    last: date = Field(description="Date of the last evening, included.")
+    options: NightOptions = Field(
+        default_factory=NightOptions, description="What is done with every night."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        n_nights = (self.last - self.first).days + 1
+        if not 1 <= n_nights <= MAX_NIGHTS:
+            raise ValueError(
+                f"from {self.first} to {self.last} are {n_nights} nights; expected 1 to "
+                f"{MAX_NIGHTS}, the earlier date first"
+            )
+        return self

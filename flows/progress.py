@@ -4,6 +4,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from calib.night_record import NightRecord
     from calib.pipeline import BlockPairs
     from calib.result import CalibrationResult
     from calib.store import Published
@@ -39,6 +42,9 @@ class Listener:
 
     def finished(self, result: "CalibrationResult", published: "Published") -> None:
         """Hear of the result and where it is."""
+
+    def nights_finished(self, records: "Sequence[NightRecord]") -> None:
+        """Hear of the verdicts on nights."""
 
 
 #: The flow is called in the context of the command line, so that this reaches its body.

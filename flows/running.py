@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prefect import State
     from pydantic_core import ErrorDetails
 
-__all__ = ["run"]
+__all__ = ["raise_failure", "run"]
 
 #: Outcomes without a result, by the name of the flow's state.
 REFUSALS: dict[str, type[ArraycalError]] = {"NothingToDo": NothingToDo, "WrongUsage": WrongUsage}
@@ -94,10 +94,10 @@ def _run_flow(parameters: CalibrateParameters, terminal: Terminal) -> None:
     finally:
         LISTENER.reset(token)
     if terminal.result is None:
-        _raise_failure(state)
+        raise_failure(state)
 
 
-def _raise_failure(state: "State[Any]") -> None:
+def raise_failure(state: "State[Any]") -> None:
     """Raise what stopped a flow without a result."""
     refusal = REFUSALS.get(str(state.name))
     if refusal is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
 from calib.pipeline import BlockPairs
 from tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
@@ -27,11 +28,17 @@ log = logging.getLogger("arraycal.tasks")
     retry_condition_fn=may_pass,
 )
 def pairs_of_block(path: Path, stage: Callable[[Path], BlockPairs]) -> BlockPairs:
-    """Make the PAIRS of one block; ``stage`` is `tasks.workers.block_stage`'s."""
+    """Make the PAIRS of one block; ``stage`` is `tasks.workers.block_stage`'s.
+
+    A block whose PAIRS were there already ends in the state Cached, which the UI shows.
+    """
     block = stage(path)
     if block.status == "ok":
         source = "from the cache" if block.cached else "made"
         log.info("%s: %d pair rows %s", path.name, block.n_pairs, source)
     else:
         log.warning("%s", block.reason)
+    if block.cached:
+        # Prefect takes a state for the task's own; the caller gets the block.
+        return Completed(name="Cached", data=block)  # type: ignore[return-value]
     return block

@@ -17,6 +17,7 @@ SOURCE_FOLDERS = (*PACKAGES, "benchmarks", "deployments")
 
 # Who besides config/settings.py may name the environment, and why.
 MAY_NAME_THE_ENVIRONMENT = {
+    "flows/environment.py": "passes its own on to the server and the worker it starts",
     "flows/cli.py": "sets Prefect's start-up time-out before Prefect is imported",
 }
 

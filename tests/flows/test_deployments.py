@@ -1,88 +1,158 @@
-"""deployments/prefect.yaml: what Prefect would silently ignore is found here."""
+"""Deployments: what Prefect would silently ignore is found here."""
 
 from pathlib import Path
 
 import pytest
 import yaml
-from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel
+from prefect.cli.deploy._models import ConcurrencyLimitSpec, DeploymentConfig, PrefectYamlModel
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import is_valid
 
 from calib.observables import OBSERVABLES
+from config.settings import Settings
+from flows.registering import DEPLOYMENTS_FILE, read_deployments
 
-FILE = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
+FOLDER = Path(__file__).parents[2]
+FILE = FOLDER / "deployments" / "prefect.yaml"
 CONTENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 DEPLOYMENTS = {item["name"]: item for item in CONTENT["deployments"]}
+#: Of the file's own, for YAML aliases; Prefect ignores it.
+DEFINITIONS = "definitions"
 
 
-def schema():
-    return parameter_schema(load("calibrate"))
+def schema(name):
+    return parameter_schema(load(name))
 
 
 def load(name):
     return load_flow_from_entrypoint(DEPLOYMENTS[name]["entrypoint"], use_placeholder_flow=False)
 
 
+def test_the_file_of_the_checkout_is_the_one_that_is_installed():
+    assert FILE.resolve() == DEPLOYMENTS_FILE.resolve()
+    assert read_deployments() == CONTENT["deployments"]
+
+
 def test_the_file_fits_the_model_of_prefect():
     PrefectYamlModel.model_validate(CONTENT)
-    assert set(CONTENT) <= set(PrefectYamlModel.model_fields)
+    assert set(CONTENT) - {DEFINITIONS} <= set(PrefectYamlModel.model_fields)
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_no_key_of_a_deployment_is_unknown(name):
-    assert set(DEPLOYMENTS[name]) <= set(DeploymentConfig.model_fields)
+    item = DEPLOYMENTS[name]
+    assert set(item) <= set(DeploymentConfig.model_fields)
+    assert set(item["concurrency_limit"]) <= set(ConcurrencyLimitSpec.model_fields)
+    assert set(item["work_pool"]) == {"name"}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_the_entry_point_of_a_deployment_is_its_flow(name):
-    assert load(name).name == name
+    assert load(name).name == DEPLOYMENTS[name]["flow_name"]
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_second_run_of_a_deployment_waits_for_the_first(name):
+    assert DEPLOYMENTS[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+
+
+def test_there_is_a_deployment_for_every_calibration_and_for_nights():
+    calibrations = {
+        name: item["parameters"]["parameters"]["calibration"]
+        for name, item in DEPLOYMENTS.items()
+        if item["flow_name"] == "calibrate"
+    }
+    assert calibrations == {name: name for name in OBSERVABLES}
+    assert set(DEPLOYMENTS) - set(calibrations) == {"nightly", "backfill"}
+
+
+def test_only_the_nightly_run_has_a_schedule_and_it_is_that_of_the_settings():
+    assert {name for name, item in DEPLOYMENTS.items() if "schedules" in item} == {"nightly"}
+    (schedule,) = DEPLOYMENTS["nightly"]["schedules"]
+    settings = Settings()
+    assert schedule["cron"] == settings.nightly_cron
+    assert schedule["timezone"] == settings.time_zone
+    CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
 
 
 def test_the_flow_of_the_file_is_the_flow_of_the_module():
     # Loaded by path, the same flow is another object; its tasks must still be found.
-    path = Path(__file__).parents[2] / "flows" / "calibrate.py"
-    assert (
-        load_flow_from_entrypoint(f"{path}:calibrate", use_placeholder_flow=False).name
-        == "calibrate"
-    )
+    for name, path in (("calibrate", "calibrate.py"), ("nightly", "nightly.py")):
+        entry = f"{FOLDER / 'flows' / path}:{name}"
+        assert load_flow_from_entrypoint(entry, use_placeholder_flow=False).name == name
 
 
-def valid(**changes):
-    return {"parameters": {"blocks": ["night"], "output": "result"} | changes}
+VALID = {
+    "energy-inter": {"blocks": ["night"], "output": "result"},
+    "nightly": {"night": "2026-03-01"},
+    "backfill": {"first": "2026-03-01", "last": "2026-03-07"},
+}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"calibration": "energy-inter", "preset": "energy-inter-peer", "overwrite": True},
-        {"overrides": ["CalculateAsymmetry.event_filters.min_energy=50 GeV"]},
-    ],
-)
-def test_the_form_accepts(changes):
-    assert is_valid(valid(**changes), schema().model_dump())
+def accepts(name, changes):
+    return is_valid({"parameters": VALID[name] | changes}, schema(name).model_dump())
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("name", "changes"),
     [
-        {"calibration": "energy"},
-        {"preset": "energy"},
-        {"blocks": []},
-        {"blocks": [""]},
-        {"output": ""},
-        {"output": None},
-        {"overrides": ["margin"]},
-        {"overwrite": "perhaps"},
-        {"unknown": 1},
+        ("energy-inter", {}),
+        (
+            "energy-inter",
+            {"calibration": "energy-inter", "preset": "energy-inter-peer", "overwrite": True},
+        ),
+        ("energy-inter", {"overrides": ["CalculateAsymmetry.event_filters.min_energy=50 GeV"]}),
+        ("nightly", {}),
+        ("nightly", {"night": None, "look_back": 0}),
+        ("nightly", {"options": {"blocks": "{night:%Y/%m/%d}/*.h5", "settle_s": 60}}),
+        ("nightly", {"options": {"calibrations": [{"calibration": "energy-inter"}]}}),
+        ("backfill", {}),
+        ("backfill", {"options": {"again": "always"}}),
     ],
 )
-def test_the_form_refuses_before_a_run_starts(changes):
-    assert not is_valid(valid(**changes), schema().model_dump())
+def test_the_form_accepts(name, changes):
+    assert accepts(name, changes)
 
 
-def test_every_field_of_the_form_is_described():
-    fields = next(iter(schema().definitions.values()))["properties"]
-    assert all(field.get("description") for field in fields.values())
-    assert fields["calibration"]["enum"] == list(OBSERVABLES)
+def test_the_night_needs_no_parameters():
+    assert is_valid({}, schema("nightly").model_dump())
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("energy-inter", {"calibration": "energy"}),
+        ("energy-inter", {"preset": "energy"}),
+        ("energy-inter", {"blocks": []}),
+        ("energy-inter", {"blocks": [""]}),
+        ("energy-inter", {"output": ""}),
+        ("energy-inter", {"output": None}),
+        ("energy-inter", {"overrides": ["margin"]}),
+        ("energy-inter", {"overwrite": "perhaps"}),
+        ("energy-inter", {"unknown": 1}),
+        ("nightly", {"night": 20260301}),
+        ("nightly", {"look_back": -1}),
+        ("nightly", {"look_back": 61}),
+        ("nightly", {"options": {"settle_s": -1}}),
+        ("nightly", {"options": {"again": "never"}}),
+        ("nightly", {"options": {"blocks": "{day}/*.h5"}}),
+        ("nightly", {"options": {"calibrations": []}}),
+        ("nightly", {"options": {"calibrations": [{"calibration": "energy"}]}}),
+        ("nightly", {"unknown": 1}),
+        ("backfill", {"first": None}),
+        ("backfill", {"unknown": 1}),
+    ],
+)
+def test_the_form_refuses_before_a_run_starts(name, changes):
+    assert not accepts(name, changes)
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_every_field_of_the_form_is_described(name):
+    for definition in schema(name).definitions.values():
+        fields = definition["properties"]
+        assert all(field.get("description") for field in fields.values()), definition
+        if "calibration" in fields:
+            assert fields["calibration"]["enum"] == list(OBSERVABLES)

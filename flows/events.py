@@ -1,0 +1,37 @@
+"""Events that arraycal sends to the Prefect server for its automations."""
+
+import polars as pl
+
+__all__ = ["OUT_OF_RANGE", "report_outliers"]
+
+OUT_OF_RANGE = "arraycal.telescope.out-of-range"
+OUTLIER = "outlier"
+
+
+def report_outliers(calibration: str, telescopes: pl.DataFrame) -> bool:
+    """Send an event if telescopes stand out; tell whether.
+
+    Parameters
+    ----------
+    calibration : str
+        Name of the observable.
+    telescopes : DataFrame
+        Schema ``calib.result.TELESCOPES``.
+    """
+    outliers = telescopes.filter(pl.col("flag") == OUTLIER)
+    if outliers.is_empty():
+        return False
+    from prefect.events import emit_event
+
+    rows = outliers.select("tel_type", "tel_id", "reason").rows()
+    names = [f"{tel_type} {tel_id}" for tel_type, tel_id, _ in rows]
+    reasons = [f"{tel_type} {tel_id} ({reason})" for tel_type, tel_id, reason in rows]
+    emit_event(
+        OUT_OF_RANGE,
+        resource={"prefect.resource.id": f"arraycal.calibration.{calibration}"},
+        payload={
+            "telescopes": names,
+            "message": f"{calibration}: out of range: {'; '.join(reasons)}",
+        },
+    )
+    return True

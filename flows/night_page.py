@@ -1,0 +1,65 @@
+"""The verdicts of nights as a page of the Prefect UI, and the worst of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from calib.night_record import NightRecord, NightStatus
+
+__all__ = ["night_page", "worst"]
+
+#: The later, the worse; a night without data does not spoil the others.
+ORDER: tuple[NightStatus, ...] = ("nothing to do", "usable", "degraded", "unusable")
+SIGNS = {"usable": "✅", "degraded": "⚠️", "unusable": "❌", "nothing to do": "▫️"}
+
+
+def worst(records: Iterable[NightRecord]) -> NightStatus:
+    """Status of the worst night; ``nothing to do`` if all are."""
+    return max((record.status for record in records), key=ORDER.index, default="nothing to do")
+
+
+def night_page(records: Sequence[NightRecord], folders: Mapping[date, Path]) -> str:
+    """Write nights as Markdown: the verdict first, then what it rests on.
+
+    Parameters
+    ----------
+    records : sequence of NightRecord
+        The nights.
+    folders : mapping of date to Path
+        Their results.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    return "\n\n".join(_night(record, folders[record.night]) for record in records)
+
+
+def _night(record: NightRecord, folder: Path) -> str:
+    lines = [f"# {SIGNS[record.status]} Night of {record.night}: {record.status}", ""]
+    lines += [f"* {_text(reason)}" for reason in record.reasons]
+    if record.calibrations:
+        lines += ["", "| calibration | verdict | blocks | from the cache | results |"]
+        lines += ["| --- | --- | ---: | ---: | --- |"]
+        for item in record.calibrations:
+            where = f"`{folder / item.folder}`" if item.folder else "none"
+            kept = ", unchanged" if item.is_reused else ""
+            lines.append(
+                f"| {item.calibration} | {SIGNS[item.status]} {item.status}{kept} | "
+                f"{item.n_blocks} | {item.n_cached} | {where} |"
+            )
+    for title, files in (
+        ("Waiting for the next run", record.waiting),
+        ("Left out", record.left_out),
+    ):
+        if files:
+            lines += ["", f"**{title}**", ""]
+            lines += [f"* `{path}`: {_text(reason)}" for path, reason in files]
+    lines += ["", f"Noon to noon, {record.time_zone}. Everything is in `{folder}`."]
+    return "\n".join(lines)
+
+
+def _text(reason: str) -> str:
+    """Text that Markdown takes for nothing else."""
+    return " ".join(reason.replace("|", "\\|").replace("<", "&lt;").split())

@@ -1,0 +1,110 @@
+"""Every night by itself: the flow of the schedule, and the one for a range of nights."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, cast
+
+from prefect import State, flow, runtime
+from prefect.artifacts import create_markdown_artifact
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from calib.errors import ArraycalError
+from calib.night_record import NightRecord
+from calib.nights import last_night
+from config.errors import ConfigurationError
+from config.settings import Settings, load_settings
+from flows.night import Stages, calibrate_nights, night_folder, nights_to_do
+from flows.night_page import night_page, worst
+from flows.parameters import BackfillParameters, NightlyParameters, NightOptions
+from flows.progress import LISTENER
+from flows.stages import DEGRADED, made_by, map_blocks, run_log, solve_and_publish
+from tasks.calibration import NOTHING_TO_DO, UNUSABLE
+from tasks.workers import cpu_count
+
+__all__ = ["backfill", "nightly"]
+
+log = logging.getLogger("arraycal.flows")
+
+#: One calibration at a time, its blocks side by side.
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=cpu_count())
+
+
+def _nightly_name() -> str:
+    parameters = runtime.flow_run.parameters.get("parameters")
+    night = getattr(parameters, "night", None)
+    if isinstance(parameters, dict):
+        night = parameters.get("night")
+    return f"night {night or last_night(_scheduled(), load_settings().time_zone)}"
+
+
+def _scheduled() -> datetime:
+    """When the run was meant to start: a run that waited for its turn keeps its night."""
+    return cast("datetime", runtime.flow_run.scheduled_start_time or datetime.now(UTC))
+
+
+@flow(name="nightly", flow_run_name=_nightly_name, task_runner=RUNNER, persist_result=False)
+def nightly(parameters: NightlyParameters = NightlyParameters()) -> State[Any]:  # noqa: B008  frozen
+    """Calibrate the array from the blocks of a night.
+
+    Args:
+        parameters: Which night, and what is done with it.
+
+    """
+    settings = load_settings()
+    with run_log(settings.log_level):
+        try:
+            nights = nights_to_do(parameters, settings, _scheduled())
+            return _calibrate(nights, parameters.options, settings)
+        except (ArraycalError, ConfigurationError) as error:
+            log.error("%s", error)  # noqa: TRY400  expected: the message says it all
+            return Failed(message=str(error))
+
+
+@flow(
+    name="backfill",
+    flow_run_name="{parameters.first} to {parameters.last}",
+    task_runner=RUNNER,
+    persist_result=False,
+)
+def backfill(parameters: BackfillParameters) -> State[Any]:
+    """Calibrate the array from the blocks of a range of nights, one after the other.
+
+    Args:
+        parameters: Which nights, and what is done with each.
+
+    """
+    settings = load_settings()
+    n_nights = (parameters.last - parameters.first).days + 1
+    nights = [parameters.first + timedelta(days=n) for n in range(n_nights)]
+    with run_log(settings.log_level):
+        try:
+            return _calibrate(nights, parameters.options, settings)
+        except (ArraycalError, ConfigurationError) as error:
+            log.error("%s", error)  # noqa: TRY400  expected: the message says it all
+            return Failed(message=str(error))
+
+
+def _calibrate(nights: Sequence[date], options: NightOptions, settings: Settings) -> State[Any]:
+    stages = Stages(map_blocks, solve_and_publish, made_by())
+    records = calibrate_nights(nights, options, settings, stages)
+    folders = {record.night: night_folder(record.night, options, settings) for record in records}
+    LISTENER.get().nights_finished(records)
+    try:
+        page = night_page(records, folders)
+        create_markdown_artifact(key="arraycal-night", markdown=page, description=page[:80])
+    except Exception:  # the results are on disk; the page is a convenience
+        log.exception("the results are published, but Prefect did not take the page")
+    return _final_state(records)
+
+
+def _final_state(records: Sequence[NightRecord]) -> State[Any]:
+    """State of the worst night."""
+    status = worst(records)
+    message = "; ".join(map(str, records))
+    data = {record.night.isoformat(): record.status for record in records}
+    if status == "unusable":
+        return Failed(name=UNUSABLE, message=message)
+    names = {"degraded": DEGRADED, "nothing to do": NOTHING_TO_DO}
+    return Completed(name=names.get(status), message=message, data=data)

@@ -1,0 +1,158 @@
+"""``arraycal nightly``: a night, as a Prefect flow or directly."""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from rich.markup import escape
+from rich.table import Table
+
+from calib.night_record import NightRecord
+from calib.store import REPORT
+from config.errors import ConfigurationError
+from config.settings import Settings, load_settings
+from flows.console import Terminal, stdout
+from flows.direct import make_pairs, solve_and_publish
+from flows.job import Job, Outcome
+from flows.night import Stages, calibrate_nights, night_folder, nights_to_do
+from flows.night_options import explain, read_options
+from flows.night_page import worst
+from flows.outcomes import Exit
+from flows.parameters import NightlyParameters, NightOptions
+from flows.progress import LISTENER
+
+if TYPE_CHECKING:
+    from calib.pipeline import BlockPairs
+
+__all__ = ["nightly"]
+
+STATUS = {
+    "usable": Exit.USABLE,
+    "degraded": Exit.DEGRADED,
+    "unusable": Exit.UNUSABLE,
+    "nothing to do": Exit.NOTHING_TO_DO,
+}
+
+
+def nightly(arguments: Namespace, command: str) -> Exit:
+    """Calibrate a night and print the verdict.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Of the command line.
+    command : str
+        The command line, for the provenance.
+
+    Returns
+    -------
+    Exit
+        Says whether the results can be used.
+
+    Raises
+    ------
+    ConfigurationError
+        If the command makes no sense.
+    OSError
+        If the machine fails.
+    """
+    settings = load_settings()
+    parameters = _parameters(arguments, settings)
+    with Terminal(command, 0) as terminal:
+        if arguments.direct:
+            terminal.nights_finished(_directly(parameters, settings, terminal))
+        else:
+            _as_flow(parameters, terminal)
+    for record in terminal.nights:
+        _print(record, night_folder(record.night, parameters.options, settings))
+    return STATUS[worst(terminal.nights)]
+
+
+def _directly(
+    parameters: NightlyParameters, settings: Settings, terminal: Terminal
+) -> list[NightRecord]:
+    def pairs(job: Job, settings: Settings) -> "list[BlockPairs]":
+        terminal.say(f"{job.night} {job.observable.name}")
+        return make_pairs(job, settings, terminal)
+
+    def solve(blocks: "list[BlockPairs]", job: Job) -> Outcome:
+        return solve_and_publish(blocks, job, terminal)
+
+    nights = nights_to_do(parameters, settings, datetime.now(UTC))
+    stages = Stages(pairs, solve, terminal.command)
+    return calibrate_nights(nights, parameters.options, settings, stages)
+
+
+def _as_flow(parameters: NightlyParameters, terminal: Terminal) -> None:
+    terminal.say("starting as a Prefect flow")
+    from flows.nightly import nightly as flow
+    from flows.running import raise_failure
+
+    token = LISTENER.set(terminal)
+    try:
+        state = flow(parameters, return_state=True)
+    except Exception as error:  # the flow's own failures are in its state: this is the server's
+        raise ConnectionError(
+            f"Prefect did not run the flow ({error}). Check the server of PREFECT_API_URL or of "
+            "the active profile, or use --direct"
+        ) from error
+    finally:
+        LISTENER.reset(token)
+    if not terminal.nights:
+        raise_failure(state)
+
+
+def _parameters(arguments: Namespace, settings: Settings) -> NightlyParameters:
+    if arguments.options is not None:
+        options = read_options(arguments.options, "--options")
+    else:
+        options = read_options(settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS")
+    if arguments.calibration:
+        given = {_name(item): item for item in options.get("calibrations", [])}
+        options["calibrations"] = [
+            given.get(name, {"calibration": name}) for name in arguments.calibration
+        ]
+    if arguments.again:
+        options["again"] = "always"
+    for name, root in (("blocks", settings.data_root), ("output", settings.output_root)):
+        text = getattr(arguments, name) or options.get(name)
+        if text is None and root is not None:
+            continue
+        text = NightOptions.model_fields[name].default if text is None else text
+        # What is typed in a shell is meant from where the shell is.
+        options[name] = str(Path.cwd() / str(text)) if root is None else text
+    values: dict[str, Any] = {"night": arguments.night, "options": options}
+    if arguments.look_back is not None:
+        values["look_back"] = arguments.look_back
+    try:
+        return NightlyParameters.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(explain(error)) from None
+
+
+def _name(item: object) -> str:
+    return str(item.get("calibration")) if isinstance(item, Mapping) else str(item)
+
+
+def _print(record: NightRecord, folder: Path) -> None:
+    console = stdout()
+    if record.calibrations:
+        console.print(_table(record, folder))
+    for path, reason in (*record.waiting, *record.left_out):
+        console.print(f"left out: {path}: {reason}", markup=False, soft_wrap=True)
+    console.print(f"{record}", markup=False, soft_wrap=True)
+
+
+def _table(record: NightRecord, folder: Path) -> Table:
+    table = Table(title=f"night of {record.night}")
+    for name in ("calibration", "verdict", "blocks", "cached", "report"):
+        table.add_column(name, overflow="fold")
+    for item in record.calibrations:
+        report = str(folder / item.folder / REPORT) if item.folder else "none"
+        verdict = f"{item.status}, unchanged" if item.is_reused else item.status
+        row: Sequence[str] = (item.calibration, verdict, f"{item.n_blocks}", f"{item.n_cached}")
+        table.add_row(*row, escape(report))
+    return table

@@ -1,0 +1,159 @@
+"""Files for real sites: they parse, name commands that exist, and set only what there is."""
+
+import configparser
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.settings import Settings as PrefectSettings
+from prefect.settings.legacy import _get_settings_fields
+
+from config.settings import PREFIX, Settings
+from flows.arguments import make_parser
+from flows.registering import POOL
+
+FOLDER = Path(__file__).parents[2] / "deployments"
+UNITS = sorted((FOLDER / "systemd").glob("*.service"))
+ENVIRONMENTS = sorted(FOLDER.glob("*.env.example"))
+COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
+#: Read by others than Prefect and arraycal.
+OTHERS = {"DO_NOT_TRACK", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "PYTHONUNBUFFERED"}
+
+
+def known(name):
+    if name.startswith(PREFIX):
+        return name.removeprefix(PREFIX).lower() in Settings.model_fields
+    return name in OTHERS or name in _get_settings_fields(PrefectSettings)
+
+
+class Unit(configparser.RawConfigParser):
+    def optionxform(self, optionstr):
+        return optionstr
+
+
+def unit(path):
+    parser = Unit(strict=False)
+    parser.read_string(path.read_text(encoding="utf-8"))
+    return parser
+
+
+def environment(path):
+    return dict(
+        re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
+def refuse_unknown_command(words):
+    program, *arguments = words
+    name = Path(program).name
+    assert name in {item.name for item in entry_points(group="console_scripts")} | {"arraycal"}
+    if name == "arraycal":
+        make_parser().parse_args(arguments)
+        return
+    assert name == "prefect"
+    assert arguments[:2] in (["server", "start"], ["worker", "start"])
+    if arguments[0] == "worker":
+        assert arguments[2:6] == ["--pool", POOL, "--type", "process"]
+
+
+def scripts():
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    return project["project"]["scripts"]
+
+
+def test_there_are_units_for_server_and_worker():
+    assert [path.stem for path in UNITS] == ["arraycal-server", "arraycal-worker"]
+    assert "arraycal" in scripts()
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_the_commands_of_a_unit_exist(path):
+    service = unit(path)["Service"]
+    for key in ("ExecStartPre", "ExecStart"):
+        if key in service:
+            refuse_unknown_command(shlex.split(service[key].replace("%H", "host")))
+
+
+def test_the_worker_stops_before_its_server():
+    # systemd stops in the reverse order of After=.
+    assert unit(UNITS[1])["Unit"]["After"] == UNITS[0].name
+    assert unit(UNITS[1])["Service"]["KillMode"] == "mixed"
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_systemd_finds_nothing_wrong_with_a_unit(path, tmp_path):
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("there is no systemd-analyze")
+    for other in UNITS:
+        text = other.read_text(encoding="utf-8")
+        # Programs and environment of the site, which are not on this machine.
+        text = re.sub(r"/opt/arraycal/bin/\S+", "/bin/true", text)
+        (tmp_path / other.name).write_text(text)
+    done = subprocess.run(
+        [program, "verify", "--man=no", str(tmp_path / path.name)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    complaints = [line for line in done.stderr.splitlines() if path.name in line]
+    assert not complaints
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.name)
+def test_an_environment_sets_only_what_there_is(path):
+    names = environment(path)
+    assert names
+    assert [name for name in names if not known(name)] == []
+
+
+def test_a_server_asks_for_a_password_and_says_where_it_listens():
+    compose = COMPOSE["services"]["server"]["environment"]
+    for found in (environment(FOLDER / "server.env.example"), compose):
+        assert found["PREFECT_SERVER_API_AUTH_STRING"]
+        assert found["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+        assert found["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] != "*"
+    listens = environment(FOLDER / "server.env.example")["PREFECT_SERVER_API_HOST"]
+    assert listens == "127.0.0.1"
+    assert COMPOSE["services"]["server"]["ports"] == ["127.0.0.1:4200:4200"]
+
+
+def test_clients_send_the_password_of_the_server():
+    server, worker = (environment(FOLDER / f"{name}.env.example") for name in ("server", "worker"))
+    assert worker["PREFECT_API_AUTH_STRING"] == server["PREFECT_SERVER_API_AUTH_STRING"]
+    assert worker["PREFECT_API_URL"].endswith(f":{server['PREFECT_SERVER_API_PORT']}/api")
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
+def test_a_container_runs_what_exists_with_settings_that_exist(name):
+    service = COMPOSE["services"][name]
+    assert [key for key in service["environment"] if not known(key)] == []
+    assert set(service.get("depends_on", {})) <= set(COMPOSE["services"])
+    if "command" in service:
+        refuse_unknown_command(service["command"])
+        assert (FOLDER / service["build"]["context"] / service["build"]["dockerfile"]).exists()
+
+
+def test_every_variable_of_the_containers_is_in_the_example():
+    text = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
+    wanted = set(re.findall(r"\$\{([A-Z_]+)", text))
+    assert wanted == set(environment(FOLDER / "env.example"))
+
+
+def test_the_image_gets_all_that_the_package_is_made_of():
+    text = (FOLDER / "Containerfile").read_text(encoding="utf-8")
+    copied = {
+        word for line in re.findall(r"^COPY (.*)", text, re.MULTILINE) for word in line.split()[:-1]
+    }
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    files = {project["project"]["readme"], *project["project"]["license-files"]}
+    assert copied == {*wheel, *files, "pyproject.toml", "constraints.txt"}
+    extras = set(re.findall(r"'\.\[(\w+)\]'", text))
+    assert extras <= set(project["project"]["optional-dependencies"])
