@@ -1,0 +1,186 @@
+"""A site of its own: `arraycal up` in a folder, and nights of simulated blocks."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from calib.simulation import SimulationSettings, analysis, simulate_night
+from flows.processes import read_process
+
+#: Few showers give every telescope a coefficient only with low limits.
+LENIENT = (
+    "RelativeThroughputFitter.min_events=5",
+    "RelativeThroughputFitter.min_common_events=2",
+    "ShowerSelection.threshold=null",
+)
+OPTIONS = {
+    "calibrations": [{"calibration": "energy-inter", "overrides": list(LENIENT)}],
+    "settle_s": 1,
+}
+POLL_S = 0.2
+
+
+class Site:
+    """A machine with `arraycal up`."""
+
+    def __init__(self, folder):
+        self.home, self.data = folder / "home", folder / "data"
+        self.output, self.cache = folder / "output", folder / "cache"
+        self.port = _free_port()
+        self.data.mkdir()
+        options = folder / "nightly.yaml"
+        options.write_text(json.dumps(OPTIONS))
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ARRAYCAL_", "PREFECT_"))
+        } | {
+            "ARRAYCAL_HOME": str(self.home),
+            "ARRAYCAL_DATA_ROOT": str(self.data),
+            "ARRAYCAL_OUTPUT_ROOT": str(self.output),
+            "ARRAYCAL_CACHE_ROOT": str(self.cache),
+            "ARRAYCAL_NIGHTLY_OPTIONS": str(options),
+            "ARRAYCAL_NIGHTLY_CRON": "* * * * *",
+        }
+
+    def arraycal(self, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    def up(self):
+        done = self.arraycal("up", "--port", str(self.port))
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def process(self, name):
+        found = read_process(self.home / f"{name}.json")
+        assert found is not None, name
+        return found
+
+    def kill(self, name):
+        process = self.process(name)
+        os.kill(process.pid, signal.SIGKILL)
+        _wait_until(lambda: not process.is_running, 10)
+
+    def flow_process(self):
+        """Id of the process of the flow run under way: a child of the worker."""
+        worker = self.process("worker").pid
+        found = _wait_until(lambda: _children(worker), 60)
+        return found[0]
+
+    def api(self, method, path, content=None):
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, f"/api/{path}", json.dumps(content or {}), headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            assert answer.status < 300, text
+            return json.loads(text) if text else None
+        finally:
+            connection.close()
+
+    def start(self, night):
+        """Start a run of a night, as the UI does; return its id."""
+        deployment = self.api("GET", "deployments/name/nightly/nightly")
+        parameters = {"parameters": {"night": night.isoformat(), "options": OPTIONS}}
+        path = f"deployments/{deployment['id']}/create_flow_run"
+        return self.api("POST", path, {"parameters": parameters})["id"]
+
+    def state(self, run_id):
+        return self.api("GET", f"flow_runs/{run_id}")["state"]
+
+    def finish(self, run_id, timeout_s=180):
+        """Wait for a run to end and return its last state."""
+        final = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+        return _wait_until(
+            lambda: (state := self.state(run_id))["type"] in final and state, timeout_s
+        )
+
+    def runs(self):
+        return self.api("POST", "flow_runs/filter")
+
+    def status(self, night):
+        """Verdict on a night; None if there is none."""
+        file = self.output / night.isoformat() / "night.json"
+        return json.loads(file.read_text())["status"] if file.exists() else None
+
+    def simulate(self, night, *, n_blocks=1, n_showers=1500):
+        """Drop the blocks of a night into the data folder."""
+        evening = datetime(night.year, night.month, night.day, 22, tzinfo=UTC)
+        settings = SimulationSettings(
+            array="north",
+            n_blocks=n_blocks,
+            n_showers=n_showers,
+            seed=night.toordinal(),
+            first_obs_id=10 * night.toordinal(),
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(analysis, "NIGHT_START_S", round(evening.timestamp()) + 37)
+            simulate_night(self.data / night.isoformat(), settings)
+
+
+def _wait_until(condition, timeout_s):
+    """Poll until something is true, and return it."""
+    end = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {timeout_s} s in vain"
+        time.sleep(POLL_S)
+    return found
+
+
+def _children(pid):
+    """Ids of the processes that a process has started."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = file.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # has just ended
+            continue
+        if int(parent) == pid and state != "Z":
+            found.append(int(file.parent.name))
+    return found
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def wait_until():
+    return _wait_until
+
+
+@pytest.fixture(scope="session")
+def yesterday():
+    return datetime.now(UTC).date() - timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A running site, shut down at the end, whatever happened."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("finds processes by /proc, which is not here")
+    site = Site(tmp_path_factory.mktemp("site"))
+    try:
+        site.up()
+        yield site
+    finally:
+        site.arraycal("down")
