@@ -1,0 +1,70 @@
+"""The cross-calibration on the command line: tables, outcomes without a result, files it takes."""
+
+import json
+
+import pytest
+
+from calib import cross
+from calib.errors import NothingToDo
+from flows.cli import main
+from flows.parameters import CalibrateParameters
+
+
+def run(*arguments, direct=True):
+    mode = ["--direct"] if direct else []
+    return main(["run", "energy-cross", *map(str, arguments), *mode])
+
+
+def test_types_are_shown_and_three_steps_start_from_the_file(night, tmp_path, lenient, capsys):
+    truth = night / "truth.json"
+    assert run(night, "--output", tmp_path / "joint", "--truth", truth, *lenient) == 3
+    shown = capsys.readouterr().out
+    assert "telescope types relative to MST" in shown
+    # Without the threshold margin, of which `lenient` has none, the trigger biases the LST.
+    assert "over the energies" in shown
+    inter = tmp_path / "joint" / "monitoring.h5"
+    three = ("--set", "CalculateCrossCalibration.method=three_step", "--inter", inter)
+    assert run(night, "--output", tmp_path / "steps", *three, *lenient) == 0
+    result = json.loads((tmp_path / "steps" / "result.json").read_text())
+    assert result["fit"]["method"] == "three_step"
+    assert str(inter) in result["configuration"]
+
+
+def test_an_inter_calibration_that_is_not_there_is_refused_at_once(night, tmp_path, capsys):
+    three = ("--set", "CalculateCrossCalibration.method=three_step", "--inter", "none.h5")
+    assert run(night, "--output", tmp_path, *three) == 2
+    assert "inter_calibration: there is no file" in capsys.readouterr().err
+
+
+def test_an_unknown_reference_type_is_wrong_usage(night, tmp_path, capsys):
+    reference = ("--set", "CalculateCrossCalibration.reference_subsystem=SST")
+    assert run(night, "--output", tmp_path, *reference) == 2
+    assert "reference_subsystem is SST, but the array has LST, MST" in capsys.readouterr().err
+
+
+@pytest.fixture
+def one_type(monkeypatch):
+    def refuse(*_):
+        raise NothingToDo("all 4 telescopes are of type LST")
+
+    monkeypatch.setattr(cross, "check_types", refuse)
+
+
+@pytest.mark.usefixtures("one_type")
+def test_nothing_to_do_has_its_own_exit_status_and_writes_no_result(night, tmp_path, capsys):
+    assert run(night, "--output", tmp_path) == 5
+    assert "nothing to do: all 4 telescopes are of type LST" in capsys.readouterr().err
+    assert not (tmp_path / "result.json").exists()
+    assert not (tmp_path / "monitoring.h5").exists()
+
+
+@pytest.mark.usefixtures("one_type", "prefect_server")
+def test_nothing_to_do_is_a_state_of_its_own_in_prefect(night, tmp_path):
+    from flows.calibrate import calibrate
+
+    parameters = CalibrateParameters(
+        calibration="energy-cross", blocks=[str(night)], output=str(tmp_path)
+    )
+    state = calibrate(parameters, return_state=True)
+    assert state.name == "NothingToDo"
+    assert not (tmp_path / "result.json").exists()
