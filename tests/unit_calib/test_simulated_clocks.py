@@ -114,6 +114,12 @@ def test_raw_stamps_are_the_light_front_itself(make, plain):
     assert stamps.stored_ns.max() > 200  # a plane wave at 20 deg over 330 m is 376 ns long
 
 
+def test_light_is_slower_in_air_and_the_compensation_of_the_pointing_is_not(make, plain):
+    # Fifty times the refraction of air, so that it shows beside the rounding.
+    stamps = Stamps(make({"refractivity": 0.01}), plain)
+    stamps.assert_late_by(stamps.plane_ns)
+
+
 def test_drawn_and_given_offsets_are_in_the_stamps_and_in_the_truth(make, plain):
     night = make({"offset_scatter_ns": 300.0, "offset_ns": {7: 2.5e6}})
     stamps, truth = Stamps(night, plain), night[1]
