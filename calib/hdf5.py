@@ -28,7 +28,15 @@ import hdf5plugin  # noqa: F401  registers the blosc filter, without which no ta
 import numpy as np
 
 from calib.errors import CannotCompute
-from calib.hdf5_writing import Column, create_file, set_attributes, sync, write_table
+from calib.hdf5_writing import (
+    Column,
+    LargeFile,
+    create_file,
+    create_large_file,
+    set_attributes,
+    sync,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +47,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Column",
     "File",
+    "LargeFile",
     "Scratch",
     "Table",
     "attribute_text",
     "child_names",
     "create_file",
+    "create_large_file",
     "find_table",
     "first_telescope_table",
     "has_table",

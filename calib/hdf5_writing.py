@@ -6,7 +6,9 @@ of fixed length, and every table is compressed by blosc and carries checksums.
 
 from __future__ import annotations
 
+import io
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -15,12 +17,20 @@ import hdf5plugin  # noqa: F401  registers the blosc filter, without which no ta
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
 
-__all__ = ["Column", "create_file", "set_attributes", "sync", "write_table"]
+__all__ = [
+    "Column",
+    "LargeFile",
+    "create_file",
+    "create_large_file",
+    "set_attributes",
+    "sync",
+    "write_table",
+]
 
 #: PyTables' own limit on a chunk, used by ctapipe for every table it writes.
 CHUNK_BYTES = 65535
@@ -140,6 +150,19 @@ def write_table(
     ValueError
         If the columns differ in length.
     """
+    rows = _packed(path, columns)
+    booleans = {name for name, column in columns.items() if column.data.dtype == np.bool_}
+    dataset = _create_dataset(file, path, rows, booleans)
+    set_attributes(dataset, {"CLASS": "TABLE", "VERSION": "2.7", "TITLE": path.rpartition("/")[2]})
+    dataset.attrs["NROWS"] = np.int64(len(rows))
+    for index, (name, column) in enumerate(columns.items()):
+        set_attributes(dataset, {f"FIELD_{index}_NAME": name})
+        set_attributes(dataset, column.attributes(index, name, rows.dtype[name].base))
+    set_attributes(dataset, attributes or {})
+
+
+def _packed(path: str, columns: Mapping[str, Column]) -> npt.NDArray[np.void]:
+    """Rows of a table as they are on disk."""
     stored = {name: _stored(column.data) for name, column in columns.items()}
     lengths = {len(data) for data in stored.values()}
     if len(lengths) != 1:
@@ -148,14 +171,7 @@ def write_table(
     rows = np.empty(n_rows, [(name, data.dtype, data.shape[1:]) for name, data in stored.items()])
     for name, data in stored.items():
         rows[name] = data
-    booleans = {name for name, column in columns.items() if column.data.dtype == np.bool_}
-    dataset = _create_dataset(file, path, rows, booleans)
-    set_attributes(dataset, {"CLASS": "TABLE", "VERSION": "2.7", "TITLE": path.rpartition("/")[2]})
-    dataset.attrs["NROWS"] = np.int64(n_rows)
-    for index, (name, column) in enumerate(columns.items()):
-        set_attributes(dataset, {f"FIELD_{index}_NAME": name})
-        set_attributes(dataset, column.attributes(index, name, stored[name].dtype))
-    set_attributes(dataset, attributes or {})
+    return rows
 
 
 def _stored(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -192,6 +208,111 @@ def _create_dataset(
     if len(rows):
         identifier.write(h5py.h5s.ALL, h5py.h5s.ALL, rows, mtype=compound)
     return h5py.Dataset(identifier)
+
+
+class _Stream(io.FileIO):
+    """A new file that remembers what went wrong instead of telling HDF5.
+
+    An HDF5 library that fails to flush, as on a full disk, cannot close the file any more and takes
+    the interpreter with it. So it is told that all is well; whoever writes asks `check`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x+")
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  any buffer
+        """Write all of it, or remember why not."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self._error is None:
+                rest = rest[super().write(rest) or 0 :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size, or remember why not."""
+        try:
+            return super().truncate(size) if self._error is None else size or 0
+        except OSError as error:
+            self._error = error
+            return size or 0
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+
+
+@dataclass(frozen=True)
+class LargeFile:
+    """A file under construction whose tables grow part by part, so that memory does not.
+
+    Parameters
+    ----------
+    file : h5py.File
+        The open file.
+    stream : _Stream
+        What it is written to.
+    """
+
+    file: h5py.File
+    stream: _Stream
+
+    def append(
+        self, path: str, columns: Mapping[str, Column], attributes: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add rows to a table, or make it: see `write_table`.
+
+        Raises
+        ------
+        ValueError
+            If the columns differ in length, or from those of the rows before.
+        OSError
+            If the disk is full or fails.
+        """
+        if path not in self.file:
+            write_table(self.file, path, columns, attributes)
+        else:
+            _append_rows(self.file[path], _packed(path, columns))
+        self.stream.check()
+
+
+@contextmanager
+def create_large_file(path: Path) -> Iterator[LargeFile]:
+    """Create a new file on the disk; when the block ends it is complete there.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists.
+    OSError
+        If the disk is full or fails. The file is then of no use.
+    """
+    with _Stream(path) as stream:
+        try:
+            with create_file(stream) as file:
+                yield LargeFile(file, stream)
+        finally:  # what HDF5 stumbled over afterwards is not the reason
+            stream.check()
+        os.fsync(stream.fileno())
+
+
+def _append_rows(dataset: h5py.Dataset, rows: npt.NDArray[np.void]) -> None:
+    if dataset.dtype.names != rows.dtype.names or dataset.dtype.itemsize != rows.dtype.itemsize:
+        raise ValueError(f"{dataset.name} has rows of {dataset.dtype}, these are of {rows.dtype}")
+    if not len(rows):
+        return
+    before = len(dataset)
+    dataset.resize(before + len(rows), axis=0)
+    space = dataset.id.get_space()
+    space.select_hyperslab((before,), (len(rows),))
+    memory = h5py.h5s.create_simple((len(rows),))
+    # The file's own type: h5py would not know the bit fields.
+    dataset.id.write(memory, space, rows, mtype=dataset.id.get_type())
+    dataset.attrs.modify("NROWS", np.int64(len(dataset)))
 
 
 def sync(path: Path) -> None:

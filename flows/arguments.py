@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import apply_arguments
 from flows.argument_types import count
 from flows.arguments_nights import add_night_commands
 from flows.simulate_arguments import SIMULATE, add_arguments
@@ -179,6 +180,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"arraycal {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     _add_run(commands)
+    _add_apply(commands)
     _add_simulate(commands)
     _add_check(commands)
     _add_presets(commands)
@@ -202,6 +204,13 @@ def _add_run(commands: "Commands") -> None:
     parser = _add_command(commands, "run", "calibrate an array", RUN, RUN_END)
     for name, options in RUN_ARGUMENTS:
         parser.add_argument(name, **options)
+
+
+def _add_apply(commands: "Commands") -> None:
+    parser = _add_command(
+        commands, "apply", "correct blocks", apply_arguments.APPLY, apply_arguments.APPLY_END
+    )
+    apply_arguments.add_arguments(parser)
 
 
 def _add_simulate(commands: "Commands") -> None:

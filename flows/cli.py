@@ -1,4 +1,4 @@
-"""Command line: ``arraycal run``, ``simulate``, ``check`` and ``presets``.
+"""Command line: ``arraycal run``, ``apply``, ``simulate``, ``check`` and ``presets``.
 
 Nothing heavy is imported before it is known what is wanted.
 """
@@ -89,6 +89,12 @@ def _run(arguments: argparse.Namespace, line: str) -> int:
     return run(arguments, line)
 
 
+def _apply(arguments: argparse.Namespace, line: str) -> int:
+    from flows.applying import apply
+
+    return apply(arguments, line)
+
+
 def _simulate(arguments: argparse.Namespace, _: str) -> int:
     from flows.simulating import simulate
 
@@ -140,6 +146,7 @@ def _register(_arguments: argparse.Namespace, _: str) -> int:
 #: By name, and imported only when wanted.
 COMMANDS = {
     "run": _run,
+    "apply": _apply,
     "nightly": _nightly,
     "simulate": _simulate,
     "check": _check,

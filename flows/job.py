@@ -19,10 +19,12 @@ from config.settings import Settings
 from flows.parameters import AUTOMATIC, NO_PRESET, CalibrateParameters, NightCalibration
 
 __all__ = [
+    "CORRECTED_SUFFIX",
     "Job",
     "Outcome",
     "configured",
     "find_blocks",
+    "from_here",
     "inside",
     "look_for",
     "matches",
@@ -33,8 +35,10 @@ log = logging.getLogger("arraycal.flows")
 
 #: What is taken from a folder: the first pattern that finds anything.
 FOLDER_PATTERNS = (("*.dl2.h5", "*.dl2.hdf5"), ("*.h5", "*.hdf5"))
+#: End of the name of a file with the corrected values of a block.
+CORRECTED_SUFFIX = ".corrected.h5"
 #: Our own products, which may lie in the same folder.
-PRODUCTS = ("monitoring.h5",)
+PRODUCTS = ("monitoring.h5", "lookup.h5")
 
 
 @dataclass(frozen=True)
@@ -255,7 +259,9 @@ def _folder(folder: Path) -> list[Path]:
             file
             for pattern in patterns
             for file in folder.glob(pattern)
-            if file.name not in PRODUCTS and not file.name.startswith(".")
+            if file.name not in PRODUCTS
+            and not file.name.startswith(".")
+            and not file.name.endswith(CORRECTED_SUFFIX)
         ]
         if files:
             return sorted(files)
@@ -264,6 +270,16 @@ def _folder(folder: Path) -> list[Path]:
 
 def _absolute(root: Path | None) -> Path | None:
     return None if root is None else root.resolve()
+
+
+def from_here(text: str, root: Path | None) -> str:
+    """Make a path absolute that means something in the current folder: the shell's tab key did.
+
+    Anything else is left to start from the data folder of the machine.
+    """
+    here = Path(text).expanduser()
+    exists = here.exists() or (glob.has_magic(text) and any(matches(here)))
+    return str(here.absolute()) if exists or root is None else text
 
 
 def inside(text: str, root: Path | None, name: str, *, pattern: bool = False) -> Path:

@@ -1,6 +1,5 @@
 """``arraycal run``: a calibration, as a Prefect flow or directly."""
 
-import glob
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from calib.store import refuse_existing
 from config.errors import ConfigurationError, shown
 from config.settings import Settings, load_settings
 from flows.console import Terminal, print_result, stdout
-from flows.job import matches, prepare
+from flows.job import from_here, prepare
 from flows.outcomes import Exit
 from flows.parameters import CalibrateParameters
 from flows.progress import LISTENER
@@ -114,10 +113,10 @@ def _parameters(arguments: Namespace, settings: Settings) -> CalibrateParameters
     try:
         return CalibrateParameters(
             calibration=arguments.calibration,
-            blocks=[_from_here(text, settings.data_root) for text in arguments.blocks],
+            blocks=[from_here(text, settings.data_root) for text in arguments.blocks],
             output=arguments.output,
             preset=arguments.preset,
-            config=[_from_here(text, settings.data_root) for text in arguments.config],
+            config=[from_here(text, settings.data_root) for text in arguments.config],
             overrides=arguments.overrides,
             inter=_file_from_here(arguments.inter, settings.data_root),
             simulation_reference=_file_from_here(
@@ -140,14 +139,4 @@ def _problem(item: "ErrorDetails") -> str:
 
 
 def _file_from_here(text: str | None, root: Path | None) -> str | None:
-    return None if text is None else _from_here(text, root)
-
-
-def _from_here(text: str, root: Path | None) -> str:
-    """Make a path absolute that means something in the current folder: the shell's tab key did.
-
-    Anything else is left to start from the data folder of the machine.
-    """
-    here = Path(text).expanduser()
-    exists = here.exists() or (glob.has_magic(text) and any(matches(here)))
-    return str(here.absolute()) if exists or root is None else text
+    return None if text is None else from_here(text, root)
