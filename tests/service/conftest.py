@@ -173,7 +173,7 @@ def yesterday():
     return datetime.now(UTC).date() - timedelta(days=1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """A running site, shut down at the end, whatever happened."""
     if not Path("/proc/self/stat").exists():
