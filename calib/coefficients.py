@@ -121,7 +121,7 @@ def _with_margin(rejected: pl.DataFrame, fitted: Fit) -> pl.DataFrame:
     return pl.concat([rejected, lost])
 
 
-#: Name of the rule by which the fit itself leaves rows out, see `calib.model.above_margin`.
+#: Name of the rule by which the fit itself leaves rows out, see `calib.model.within_margin`.
 BELOW_MARGIN = "expected value too close to the threshold (ShowerSelection)"
 
 

@@ -30,7 +30,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from calib import hdf5
-from calib.dl2_columns import Group, Source, by_group, find_columns
+from calib.dl2_columns import TRIGGER_TIME, Group, Source, by_group, find_columns
 from calib.dl2_cursor import (
     Cursor,
     Numbering,
@@ -40,6 +40,7 @@ from calib.dl2_cursor import (
     UnsortedRows,
 )
 from calib.errors import CannotCompute
+from calib.pointing import ALTITUDE, read_pointing
 from calib.schema import EVENT_KEYS
 from calib.subarray import Subarray
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from calib.pointing import Pointing
 
 __all__ = [
     "WINDOW_ROWS",
@@ -206,10 +208,26 @@ def windows(
         out of order: read it again with ``stream=False``.
     """
     _require_columns(block, columns)
+    stored = [name for name in columns if block.columns[name].scope != "pointing"]
     with hdf5.open_file(block.path) as file:
-        reader = _open_reader(block, file, columns, rows if stream else None)
+        pointing = None
+        if ALTITUDE in columns:
+            pointing = read_pointing(file, block.path, block.columns[ALTITUDE].group)
+            needed = [TRIGGER_TIME] if pointing.measured else []
+            stored += [name for name in needed if name not in stored]
+        reader = _open_reader(block, file, stored, rows if stream else None)
         while (rows_read := reader.next_rows()) is not None:
-            yield Window(*rows_read)
+            events, repeated = rows_read
+            if pointing is not None:
+                events = _with_altitude(events, pointing).select(*EVENT_KEYS, *columns)
+            yield Window(events, repeated)
+
+
+def _with_altitude(events: pl.DataFrame, pointing: Pointing) -> pl.DataFrame:
+    tel_ids, obs_ids = (events[name].to_numpy().astype(np.int64) for name in ("tel_id", "obs_id"))
+    time_s = events[TRIGGER_TIME].to_numpy() if pointing.measured else None
+    altitude = pointing.altitude(tel_ids, obs_ids, time_s)
+    return events.with_columns(pl.Series(ALTITUDE, altitude))
 
 
 def scan_events(

@@ -15,7 +15,9 @@ import polars as pl
 
 from calib import hdf5
 from calib.errors import CannotCompute
+from calib.pointing import ALTITUDE, find_pointing
 from calib.schema import EVENT_KEYS
+from calib.times import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["MISSING", "Group", "Source", "by_group", "find_columns"]
+__all__ = ["MISSING", "TRIGGER_TIME", "Group", "Source", "by_group", "find_columns"]
 
 TELESCOPE_GROUPS = (
     "/dl2/event/telescope/energy",
@@ -40,6 +42,13 @@ SUBARRAY_GROUPS = (
     "/dl2/event/subarray/classification",
 )
 SUBARRAY_TABLES = ("/simulation/event/subarray/shower",)
+
+#: Time of the shower; the only time among the columns of EVENTS.
+TRIGGER_TIME, TRIGGER, TRIGGER_COLUMN = "trigger_time", "/dl1/event/subarray/trigger", "time"
+#: Kind of a time column: seconds since 1970.
+TIME_KIND = "s"
+#: The size of an image is the same number in either frame, under two names.
+SIZE, CAMERA_FRAME_SIZE = "hillas_intensity", "camera_frame_hillas_intensity"
 
 #: v4 called the impact distance ``<algo>_tel_distance``.
 OLD_IMPACT = re.compile(r"_tel_distance(_uncert)?$")
@@ -58,15 +67,16 @@ class Source:
         The table (``scope == "subarray"``) or the group of its ``tel_XXX`` tables.
     stored : str
         The name of the column there.
-    scope : {"telescope", "subarray"}
-        Whether a row belongs to a telescope and shower or to a shower.
+    scope : {"telescope", "subarray", "pointing"}
+        Whether a row belongs to a telescope and shower or to a shower; the last is for what
+        `calib.pointing` makes of the group.
     kind : str
         ``bool``, ``int`` or the unit of a number in VOUnit syntax (empty for none).
     """
 
     group: str
     stored: str
-    scope: Literal["telescope", "subarray"]
+    scope: Literal["telescope", "subarray", "pointing"]
     kind: str
 
     @property
@@ -81,6 +91,8 @@ class Source:
 
     def values(self, table: hdf5.Table, rows: npt.NDArray[np.void]) -> npt.NDArray[np.generic]:
         """Values of the column in rows of one of its tables."""
+        if self.group == TRIGGER:
+            return seconds(table, self.stored, rows)
         return table.column(self.stored, rows).astype(self.numpy_type, copy=False)
 
     def check(self, table: hdf5.Table) -> None:
@@ -112,6 +124,12 @@ def find_columns(file: hdf5.File, path: Path) -> dict[str, Source]:
     for group in (*_algorithms(file, SUBARRAY_GROUPS, path), *SUBARRAY_TABLES):
         if hdf5.has_table(file, group, path):
             _catalogue(found, group, hdf5.find_table(file, group, path), "subarray")
+    trigger = hdf5.find_table(file, TRIGGER, path)
+    if trigger is not None and TRIGGER_COLUMN in trigger.columns:
+        found[TRIGGER_TIME] = Source(TRIGGER, TRIGGER_COLUMN, "subarray", TIME_KIND)
+    pointing = find_pointing(file, path)
+    if pointing:
+        found[ALTITUDE] = Source(pointing, "", "pointing", "rad")
     return found
 
 
@@ -126,6 +144,8 @@ def by_group(sources: Mapping[str, Source], scope: str) -> list[Group]:
 
 def kind_of(table: hdf5.Table, column: str) -> str:
     """``bool``, ``int`` or the unit of a number."""
+    if column == TRIGGER_COLUMN:
+        return TIME_KIND
     if column in table.booleans:
         return "bool"
     return "int" if table.dtype[column].kind in "iu" else table.unit(column)
@@ -150,3 +170,5 @@ def _catalogue(
             continue
         name = OLD_IMPACT.sub(r"_tel_impact_distance\1", stored)
         found.setdefault(name, Source(group, stored, scope, kind_of(table, stored)))
+        if stored == CAMERA_FRAME_SIZE:
+            found.setdefault(SIZE, found[name])

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calib import network
-from calib.model import Estimate, Model, split_values
-from calib.summary import TURN_ON_EDGES, Summary, empty_summary, merge, summarise
+from calib.model import NO_CURVE, Estimate, Model, split_values
+from calib.summary import Summary, empty_summary, merge, summarise
+from calib.thresholds import ceilings, thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     import numpy.typing as npt
 
+    from calib.curve import Knots
     from calib.model import Split
     from calib.robust import Robust
     from calib.showers import Showers
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Windows = Callable[[], Iterable[Showers]]
 
-__all__ = ["Fit", "FitOptions", "carried_on", "fit", "systematic_error", "turn_on_threshold"]
+__all__ = ["Fit", "FitOptions", "carried_on", "fit", "systematic_error"]
 
 #: Starting value of sigma(ln E); only the first pass uses it.
 START_SIGMA = 0.2
@@ -75,6 +77,10 @@ class FitOptions:
         Whether the resolution may depend on impact distance and shower value.
     max_iterations : int
         Largest number of passes.
+    knots : Knots
+        Of the distance curves to fit along; none by default.
+    ceiling : mapping of int to float, optional
+        ln(value) by telescope id above which telescopes saturate.
     """
 
     estimator: str
@@ -85,6 +91,8 @@ class FitOptions:
     margin: float
     binned_resolution: bool
     max_iterations: int
+    knots: Knots = NO_CURVE
+    ceiling: Mapping[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,9 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
     Fit
         The solution and how it was reached.
     """
-    model = Model.initial(subarray, variance=START_SIGMA**2, margin=options.margin)
+    model = Model.initial(
+        subarray, variance=START_SIGMA**2, margin=options.margin, knots=options.knots
+    )
     if next(iter(windows()), None) is None:
         return _nothing(model)
     if options.estimator == "pair":
@@ -199,10 +209,13 @@ def _next_model(
     held: bool,
 ) -> Model:
     s = carried_on(model.now.log_throughput, solution)
+    curve = model.now.curve if solution.linear is None else solution.linear.prediction
     if passes < WARM_UP or held:
-        return replace(model, now=replace(model.now, log_throughput=s))
-    now = Estimate(
+        return replace(model, now=replace(model.now, log_throughput=s, curve=curve))
+    now = replace(
+        model.now,
         log_throughput=s,
+        curve=curve,
         variance=_variances(model.now, summary, subarray.type_codes),
         shape=_shapes(model.now, summary) if options.binned_resolution else model.now.shape,
     )
@@ -210,7 +223,10 @@ def _next_model(
         model,
         now=now,
         selector=now,
-        threshold=_thresholds(summary, subarray, options) if passes == WARM_UP else model.threshold,
+        threshold=thresholds(summary, subarray, options.threshold)
+        if passes == WARM_UP
+        else model.threshold,
+        ceiling=ceilings(subarray, options.ceiling),
         # Outliers can only be told once the resolution is known.
         robust=options.robust,
     )
@@ -259,60 +275,6 @@ def _shapes(before: Estimate, summary: Summary) -> Floats:
     mean = (shape * rows).sum(axis=(1, 2)) / np.maximum(rows.sum(axis=(1, 2)), 1e-300)
     mean = np.where(mean > 0, mean, 1.0)
     return np.asarray(shape / mean[:, None, None])
-
-
-def _thresholds(summary: Summary, subarray: Subarray, options: FitOptions) -> Floats:
-    shape = summary.turn_on.shape[:2]
-    if options.threshold is None:
-        return np.full(shape, -np.inf)
-    if options.threshold == "auto":
-        return np.stack([_type_thresholds(histogram) for histogram in summary.turn_on])
-    assert not isinstance(options.threshold, str)  # noqa: S101  for the type checker
-    values = np.asarray([options.threshold[tel_id] for tel_id in subarray.tel_ids])
-    by_type = np.full(shape[0], -np.inf)
-    # The strictest of a type: a pair must not be selected differently for its two telescopes.
-    np.maximum.at(by_type, subarray.type_codes, values)
-    return np.repeat(by_type[:, None], shape[1], axis=1)
-
-
-def _type_thresholds(histograms: Floats) -> Floats:
-    """Thresholds of one type by impact bin; sparse bins borrow from their neighbours."""
-    result = np.empty(len(histograms))
-    for index in range(len(histograms)):
-        reach = 0
-        histogram = histograms[index]
-        while histogram.sum() < MIN_TURN_ON_ROWS and reach < len(histograms):
-            reach += 1
-            histogram = histograms[max(index - reach, 0) : index + reach + 1].sum(axis=0)
-        result[index] = turn_on_threshold(histogram)
-    return result
-
-
-#: Rows from which the position of a turn-on can be told.
-MIN_TURN_ON_ROWS = 500
-SMOOTHING = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
-
-
-def turn_on_threshold(histogram: Floats) -> float:
-    """Find where telescopes begin to lose showers: the half height of the rising edge.
-
-    Parameters
-    ----------
-    histogram : array, shape (n_bins,)
-        Counts in the bins of ``summary.TURN_ON_EDGES`` (under- and overflow at the ends).
-
-    Returns
-    -------
-    float
-        ln(value); ``-inf`` for an empty histogram.
-    """
-    if histogram.sum() == 0:
-        return float("-inf")
-    smooth = np.convolve(histogram, SMOOTHING, mode="same")
-    peak = int(np.argmax(smooth))
-    below = np.flatnonzero(smooth[:peak] < 0.5 * smooth[peak])
-    edge = int(below[-1]) if len(below) else 0
-    return float(TURN_ON_EDGES[min(edge, len(TURN_ON_EDGES) - 1)])
 
 
 def _half_differences(
@@ -412,5 +374,6 @@ def _subtract(whole: Summary, part: Summary) -> Summary:
         n_groups=whole.n_groups - part.n_groups,
         n_rows=whole.n_rows - part.n_rows,
         n_events=whole.n_events - part.n_events,
+        columns=whole.columns - part.columns,
         chi2=whole.chi2 - part.chi2,
     )

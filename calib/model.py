@@ -3,16 +3,18 @@
 The selection near a threshold never looks at one telescope's own value. It uses the
 inverse-variance mean of all telescopes of the shower, whose noise is uncorrelated with the
 difference of any two of them whatever the energy spectrum, and keeps a telescope only where the
-value *expected* from that mean clears its threshold by a margin.
+value *expected* from that mean clears its threshold by a margin (and, where telescopes saturate,
+stays below their ceiling by as much).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from calib.curve import Knots
 from calib.showers import IMPACT_EDGES_M
 
 if TYPE_CHECKING:
@@ -30,16 +32,19 @@ __all__ = [
     "Estimate",
     "Model",
     "Split",
-    "above_margin",
+    "corrected",
     "resolution",
     "split_values",
     "upper_half",
+    "within_margin",
 ]
 
 Split = Literal["value", "impact", "multiplicity"]
 
 #: Edges of the bins in the logarithm of the shower's value: half e-folds from 1e-3 to 1e7 units.
 VALUE_EDGES = np.arange(np.log(1e-3), np.log(1e7), 0.5)
+
+NO_CURVE = Knots()
 
 
 @dataclass(frozen=True)
@@ -54,17 +59,36 @@ class Estimate:
         Variance of ln(value), averaged over the telescope's showers.
     shape : array, shape (n_types, n_impact_bins, n_value_bins)
         Variance relative to that average, by type, impact distance and shower value.
+    curve : array, shape (n_columns,)
+        Parameters of the distance curves, see `calib.curve`.
+    knots : Knots
+        Where they are supported.
     """
 
     log_throughput: Floats
     variance: Floats
     shape: Floats
+    curve: Floats = field(default_factory=lambda: np.empty(0))
+    knots: Knots = NO_CURVE
 
     @staticmethod
-    def initial(subarray: Subarray, *, variance: float) -> Estimate:
-        """Return equal telescopes."""
+    def initial(subarray: Subarray, *, variance: float, knots: Knots = NO_CURVE) -> Estimate:
+        """Return equal telescopes and flat curves."""
         bins = (len(set(subarray.types)), len(IMPACT_EDGES_M) + 1, len(VALUE_EDGES) + 1)
-        return Estimate(np.zeros(len(subarray)), np.full(len(subarray), variance), np.ones(bins))
+        return Estimate(
+            log_throughput=np.zeros(len(subarray)),
+            variance=np.full(len(subarray), variance),
+            shape=np.ones(bins),
+            curve=np.zeros(knots.n_columns),
+            knots=knots,
+        )
+
+    def offset(self, showers: Showers) -> Floats:
+        """``s_i + f_T(d)`` of every row: ln(value) of the telescope over that of its shower."""
+        s = self.log_throughput[showers.node]
+        if not self.knots.positions_m:
+            return s
+        return s + self.knots.at(showers.impact_m, showers.kind, self.curve)
 
 
 @dataclass(frozen=True)
@@ -86,6 +110,8 @@ class Model:
         Weighting of outlying telescope events.
     split_at : dict of str to array, shape (n_types,)
         Where `summarise` cuts the showers in two halves, by type.
+    ceiling : array, shape (n_types,)
+        ln(value) above which telescopes saturate; ``inf`` where they do not.
     """
 
     now: Estimate
@@ -94,18 +120,27 @@ class Model:
     margin: float
     robust: Robust
     split_at: dict[Split, Floats]
+    ceiling: Floats
 
     @staticmethod
-    def initial(subarray: Subarray, *, variance: float, margin: float) -> Model:
+    def initial(
+        subarray: Subarray, *, variance: float, margin: float, knots: Knots = NO_CURVE
+    ) -> Model:
         """Return the model of a first pass: equal telescopes, no selection, no robust weights."""
-        start = Estimate.initial(subarray, variance=variance)
+        start = Estimate.initial(subarray, variance=variance, knots=knots)
         threshold = np.full(start.shape.shape[:2], -np.inf)
-        return Model(start, start, threshold, margin, "none", {})
+        ceiling = np.full(len(threshold), np.inf)
+        return Model(start, start, threshold, margin, "none", {}, ceiling)
+
+
+def corrected(showers: Showers, estimate: Estimate) -> Floats:
+    """``y - s_i - f_T(d)`` of every row, which all telescopes of a shower should agree on."""
+    return showers.y - estimate.offset(showers)
 
 
 def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, Indices]:
     """Variance of every row, inverse-variance mean of every group, value bin of every row."""
-    z = showers.y - estimate.log_throughput[showers.node]
+    z = corrected(showers, estimate)
     plain = 1.0 / estimate.variance[showers.node]
     mean = showers.total(plain * z) / showers.total(plain)
     value_bin = np.digitize(mean, VALUE_EDGES)[showers.group]
@@ -114,15 +149,16 @@ def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, In
     return sigma2, showers.total(weight * z) / showers.total(weight), value_bin
 
 
-def above_margin(showers: Showers, model: Model) -> npt.NDArray[np.bool_]:
-    """Rows whose expected value clears the threshold by the margin."""
-    if not len(showers.y) or np.all(np.isneginf(model.threshold)):
+def within_margin(showers: Showers, model: Model) -> npt.NDArray[np.bool_]:
+    """Rows whose expected value keeps the margin from the threshold and from the ceiling."""
+    if not len(showers.y) or not np.isfinite([*model.threshold.flat, *model.ceiling]).any():
         return np.ones(len(showers.y), np.bool_)
     sigma2, mean, _ = resolution(showers, model.selector)
     largest = np.sqrt(np.maximum.reduceat(sigma2, showers.group_start))
-    expected = mean[showers.group] + model.selector.log_throughput[showers.node]
-    limit = model.threshold[showers.kind, showers.impact_bin]
-    return np.asarray(expected > limit + model.margin * largest[showers.group])
+    expected = mean[showers.group] + model.selector.offset(showers)
+    distance = model.margin * largest[showers.group]
+    above = expected > model.threshold[showers.kind, showers.impact_bin] + distance
+    return np.asarray(above & (expected < model.ceiling[showers.kind] - distance))
 
 
 def split_values(showers: Showers, model: Model) -> dict[Split, tuple[Floats, Indices]]:

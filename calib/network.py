@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import linalg, sparse
 
+from calib.columns import with_columns
 from calib.normal import Linear, Normal, laplacian, members, pseudo_inverse, solve_normal
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Solution:
     chi2, ndf : float
         Goodness of fit. For `solve_events`, of all telescope rows; for `solve_pairs`, of the
         pair means taken as independent, which they are not.
+    linear : Linear or None
+        The same with the global columns and their covariances, where there are any.
     """
 
     log_throughput: Floats
@@ -80,6 +83,7 @@ class Solution:
     component: Indices
     chi2: float
     ndf: float
+    linear: Linear | None = None
 
 
 @dataclass(frozen=True)
@@ -167,19 +171,31 @@ def solve_events(summary: Summary, component: Indices) -> Solution:
         Fixed-effects solution with the covariance of `solve_normal`.
     """
     linear = solve_normal(_normal(summary, component), component)
-    connected = int(np.count_nonzero(component >= 0))
-    ndf = summary.n_rows - summary.n_groups - (connected - len(members(component)))
-    return Solution(linear.nodes, linear.covariance, component, summary.chi2, ndf)
+    n, connected = len(component), int(np.count_nonzero(component >= 0))
+    n_free = connected - len(members(component)) + int(np.isfinite(linear.columns).sum())
+    return Solution(
+        log_throughput=linear.nodes,
+        covariance=linear.covariance[:n, :n],
+        component=component,
+        chi2=summary.chi2,
+        ndf=summary.n_rows - summary.n_groups - n_free,
+        linear=linear if len(linear.columns) else None,
+    )
 
 
 def _normal(summary: Summary, component: Indices) -> Normal:
-    """Equations of the links within components; too weak a link counts as none."""
-    inside = (component[:, None] == component[None, :]) & (component >= 0)
+    """Equations of the nodes, and of the distance curves if there are any.
+
+    Too weak a link counts as none. Not so with curves, to whose sums all links have contributed:
+    the nodes behind weak links are then fitted along.
+    """
+    curved = bool(len(summary.columns.vector))
+    inside = ((component[:, None] == component[None, :]) & (component >= 0)) | curved
     weighted = np.where(inside, summary.weighted, 0.0)
     matrix, curvature = (
         laplacian(np.where(inside, edges, 0.0)) for edges in (summary.weight, summary.curvature)
     )
-    return Normal(
+    nodes = Normal(
         matrix=matrix,
         vector=weighted.sum(axis=1) - weighted.sum(axis=0),
         curvature=curvature,
@@ -187,6 +203,7 @@ def _normal(summary: Summary, component: Indices) -> Normal:
         n_nodes=len(component),
         n_clusters=summary.n_showers,
     )
+    return with_columns(nodes, summary.columns) if curved else nodes
 
 
 def pair_usable(summary: Summary) -> npt.NDArray[np.bool_]:

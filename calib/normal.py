@@ -74,11 +74,15 @@ class Linear:
         Values of the global columns; NaN without information.
     covariance : array, shape (n + m, n + m)
         Event-clustered sandwich; zero in the rows and columns of what is undetermined.
+    prediction : array, shape (m,)
+        Values of the columns without gaps, to compute residuals with: among the solutions that
+        fit equally well, the one without any part in what is undetermined.
     """
 
     nodes: Floats
     columns: Floats
     covariance: Floats
+    prediction: Floats
 
 
 def laplacian(weight: Floats) -> Floats:
@@ -147,13 +151,15 @@ def solve_normal(normal: Normal, component: Indices) -> Linear:
         else _generalised_inverse(normal.curvature, parts, n)[0]
     )
     lost[:n] |= _without_value(component, parts)
-    solution = _centred(inverse @ normal.vector, component, lost)
+    solution = inverse @ normal.vector
+    prediction = solution[n:]
+    solution = _centred(solution, component, lost)
     solution[lost] = np.nan
     bread = _centred(bread, component, lost)
     clusters = normal.n_clusters
     scale = clusters / (clusters - 1) if clusters > 1 else np.nan
     covariance = bread @ normal.meat @ bread.T * scale
-    return Linear(solution[:n], solution[n:], covariance)
+    return Linear(solution[:n], solution[n:], covariance, prediction)
 
 
 def _linked(block: Floats) -> list[Indices]:

@@ -19,8 +19,10 @@ from calib import cross, dl2
 from calib.cache import Entry, PairCache
 from calib.coefficients import assemble
 from calib.cross_inter import from_result, read_inter, three_step_result
+from calib.curve import Knots
 from calib.errors import ArraycalError, CannotCompute
 from calib.fit import FitOptions, fit
+from calib.model import NO_CURVE
 from calib.observables import ENERGY_INTER
 from calib.pairs import (
     REPEATED,
@@ -104,6 +106,12 @@ class BlockPairs:
     def n_pairs(self) -> int:
         """Pair rows."""
         return int(self.entry.summary["n_pairs"]) if self.entry else 0
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What a reader must know about the selection: topic and text."""
+        notes = self.entry.summary["notes"] if self.entry else []
+        return [(topic, text) for topic, text in notes]
 
     @property
     def rejected(self) -> pl.DataFrame:
@@ -255,7 +263,8 @@ def _pair_windows(
         row = (TELESCOPE_LEVEL, REPEATED, repeated)
         rejected.append(pl.DataFrame([row], REJECTED, orient="row"))
     counts = merge_rejected(rejected).rows()
-    summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts)
+    notes = [list(note) for note in rules.notes]
+    summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts, notes=notes)
     if rules.min_per_type is not None:
         summary.update(participation=merge_participation(participation).rows())
 
@@ -414,7 +423,13 @@ def fit_options(configuration: Configuration, subarray: Subarray) -> FitOptions:
     if threshold is not None and threshold != "auto":
         values = value_by_telescope(threshold, subarray)
         threshold = {i: math.log(v) if v > 0 else -math.inf for i, v in values.items()}
+    ceiling: Any = None
+    if selection.ceiling is not None:
+        limits = value_by_telescope(selection.ceiling, subarray)
+        ceiling = {i: math.log(v) if v > 0 else -math.inf for i, v in limits.items()}
     return FitOptions(
+        knots=_knots(configuration, subarray),
+        ceiling=ceiling,
         estimator=fitter.estimator,
         min_events=fitter.min_events,
         min_common=fitter.min_common_events,
@@ -424,6 +439,24 @@ def fit_options(configuration: Configuration, subarray: Subarray) -> FitOptions:
         binned_resolution=selection.resolution == "binned",
         max_iterations=selection.max_iterations,
     )
+
+
+def _knots(configuration: Configuration, subarray: Subarray) -> Knots:
+    """Knots of the distance curves by type; none where they are not wanted or cannot be fitted."""
+    options = configuration.DistanceCurve
+    if options.knots is None or configuration.RelativeThroughputFitter.estimator == "pair":
+        return NO_CURVE
+    by_telescope = value_by_telescope(options.range, subarray)
+    by_type: dict[str, set[tuple[float, float]]] = {}
+    for tel_id, tel_type in zip(subarray.tel_ids, subarray.types, strict=True):
+        by_type.setdefault(tel_type, set()).add(by_telescope[tel_id])
+    uneven = sorted(tel_type for tel_type, ranges in by_type.items() if len(ranges) > 1)
+    if uneven:
+        raise ConfigurationError(
+            f"DistanceCurve.range differs between telescopes of one type ({', '.join(uneven)}); "
+            "a type has one curve"
+        )
+    return Knots.spaced([ranges.pop() for _, ranges in sorted(by_type.items())], options.knots)
 
 
 def block_table(blocks: Sequence[BlockPairs]) -> pl.DataFrame:

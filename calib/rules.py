@@ -15,7 +15,9 @@ from calib.criteria import Criterion, compile_criteria
 from calib.errors import CannotCompute
 from calib.observables.filters import PairFilter
 from calib.pairs import TWO, PairRules, PairTest
+from calib.pointing import ALTITUDE
 from calib.subarray import allowed_pairs
+from config.errors import ConfigurationError
 from config.models import ToolOptions
 from config.telescope import TelescopeParameter, resolve
 
@@ -53,8 +55,11 @@ IRRELEVANT = {
 
 def pair_configuration(observable: Observable, configuration: Configuration) -> dict[str, Any]:
     """Return the part of the configuration that decides PAIRS, as plain data for a cache key."""
-    sections = (observable.section, "QualityQuery", "PairFinder")
-    dumped = configuration.model_dump(mode="json", include=set(sections))
+    sections = {observable.section, "QualityQuery", "PairFinder"}
+    if configuration.DistanceCurve.knots is not None:
+        sections.add("DistanceCurve")
+    dumped = configuration.model_dump(mode="json", include=sections)
+    dumped.get("DistanceCurve", {}).pop("knots", None)
     section = {k: v for k, v in dumped[observable.section].items() if k not in IRRELEVANT}
     return {**dumped, observable.section: section, "observable": observable.name}
 
@@ -88,6 +93,8 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
     value = observable.value.format(**names)
     _require(block, value, observable.unit, "the value to compare")
     criteria = list(compile_criteria(configuration.QualityQuery.quality_criteria, block.catalog))
+    if configuration.DistanceCurve.knots is not None:
+        criteria.append(_on_curve(observable, configuration, block, names))
     tests, notes = [], []
     for filter_ in observable.filters:
         setting = getattr(section.event_filters, filter_.key)
@@ -101,6 +108,8 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
             notes.append((filter_.key, compiled))
         else:
             criteria.append(compiled)
+    if any(ALTITUDE in test.columns for test in tests):
+        notes.append(("pointing", f"taken from {block.columns[ALTITUDE].group}"))
     return PairRules(
         value=value,
         uncertainty=_if_there(block, observable.uncertainty, names, observable.unit),
@@ -154,8 +163,19 @@ def value_by_telescope(parameter: TelescopeParameter[V], subarray: Subarray) -> 
     )
 
 
+#: What to do about a file that does not say where the telescopes pointed.
+NO_POINTING = (
+    "the event filter equidistant_event_selection needs the altitude of the telescopes, and the "
+    "file has neither a monitored pointing (/dl1 or /dl0/monitoring/telescope/pointing), nor a "
+    "fixed one (/configuration/telescope/pointing), nor one of the observation block in the "
+    "horizontal frame. Leave the filter out, or fit DistanceCurve in its place."
+)
+
+
 def _require(block: Block, column: str, unit: str, purpose: str) -> None:
     """Raise `CannotCompute` unless the block has a column of numbers in `unit`."""
+    if column == ALTITUDE and column not in block.columns:
+        raise CannotCompute(f"{block.path}: {NO_POINTING}")
     if column not in block.columns:
         ending = column[max(column.find("_tel_"), 0) :]
         similar = sorted(name for name in block.columns if name.endswith(ending))
@@ -206,6 +226,24 @@ def _pair_test(
     return PairTest(filter_.key, tuple(needed), limits, filter_.passes)
 
 
+def _on_curve(
+    observable: Observable, configuration: Configuration, block: Block, names: Mapping[str, str]
+) -> Criterion:
+    """Keep telescope events at distances the curve covers."""
+    if observable.impact is None:
+        raise ConfigurationError(f"DistanceCurve: {observable.name} does not look at distances")
+    column = observable.impact.format(**names)
+    _require(block, column, "m", "needed by DistanceCurve")
+    ranges = value_by_telescope(configuration.DistanceCurve.range, block.subarray)
+    low, high = (
+        _by_telescope({tel_id: limits[side] for tel_id, limits in ranges.items()})
+        for side in (0, 1)
+    )
+    inside = pl.col(column).is_between(low, high).fill_null(value=False)
+    text = f"{column} in {configuration.DistanceCurve.range}"
+    return Criterion("distance in the range of DistanceCurve", text, frozenset({column}), inside)
+
+
 def _criterion(
     filter_: EventFilter,
     setting: Any,  # noqa: ANN401  what the filter makes of it is its own affair
@@ -216,13 +254,11 @@ def _criterion(
     present = [q for q in filter_.quantities if q.column.format(**names) in block.columns]
     quantity = (present or filter_.quantities)[0]
     column, unit = _needed(block, quantity, names, filter_.key)
-    limits = (
-        value_by_telescope(setting, block.subarray)
-        if filter_.limits is None
-        else filter_.limits(setting, block, unit)
-    )
+    limits: Mapping[int, float] | str = value_by_telescope(setting, block.subarray)
+    if filter_.limits is not None and not isinstance(limits, str):
+        limits = filter_.limits(limits, block, unit)
     if isinstance(limits, str):
-        return limits
+        return f"not applied: {limits}"
     measured, limit = pl.col(column).cast(pl.Float64), _by_telescope(limits)
     # NaN compares as the largest number in polars; it must fail here.
     passes = measured.is_finite() & COMPARISONS[filter_.sense](measured, limit)

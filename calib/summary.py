@@ -4,7 +4,8 @@ The model of a shower e seen by telescope i is (all logarithms natural)
 
     y_ei = x_e + s_i + eps_ei,   y = ln(value),  s = ln(throughput),  Var(eps_ei) = sigma_ei^2
 
-with a free shower term x_e. With weights w = 1/sigma^2 and W_e the sum of the weights of the
+with a free shower term x_e (and, where asked for, a distance curve f_T(d) of each type,
+`calib.curve`). With weights w = 1/sigma^2 and W_e the sum of the weights of the
 shower's telescopes, a pair row carries the weight ``w_i w_j / W_e``; the weighted sums over
 pair rows are then the normal equations of the model with every x_e eliminated (fixed effects,
 Cameron and Miller 2015). They add up over windows, blocks and nights.
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from calib.model import above_margin, resolution, upper_half
+from calib.columns import ColumnSums, column_sums
+from calib.model import corrected, resolution, upper_half, within_margin
 from calib.robust import curvature, robust_weights
 from calib.showers import tally
 
@@ -117,7 +119,8 @@ class Summary:
     n_events : array, shape (n,)
         Showers in use by telescope.
     n_below_margin, n_outliers : float
-        Telescope rows left out by the threshold margin, and given no robust weight.
+        Telescope rows left out by the margin from threshold and ceiling, and given no robust
+        weight.
     n_candidates : array, shape (n,)
         Showers by telescope before the margin.
     variance_matrix : array, shape (n, n)
@@ -131,6 +134,8 @@ class Summary:
         Histogram of the pair residuals in units of their expected size.
     chi2 : float
         Weighted squared residuals; ``n_rows - n_groups`` minus free telescopes is its ndf.
+    columns : ColumnSums
+        What the global columns (distance curves) add to the normal equations.
     """
 
     weight: Floats
@@ -153,6 +158,7 @@ class Summary:
     turn_on: Floats
     residuals: Floats
     chi2: float
+    columns: ColumnSums
 
 
 def merge(summaries: Iterable[Summary]) -> Summary:
@@ -198,6 +204,7 @@ def empty_summary(model: Model) -> Summary:
         turn_on=np.zeros((*bins[:2], len(TURN_ON_EDGES) + 1)),
         residuals=np.zeros((bins[0], len(RESIDUAL_EDGES) - 1)),
         chi2=0.0,
+        columns=ColumnSums.empty(n, len(model.now.curve)),
     )
 
 
@@ -256,6 +263,13 @@ def summarise(showers: Showers, model: Model, split: Split | None = None) -> Sum
         turn_on=_turn_on(showers, model),
         residuals=_residuals(showers, rows, len(model.threshold)),
         chi2=float(np.sum(rows.weight * rows.residual**2)),
+        columns=column_sums(
+            showers,
+            model.now.knots.columns(showers.impact_m, showers.kind),
+            (first, second),
+            (rows.pair_weight, rows.pair_curvature),
+            gradient,
+        ),
     )
 
 
@@ -282,9 +296,9 @@ class Rows(NamedTuple):
 
 def weigh(showers: Showers, model: Model, split: Split | None) -> Rows:
     """Select rows and give them their weights."""
-    z = showers.y - model.now.log_throughput[showers.node]
+    z = corrected(showers, model.now)
     sigma2, _, value_bin = resolution(showers, model.now)
-    keep = above_margin(showers, model)
+    keep = within_margin(showers, model)
     n_below_margin = int(len(keep) - keep.sum())
     if split is not None:
         keep = keep & upper_half(showers, model, split)[showers.group]
@@ -298,6 +312,7 @@ def weigh(showers: Showers, model: Model, split: Split | None) -> Rows:
     total = showers.total(weight)
     inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     mean = showers.total(weight * z) * inverse
+    pair_weight = weight[first] * weight[second] * inverse[showers.group[first]]
     return Rows(
         z=z,
         sigma2=sigma2,
@@ -307,8 +322,10 @@ def weigh(showers: Showers, model: Model, split: Split | None) -> Rows:
         residual=np.where(used, z - mean[showers.group], 0.0),
         first=first,
         second=second,
-        pair_weight=weight[first] * weight[second] * inverse[showers.group[first]],
-        pair_curvature=curvature(showers, base * slope, (first, second)),
+        pair_weight=pair_weight,
+        pair_curvature=pair_weight
+        if model.robust == "none"
+        else curvature(showers, base * slope, (first, second)),
         n_below_margin=n_below_margin,
     )
 

@@ -34,6 +34,7 @@ __all__ = [
     "CalculateImageAsymmetryOptions",
     "CalculateInterCalibrationOptions",
     "Configuration",
+    "DistanceCurveOptions",
     "EnergyEventFilters",
     "ImageEventFilters",
     "Options",
@@ -122,7 +123,11 @@ class EnergyEventFilters(Options):
 
 
 class ImageEventFilters(Options):
-    """Cuts on the images of a pair, by telescope; none by default."""
+    """Cuts on telescope events and on pairs of them; none by default.
+
+    All but the first two keys are our own. Except for minimum_individual_intensity none looks at
+    the size of one image, which would bias the comparison.
+    """
 
     minimum_individual_intensity: NonNegative | None = Field(
         None, description="Least size of each of the two images [p.e.]."
@@ -130,6 +135,20 @@ class ImageEventFilters(Options):
     equidistant_event_selection: PairOfNumbers | None = Field(
         None,
         description="[A, B]: |d1 - d2| / (d1 + d2) of the impact distances below A + B cos(alt).",
+    )
+    max_leakage: Fraction | None = Field(
+        None,
+        description="Largest share of the size in the two outermost rings of pixels, 0 to 1.",
+    )
+    max_radius_fraction: Fraction | None = Field(
+        None,
+        description="Largest distance of the image from the camera centre [camera radius], 0 to 1.",
+    )
+    min_pixels: NonNegative | None = Field(
+        None, description="Least number of pixels left by the image cleaning."
+    )
+    min_telescopes: Count = Field(
+        2, ge=2, le=100, description="Selected telescopes of one type that a shower needs."
     )
 
 
@@ -316,12 +335,19 @@ class ShowerSelectionOptions(Options):
 
     threshold: Threshold | None = Field(
         None,
-        description="Energy [TeV] above which telescopes see a shower whatever its fluctuation; "
-        "the largest of a type counts for all of it; "
+        description="Energy [TeV] or size [p.e.] above which telescopes see a shower whatever its "
+        "fluctuation; the largest of a type counts for all of it; "
         "'auto' to read it from the data, null for no selection.",
     )
+    ceiling: NonNegative | None = Field(
+        None,
+        description="Energy [TeV] or size [p.e.] above which telescopes saturate; the smallest of "
+        "a type counts for all of it; null for no limit.",
+    )
     margin: float = Field(
-        2.5, ge=0, description="Distance kept from the threshold [largest sigma of the shower]."
+        2.5,
+        ge=0,
+        description="Distance kept from threshold and ceiling [largest sigma of the shower].",
     )
     max_iterations: Count = Field(
         20, ge=8, le=50, description="Rounds of selection and estimate, 8 to 50."
@@ -330,6 +356,31 @@ class ShowerSelectionOptions(Options):
         "telescope",
         description="Variance of each telescope as a whole, or in bins of distance and energy.",
     )
+
+
+class DistanceCurveOptions(Options):
+    """The dependence on the impact distance that is fitted along; a section of our own.
+
+    With knots, telescope events outside the range are left out.
+    """
+
+    knots: Count | None = Field(
+        None, ge=3, le=20, description="Knots of the spline of each type, 3 to 20; null for none."
+    )
+    range: PairOfNumbers = Field(
+        default_factory=lambda: TelescopeParameter((TelescopeEntry("type", "*", (20.0, 200.0)),)),
+        description="[nearest, farthest] impact distance [m]; by default [20, 200].",
+    )
+
+    @model_validator(mode="after")
+    def _range_is_rising(self) -> DistanceCurveOptions:
+        for entry in self.range.entries:
+            low, high = entry.value
+            if not 0 <= low < high:
+                raise ConfigurationError(
+                    f"range [{low:g}, {high:g}] m: expected two distances, the nearer one first"
+                )
+        return self
 
 
 class Configuration(Options):
@@ -343,6 +394,7 @@ class Configuration(Options):
     CalculateCrossCalibration: CalculateCrossCalibrationOptions = CalculateCrossCalibrationOptions()
     RelativeThroughputFitter: RelativeThroughputFitterOptions = RelativeThroughputFitterOptions()
     ShowerSelection: ShowerSelectionOptions = ShowerSelectionOptions()
+    DistanceCurve: DistanceCurveOptions = DistanceCurveOptions()
 
     @model_validator(mode="before")
     @classmethod

@@ -5,10 +5,11 @@ A new observable is one module here, one line in `OBSERVABLES`, one preset, one 
 
 from calib.observables.cross import ENERGY_CROSS
 from calib.observables.energy import ENERGY_INTER
+from calib.observables.image import IMAGE_INTER
 from calib.observables.observable import Observable
 
-__all__ = ["ENERGY_CROSS", "ENERGY_INTER", "OBSERVABLES", "Observable"]
+__all__ = ["ENERGY_CROSS", "ENERGY_INTER", "IMAGE_INTER", "OBSERVABLES", "Observable"]
 
 OBSERVABLES: dict[str, Observable] = {
-    observable.name: observable for observable in (ENERGY_INTER, ENERGY_CROSS)
+    observable.name: observable for observable in (ENERGY_INTER, ENERGY_CROSS, IMAGE_INTER)
 }

@@ -8,7 +8,7 @@ with the value of every telescope.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -47,15 +47,15 @@ class EventFilter:
     sense : {">=", "<=", "<"}
         ``value sense limit``. Without a finite value a telescope event fails.
     limits : callable, optional
-        Makes limits by telescope id, in the unit of the quantity, from the configured value, the
-        block and that unit; or says as text why the block does not allow this cut, which is then
-        left out with that note. By default the configured value is the limit.
+        Makes limits by telescope id, in the unit of the quantity, from the configured values by
+        telescope id, the block and that unit; or says as text why the block does not allow this
+        cut, which is then left out with that note. By default the configured values are the limits.
     """
 
     key: str
     quantities: tuple[Quantity, ...]
     sense: Literal[">=", "<=", "<"]
-    limits: Callable[[Any, Block, str], Mapping[int, float] | str] | None = None
+    limits: Callable[[Mapping[int, float], Block, str], Mapping[int, float] | str] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calib import network
-from calib.fit import FitOptions, fit, turn_on_threshold
+from calib.columns import ColumnSums
+from calib.fit import FitOptions, fit
 from calib.model import Model
 from calib.showers import prepare
 from calib.summary import TURN_ON_EDGES, Moments, Summary, merge, summarise
+from calib.thresholds import turn_on_threshold
 from calib.toys import Toy, toy_pairs, toy_subarray
 
 N = 6
@@ -40,7 +42,7 @@ def arrays(summary: Summary) -> list[np.ndarray]:
     flat: list[np.ndarray] = []
     for item in fields(Summary):
         value = getattr(summary, item.name)
-        parts = [value.n, value.mean, value.m2] if isinstance(value, Moments) else [value]
+        parts = list(vars(value).values()) if isinstance(value, Moments | ColumnSums) else [value]
         flat.extend(np.asarray(part, float) for part in parts)
     return flat
 

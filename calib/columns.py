@@ -1,0 +1,135 @@
+"""Sums over showers for the global columns of the fit: what a distance curve adds to SUMMARY.
+
+With L the Laplacian of the pair rows' weights, a matrix over telescope rows, and H the columns at
+these rows, the normal equations of `calib.normal` are ``H^T L H`` and ``N^T L H``, N telling which
+row belongs to which node. Like every sum they add up over windows, blocks and nights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from calib.showers import tally
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from calib.normal import Normal
+    from calib.showers import Showers
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+
+__all__ = ["ColumnSums", "column_sums", "with_columns"]
+
+
+@dataclass(frozen=True)
+class ColumnSums:
+    """Sums of n nodes with m global columns, and of these with each other.
+
+    Parameters
+    ----------
+    mixed, mixed_curvature, mixed_meat : array, shape (n, m)
+        Blocks of ``calib.normal.Normal`` between nodes and columns.
+    columns, columns_curvature, columns_meat : array, shape (m, m)
+        Blocks of the columns.
+    vector : array, shape (m,)
+        Right side of the columns.
+    """
+
+    mixed: Floats
+    mixed_curvature: Floats
+    mixed_meat: Floats
+    columns: Floats
+    columns_curvature: Floats
+    columns_meat: Floats
+    vector: Floats
+
+    @staticmethod
+    def empty(n: int, m: int) -> ColumnSums:
+        """Sums over no shower."""
+        mixed, square = np.zeros((n, m)), np.zeros((m, m))
+        return ColumnSums(mixed, mixed, mixed, square, square, square, np.zeros(m))
+
+    def __add__(self, other: ColumnSums) -> ColumnSums:
+        """Merge."""
+        return ColumnSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __sub__(self, other: ColumnSums) -> ColumnSums:
+        """Take some of the showers out again."""
+        return ColumnSums(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+
+
+def column_sums(
+    showers: Showers,
+    columns: Floats,
+    rows: tuple[Indices, Indices],
+    weights: tuple[Floats, Floats],
+    gradient: Floats,
+) -> ColumnSums:
+    """Sum up the columns of some showers.
+
+    Parameters
+    ----------
+    showers : Showers
+        The rows.
+    columns : array, shape (n_rows, m)
+        Values of the columns at every telescope row.
+    rows : tuple of two arrays of int, shape (n_pairs,)
+        Telescope rows of the pair rows in use.
+    weights : tuple of two arrays, shape (n_pairs,)
+        Weight of every pair row, and its weight in the derivative of the gradient.
+    gradient : array, shape (n_rows,)
+        Derivative of the squared residuals by every telescope row.
+    """
+    n, m = showers.n_nodes, columns.shape[1]
+    if not m or not len(columns):
+        return ColumnSums.empty(n, m)
+    nodes = sparse.csr_array(
+        (np.ones(len(columns)), showers.node, np.arange(len(columns) + 1)), shape=(len(columns), n)
+    )
+    answer = _laplacian(rows, weights[0], len(columns)) @ columns
+    curved = answer
+    if weights[1] is not weights[0]:
+        curved = _laplacian(rows, weights[1], len(columns)) @ columns
+    by_shower = np.add.reduceat(columns * gradient[:, None], showers.shower_start[:-1])
+    per_shower = sparse.csr_array(
+        (gradient, showers.node, showers.shower_start), shape=(len(by_shower), n)
+    )
+    return ColumnSums(
+        mixed=np.asarray(nodes.T @ answer),
+        mixed_curvature=np.asarray(nodes.T @ curved),
+        mixed_meat=np.asarray(per_shower.T @ by_shower),
+        columns=columns.T @ answer,
+        columns_curvature=columns.T @ curved,
+        columns_meat=by_shower.T @ by_shower,
+        vector=answer.T @ showers.y,
+    )
+
+
+def with_columns(nodes: Normal, sums: ColumnSums) -> Normal:
+    """Add global columns to the normal equations of nodes."""
+    return replace(
+        nodes,
+        matrix=_bordered(nodes.matrix, sums.mixed, sums.columns),
+        vector=np.concatenate([nodes.vector, sums.vector]),
+        curvature=_bordered(nodes.curvature, sums.mixed_curvature, sums.columns_curvature),
+        meat=_bordered(nodes.meat, sums.mixed_meat, sums.columns_meat),
+    )
+
+
+def _laplacian(rows: tuple[Indices, Indices], weight: Floats, n_rows: int) -> sparse.csr_array:
+    first, second = rows
+    total = tally(first, weight, n_rows) + tally(second, weight, n_rows)
+    own = np.arange(n_rows)
+    values = np.concatenate([total, -weight, -weight])
+    places = (np.concatenate([own, first, second]), np.concatenate([own, second, first]))
+    return sparse.csr_array((values, places), shape=(n_rows, n_rows))
+
+
+def _bordered(block: Floats, mixed: Floats, corner: Floats) -> Floats:
+    return np.block([[block, mixed], [mixed.T, corner]])
