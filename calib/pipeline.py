@@ -20,6 +20,7 @@ from calib.cache import Entry, PairCache
 from calib.coefficients import assemble
 from calib.cross_inter import from_result, read_inter, three_step_result
 from calib.curve import Knots
+from calib.curve_table import with_curves, with_notes
 from calib.errors import ArraycalError, CannotCompute
 from calib.fit import FitOptions, fit
 from calib.model import NO_CURVE
@@ -110,7 +111,7 @@ class BlockPairs:
     @property
     def notes(self) -> list[tuple[str, str]]:
         """What a reader must know about the selection: topic and text."""
-        notes = self.entry.summary["notes"] if self.entry else []
+        notes = self.entry.summary.get("notes", []) if self.entry else []
         return [(topic, text) for topic, text in notes]
 
     @property
@@ -373,7 +374,9 @@ def calibrate(
         )
     fitted = fit(windows, subarray, fit_options(configuration, subarray))
     if observable.scope == "same_type":
-        return assemble(fitted, subarray, observable, configuration, **tables)
+        result = assemble(fitted, subarray, observable, configuration, **tables)
+        notes = [(str(block.path), *note) for block in good for note in block.notes]
+        return with_notes(with_curves(result, fitted, subarray), notes)
     joint = cross.joint_scale(fitted, subarray, configuration)
     result = assemble(fitted, subarray, observable, configuration, **tables, scaled=joint.scaled)
     return cross.describe_types(result, joint, fitted, windows, subarray, configuration)

@@ -34,6 +34,7 @@ Calibrate an array from its observation blocks.
 calibrations:
   energy-inter  relative throughput of the telescopes of a type, from the energies they
                 assign to the same showers; no unit
+  image-inter   the same from image sizes, with the effect of the impact distance fitted along
   energy-cross  the same across telescope types, in one solution, with the factor of each type
 
 The run is a Prefect flow: on the server of PREFECT_API_URL or of the active profile, otherwise
@@ -69,7 +70,10 @@ exit status:
 RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "calibration",
-        {"metavar": "CALIBRATION", "help": "which calibration: energy-inter or energy-cross"},
+        {
+            "metavar": "CALIBRATION",
+            "help": "which calibration: energy-inter, image-inter or energy-cross",
+        },
     ),
     (
         "blocks",

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.observables import ENERGY_INTER
+from calib.observables import ENERGY_INTER, IMAGE_INTER
 from calib.pipeline import calibrate, pairs_of_block
 from config import load_configuration
 
@@ -20,10 +20,10 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def calibrated(paths, configuration, cache):
-    blocks = [pairs_of_block(path, ENERGY_INTER, configuration, cache) for path in sorted(paths)]
+def calibrated(paths, configuration, cache, observable=ENERGY_INTER):
+    blocks = [pairs_of_block(path, observable, configuration, cache) for path in sorted(paths)]
     assert [(block.status, block.reason) for block in blocks] == [("ok", "")] * len(blocks)
-    return blocks, calibrate(blocks, ENERGY_INTER, configuration)
+    return blocks, calibrate(blocks, observable, configuration)
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +140,66 @@ def test_six_showers_are_read_and_not_enough(real_data, cache):
     assert result.verdict.status == "unusable"
     assert result.telescopes["flag"].unique().to_list() == ["few_events"]
     assert result.fit["n_showers"] > 0
+
+
+# --- image sizes -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lapalma_sizes(real_data, cache):
+    names = ("peer_image_asymmetry", "peer_inter_calibration_image")
+    configuration = load_configuration(
+        [real_data / "configs" / f"{name}.yaml" for name in names],
+        overrides=["RelativeThroughputFitter.estimator=pair"],
+    )
+    return calibrated(real_data.glob("lapalma_*.h5"), configuration, cache, IMAGE_INTER)
+
+
+def test_the_event_rows_of_sizes_are_the_peers(lapalma_sizes, real_data):
+    theirs = pl.read_csv(real_data / "peer_outputs" / "lapalma_gamma_image_event_asymmetries.csv")
+    ours = pl.concat(block.entry.scan() for block in lapalma_sizes[0]).collect().sort(KEYS)
+    theirs = theirs.sort(KEYS)
+    assert len(theirs) == 2684
+    assert ours.select(pl.col(KEYS).cast(pl.Int64)).equals(theirs.select(KEYS))
+    assert (ours["asymmetry"] - theirs["image_asymmetry"]).abs().max() < 1e-12
+
+
+def test_the_pair_means_of_sizes_are_the_peers(lapalma_sizes, real_data):
+    keys = ["tel_id_1", "tel_id_2"]
+    theirs = pl.read_csv(real_data / "peer_outputs" / "lapalma_gamma_image_pair_summary.csv")
+    ours, theirs = lapalma_sizes[1].pairs.sort(keys), theirs.sort(keys)
+    assert ours.select([*keys, "n_events"]).equals(theirs.select([*keys, "n_events"]))
+    for mine, its in (
+        ("mean_asymmetry", "mean_asymmetry"),
+        ("mean_asymmetry_error", "mean_asymmetry_err"),
+        ("std_asymmetry", "std_asymmetry"),
+    ):
+        np.testing.assert_allclose(ours[mine], theirs[its], rtol=0, atol=1e-12)
+
+
+def test_the_coefficients_of_sizes_are_the_peers(lapalma_sizes, real_data):
+    output = json.loads((real_data / "peer_outputs" / "lapalma_gamma_image.json").read_text())
+    theirs = pl.DataFrame(output["inter_calibration"]).sort("tel_id")
+    ours = lapalma_sizes[1].telescopes.sort("tel_id")
+    assert ours["tel_id"].to_list() == theirs["tel_id"].to_list()
+    assert ((ours["value"] - theirs["value"]) / theirs["error"]).abs().max() < STOPS_SHORT
+
+
+def test_the_equidistant_selection_says_where_the_pointing_came_from(real_data, cache):
+    configuration = load_configuration(preset="image-inter-peer")
+    blocks, result = calibrated(real_data.glob("lapalma_*.h5"), configuration, cache, IMAGE_INTER)
+    assert all(0 < block.n_pairs < 1267 for block in blocks)
+    source = "taken from /configuration/telescope/pointing"
+    assert result.extras["block_notes"].select("topic", "note").unique().rows() == [
+        ("pointing", source)
+    ]
+
+
+def test_sizes_of_paranal_are_read_and_every_telescope_is_accounted_for(real_data, cache):
+    configuration = load_configuration(preset="image-inter")
+    _, result = calibrated(real_data.glob("paranal_*.h5"), configuration, cache, IMAGE_INTER)
+    assert result.fit["n_telescope_events"] > 0
+    assert (result.telescopes.filter(pl.col("value").is_nan())["reason"] != "").all()
+    assert result.extras["distance_curve"]["tel_type"].unique().sort().to_list() == [
+        "LST", "MST", "SST",
+    ]  # fmt: skip

@@ -1,0 +1,89 @@
+"""Image sizes with a threshold, a light pool and core errors: injected throughputs come back."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from calib.curve import Knots
+from calib.fit import Fit, FitOptions, fit
+from calib.showers import prepare
+from calib.toys_sizes import SizeToy, light_pool, size_pairs, square_array
+
+N_TELESCOPES, N_TOYS = 9, 40
+ARRAY = square_array(N_TELESCOPES)
+THRESHOLD = dict.fromkeys(ARRAY.tel_ids, float(np.log(80.0)))
+KNOTS = Knots.spaced([(20.0, 200.0)], 7)
+RECOMMENDED = FitOptions("event", 50, 20, "none", THRESHOLD, 2.5, True, 20, knots=KNOTS)
+PEER = FitOptions("pair", 2, 2, "none", None, 0.0, False, 20)
+#: A + B cos(altitude) of the peer's defaults at zenith angle 20 deg; the sum of two of its radii.
+EQUIDISTANT, PEER_PAIR_M = 0.05 + 0.1 * np.cos(np.radians(70.0)), 250.0
+
+
+def solved(pairs: pl.DataFrame, options: FitOptions) -> Fit:
+    showers = prepare(pairs, ARRAY)
+    return fit(lambda: [showers], ARRAY, options)
+
+
+def near(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Pairs the peer would form."""
+    places = np.asarray(ARRAY.positions_m)
+    one, two = (places[pairs[f"tel_id_{side}"].to_numpy() - 1] for side in (1, 2))
+    return pairs.filter(pl.Series(np.linalg.norm(one - two, axis=1) <= PEER_PAIR_M))
+
+
+@pytest.fixture(scope="module")
+def nights() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    found: dict[str, list[np.ndarray]] = {"truth": [], "ours": [], "pull": [], "peer": []}
+    for seed in range(100, 100 + N_TOYS):
+        truth = rng.normal(0.0, 0.1, N_TELESCOPES)
+        truth -= truth.mean()
+        toy = SizeToy(truth.tolist())
+        ours = solved(size_pairs(toy, seed, reach_m=200.0), RECOMMENDED)
+        peer = solved(near(size_pairs(toy, seed, max_asymmetry=EQUIDISTANT)), PEER)
+        error = np.sqrt(np.diag(ours.solution.covariance))
+        found["truth"].append(truth)
+        found["ours"].append(ours.solution.log_throughput)
+        found["pull"].append((ours.solution.log_throughput - truth) / error)
+        found["peer"].append(peer.solution.log_throughput)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def slope(found: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.sum(found * truth) / np.sum(truth**2))
+
+
+def test_differences_of_sizes_come_back_in_full(nights: dict[str, np.ndarray]) -> None:
+    # 1.1 % scatter and 10 % truth in 360 values: the slope is known to 0.6 %.
+    assert 0.98 < slope(nights["ours"], nights["truth"]) < 1.02
+    # The selection on measured sizes shrinks them.
+    assert slope(nights["peer"], nights["truth"]) < 0.9
+
+
+def test_errors_are_at_most_70_percent_of_those_of_the_equidistant_selection(
+    nights: dict[str, np.ndarray],
+) -> None:
+    ours, peer = (
+        np.sqrt(np.mean((nights[name] - nights["truth"]) ** 2)) for name in ("ours", "peer")
+    )
+    assert ours < 0.7 * peer
+
+
+def test_pulls_of_sizes_have_unit_width(nights: dict[str, np.ndarray]) -> None:
+    assert 0.9 < nights["pull"].std() < 1.1
+
+
+def test_the_light_pool_comes_back_at_the_knots() -> None:
+    # Without core errors, which smear it, and with ten times the showers.
+    toy = SizeToy([0.0] * N_TELESCOPES, n_showers=60_000, core_error_m=0.0)
+    fitted = solved(size_pairs(toy, 7, reach_m=200.0), RECOMMENDED)
+    assert fitted.solution.linear is not None
+    knots = np.array(KNOTS.positions_m[0])
+    expected = light_pool(knots) - light_pool(knots)[KNOTS.zero]
+    found = np.insert(fitted.solution.linear.columns, KNOTS.zero, 0.0)
+    # A spline cannot follow the kink at 120 m, where the slope changes by 1/55 per metre. Over half
+    # a step of 30 m the two straight lines part by 0.27; the fit splits that between its knots.
+    np.testing.assert_allclose(found, expected, atol=0.1)
+    assert found[-1] < found[KNOTS.zero] - 1.0
