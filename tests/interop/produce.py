@@ -4,8 +4,8 @@
 the folder then holds ``blocks`` with their truth, our event rows as ``pairs.csv`` and their means
 as ``pair_summary.csv``, our ``asymmetries`` in the peer's format, and the results
 ``peer_selection``, ``recommended``, ``cross`` (of telescope types) and ``lacking``, which lacks a
-telescope. The configurations
-of the peer's tools are in ``configs``.
+telescope, and what was ``corrected`` with them. The configurations of the peer's tools are in
+``configs``.
 """
 
 import sys
@@ -14,7 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
+from calib.apply import apply_to_block
+from calib.coefficients_file import read_coefficients
 from calib.exchange import write_asymmetries
+from calib.lookup import write_lookup
 from calib.observables import ENERGY_CROSS, ENERGY_INTER
 from calib.pipeline import calibrate, pairs_of_block
 from calib.simulation import SimulationSettings, simulate_night
@@ -94,6 +97,21 @@ def produce(folder: Path) -> None:
         run(home, "peer_selection", peer)
         run(home, "recommended", recommended)
         run_cross(home)
+        run_apply(home)
+
+
+def run_apply(home: Path) -> None:
+    """Correct energies and, with invented offsets, times of the first block."""
+    block = min((home / "blocks").glob("*.h5"))
+    folder, made_by = home / "corrected", provenance("produce.py")
+    energies = read_coefficients(home / "recommended" / "monitoring.h5")
+    offsets = energies.telescopes.with_columns(value=pl.col("tel_id") * 1000.25 - 20_000)
+    times = replace(energies, quantity="time", columns=("time",), telescopes=offsets)
+    for name, coefficients in {"energy": energies, "time": times}.items():
+        output = folder / f"{name}.corrected.h5"
+        done = apply_to_block(block, coefficients, output, made_by, home / "cache")
+        print(f"{home.name} {name}: {done.status} {done.reason}")
+    write_lookup(energies, folder, made_by)
 
 
 def run(home: Path, name: str, configuration: Configuration) -> None:
