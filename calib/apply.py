@@ -179,12 +179,13 @@ def _write_once(
     table, remarks = for_array(coefficients, block.subarray)
     tally = Tally()
     if coefficients.quantity == "time":
-        column, parts = "time", time_parts(block, table, tally)
+        stored, parts = "time", time_parts(block, table, tally)
     else:
         column = _column(block, coefficients)
+        stored = block.columns[column].stored
         parts = value_parts(block, column, table, tally, stream=stream)
     product = Product(
-        description=f"Corrected {column}",
+        description=f"Corrected {stored}",
         levels=LEVELS[coefficients.quantity],
         model="arraycal corrected values",
         model_version=LAYOUT_VERSION,
@@ -200,11 +201,11 @@ def _write_once(
         for name, columns in service_tables(coefficients, table, counts, provenance):
             large.append(name, columns, obs_ids)
     if counts.is_empty():
-        return replace(outcome, status="empty", reason=f"no telescope has a row with {column}")
+        return replace(outcome, status="empty", reason=f"no telescope has a row with {stored}")
     return replace(
         outcome,
         status="ok",
-        column=column,
+        column=stored,
         counts=counts,
         repeated=tally.repeated,
         remarks=outcome.remarks + remarks,

@@ -120,7 +120,8 @@ def value_parts(
     ------
     (str, mapping of str to Column)
         Path of a telescope's table, and rows to add to it: keys, ``column``,
-        ``column_corrected``; the same for its uncertainty, and the validity, if there are any.
+        ``column_corrected``, under the name the block has for it; the same for its uncertainty,
+        and the validity, if there are any.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def value_parts(
     scaled = [name for name in (column, f"{column}_uncert") if _is_number(block, name)]
     valid = f"{column.removesuffix('_energy')}_is_valid"
     valid = valid if valid in block.columns and valid.endswith("_tel_is_valid") else ""
-    group = block.columns[column].group
+    group, stored = block.columns[column].group, block.columns[column].stored
     wanted = [*scaled, valid] if valid else scaled
     for window in dl2.windows(block, wanted, stream=stream):
         tally.repeated += window.repeated
@@ -142,7 +143,7 @@ def value_parts(
                 columns |= _scaled(rows[name].to_numpy(), name, factors[tel_id], block)
             if valid:
                 columns[valid] = Column(rows[valid].to_numpy())
-            _count(tally, tel_id, columns[column].data, columns[column + CORRECTED].data)
+            _count(tally, tel_id, columns[stored].data, columns[stored + CORRECTED].data)
             yield f"{group}/tel_{tel_id:03d}", columns
 
 
@@ -162,10 +163,10 @@ def _keys(
 def _scaled(
     values: npt.NDArray[np.float64], name: str, factor: float, block: dl2.Block
 ) -> dict[str, Column]:
-    unit = block.columns[name].kind
+    unit, stored = block.columns[name].kind, block.columns[name].stored
     return {
-        name: Column(values, unit, description="As in the block"),
-        name + CORRECTED: Column(
+        stored: Column(values, unit, description="As in the block"),
+        stored + CORRECTED: Column(
             values * factor, unit, description="Value times the factor of the telescope"
         ),
     }

@@ -10,14 +10,18 @@ import numpy as np
 import polars as pl
 import pytest
 
+from calib.apply import apply_to_block
 from calib.cache import PairCache
+from calib.coefficients_file import read_coefficients
 from calib.cross import FACTORS_PATH
+from calib.errors import WrongUsage
 from calib.exchange import is_asymmetry_file, read_asymmetries, telescopes_of
 from calib.hdf5 import has_table, open_file, require_table
 from calib.observables import ENERGY_CROSS, ENERGY_INTER
 from calib.pipeline import BlockPairs, calibrate, pairs_of_block
 from config import load_configuration
 
+ENERGY_GROUP = "/dl2/event/telescope/energy/RandomForestRegressor"
 KEYS = ["obs_id", "event_id", "tel_id_1", "tel_id_2"]
 #: The peer's minimiser stops up to a few thousandths of an error from the minimum.
 STOPS_SHORT = 1e-2
@@ -130,3 +134,23 @@ def test_our_three_steps_give_the_peers_factors_and_coefficients(array, tmp_path
     assert len(ours.published[FACTORS_PATH]) == len(factors)
     for column in ("value", "error"):
         np.testing.assert_allclose(coefficients[column], theirs[column], rtol=1e-9)
+
+
+def test_the_peers_coefficients_are_applied_to_our_blocks(array, tmp_path):
+    path = array / "peer" / "inter_calibration.h5"
+    with pytest.raises(WrongUsage, match="--quantity energy"):
+        read_coefficients(path)
+    coefficients = read_coefficients(path, quantity="energy")
+    theirs = read_rows(path, ENERGY_INTER.monitoring_path).sort("tel_id")
+    assert coefficients.telescopes["value"].to_list() == theirs["value"].to_list()
+    block = min((array / "blocks").glob("*.h5"))
+    assert coefficients.obs_ids == (1001, 1002)
+    outcome = apply_to_block(block, coefficients, tmp_path / "out.h5", {}, tmp_path / "cache")
+    assert outcome.status == "ok"
+    first = theirs["tel_id"][0]
+    with open_file(tmp_path / "out.h5") as file:
+        table = require_table(file, f"{ENERGY_GROUP}/tel_{first:03d}", tmp_path / "out.h5")
+        rows = table.read()
+    energy = "RandomForestRegressor_tel_energy"
+    expected = rows[energy] / theirs["value"][0]
+    np.testing.assert_allclose(rows[f"{energy}_corrected"], expected, rtol=1e-14)
