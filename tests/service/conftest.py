@@ -95,10 +95,10 @@ class Site:
         finally:
             connection.close()
 
-    def start(self, night):
+    def start(self, night, **changes):
         """Start a run of a night, as the UI does; return its id."""
         deployment = self.api("GET", "deployments/name/nightly/nightly")
-        parameters = {"parameters": {"night": night.isoformat(), "options": OPTIONS}}
+        parameters = {"parameters": {"night": night.isoformat(), "options": OPTIONS | changes}}
         path = f"deployments/{deployment['id']}/create_flow_run"
         return self.api("POST", path, {"parameters": parameters})["id"]
 
