@@ -76,7 +76,7 @@ def add_night_commands(commands: "Commands") -> None:
         "--port",
         metavar="N",
         type=port,
-        help="port of the server on 127.0.0.1 (default: 4200, or that of the running server)",
+        help="port of the server on 127.0.0.1 (default: that of the last time, else 4200)",
     )
     _command(commands, "down", "stop server and worker", DOWN)
     _command(commands, "status", "say what is running", STATUS, STATUS_END)

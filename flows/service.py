@@ -15,8 +15,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calib.errors import WrongUsage
+from calib.errors import ArraycalError, WrongUsage
 from calib.locks import exclusive
+from config.errors import ConfigurationError
 from config.settings import Settings, load_settings
 from flows.console import stderr, stdout
 from flows.environment import service_environment
@@ -69,6 +70,11 @@ class Home:
         """Output folder unless ARRAYCAL_OUTPUT_ROOT is set."""
         return self.folder / "output"
 
+    @property
+    def port(self) -> Path:
+        """Port of the last server: addresses that people keep stay the same."""
+        return self.folder / "port"
+
     def file(self, name: str) -> Path:
         """File of a process."""
         return self.folder / f"{name}.json"
@@ -84,7 +90,7 @@ def up(port: int | None) -> Exit:
     Parameters
     ----------
     port : int or None
-        Of the server on 127.0.0.1; None for that of the running one, else the default.
+        Of the server on 127.0.0.1; None for that of the running or the last one, else 4200.
 
     Raises
     ------
@@ -139,21 +145,35 @@ def _start_server(home: Home, port: int | None, environment: Mapping[str, str]) 
                 f"the server runs on port {server.note} already; `arraycal down` stops it"
             )
     else:
-        wanted = DEFAULT_PORT if port is None else port
+        wanted = _last_port(home) if port is None else port
         _refuse_taken(wanted)
+        home.port.write_text(f"{wanted}\n", encoding="ascii")
         _say(f"starting the Prefect server on {HOST}:{wanted}")
         command = [sys.executable, "-m", "prefect", "server", "start"]
         command += ["--host", HOST, "--port", str(wanted)]
-        address = {"PREFECT_API_URL": f"http://{HOST}:{wanted}/api"}
+        address = f"http://{HOST}:{wanted}"
+        ours = {
+            "PREFECT_API_URL": f"{address}/api",
+            # Pages of other sites, open in the same browser, must not start runs or read results.
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
+            "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        }
         server = start(
             home.file("server"),
             command,
-            dict(environment) | address,
+            dict(environment) | ours,
             home.log("server"),
             note=str(wanted),
         )
     _wait_until_healthy(server, home)
     return server
+
+
+def _last_port(home: Home) -> int:
+    try:
+        return int(home.port.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return DEFAULT_PORT
 
 
 def _refuse_taken(port: int) -> None:
@@ -198,8 +218,13 @@ def _register(address: str, settings: Settings, home: Home) -> None:
     _say("registering deployments and automations")
     from flows.registering import register
 
-    with _client(address, home) as client:
-        register(client, settings)
+    try:
+        with _client(address, home) as client:
+            register(client, settings)
+    except (ArraycalError, ConfigurationError):
+        raise
+    except Exception as error:  # of httpx, which is Prefect's and not ours
+        raise ConnectionError(f"the server did not take the deployments: {error}") from error
 
 
 @contextmanager

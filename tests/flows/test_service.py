@@ -113,3 +113,10 @@ def test_the_processes_do_not_get_the_users_own_prefect(monkeypatch):
     assert ours["PREFECT_LOGGING_LEVEL"] == "DEBUG"
     assert not {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE"} & set(ours)
     assert found["PATH"] == os.environ["PATH"]
+
+
+def test_the_port_of_the_last_time_is_taken_again(home, taken, capsys):
+    home.mkdir()
+    (home / "port").write_text(f"{taken}\n")
+    assert main(["up"]) == 2
+    assert f"port {taken} of 127.0.0.1" in capsys.readouterr().err
