@@ -114,7 +114,7 @@ def find_step(values: Floats, errors: Floats, *, times: Floats | None = None) ->
     overlap = total[1:] - np.sum(projected[:-1] * projected[1:], axis=1)
     correlation = overlap / np.sqrt(information[:-1] * information[1:])
     best = int(np.argmax(np.abs(z)))
-    near = place[z**2 > z[best] ** 2 - NEARLY_BEST] + 1
+    near = place[z**2 >= z[best] ** 2 - NEARLY_BEST] + 1
     return Step(
         index=int(counted[place[best] + 1]),
         first=int(counted[near.min()]),

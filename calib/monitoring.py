@@ -95,7 +95,10 @@ def _coefficients(result: CalibrationResult) -> pl.DataFrame:
 
 def _companions(result: CalibrationResult) -> Iterator[tuple[str, Mapping[str, Column]]]:
     """Tables that explain the coefficients."""
-    yield "telescopes", _columns(result.telescopes) | _positions(result)
+    yield (
+        "telescopes",
+        _columns(result.telescopes, result.units.get("telescopes")) | _positions(result),
+    )
     for name in ("pairs", "rejected", "blocks", "residuals"):
         yield name, _columns(getattr(result, name))
     for name, table in result.extras.items():

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCKS",
+    "CLOCK_OFFSET",
     "PAIR_RESULTS",
     "RESIDUALS",
     "TELESCOPES",
+    "THROUGHPUT",
     "CalibrationResult",
+    "Quantity",
     "Status",
     "Verdict",
 ]
@@ -91,6 +94,41 @@ BLOCKS = pl.Schema(
 
 
 @dataclass(frozen=True)
+class Quantity:
+    """What the numbers of a result are.
+
+    Parameters
+    ----------
+    name : str
+        In a sentence, singular.
+    unit : str
+        Unit of value, error and systematic; empty for none.
+    neutral : float
+        The value that corrects nothing.
+    digits : int
+        Digits behind the point.
+    least_reach : float
+        Distance from the neutral value that figures show at least.
+    """
+
+    name: str
+    unit: str
+    neutral: float
+    digits: int
+    least_reach: float
+
+    @property
+    def label(self) -> str:
+        """Name with the unit, for an axis."""
+        return f"{self.name} / {self.unit}" if self.unit else self.name
+
+
+THROUGHPUT = Quantity("throughput coefficient", "", 1.0, 4, 0.02)
+#: Above 0 the telescope stamps late: corrected = stamp - offset.
+CLOCK_OFFSET = Quantity("clock offset", "ns", 0.0, 3, 0.5)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Whether a result may be used, and what is wrong with it."""
 
@@ -138,6 +176,8 @@ class CalibrationResult:
         observable's own path stands in place of the coefficients.
     units : dict of str to dict of str to str
         Units (VOUnit syntax) by name or path of such a table, then by column.
+    quantity : Quantity
+        What the values are.
     """
 
     calibration: str
@@ -157,6 +197,7 @@ class CalibrationResult:
     extras: dict[str, pl.DataFrame] = field(default_factory=dict)
     published: dict[str, pl.DataFrame] = field(default_factory=dict)
     units: dict[str, dict[str, str]] = field(default_factory=dict)
+    quantity: Quantity = THROUGHPUT
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data; what is not a finite number becomes null."""

@@ -33,6 +33,7 @@ __all__ = [
     "CalculateCrossCalibrationOptions",
     "CalculateImageAsymmetryOptions",
     "CalculateInterCalibrationOptions",
+    "CalculateTimingCalibrationOptions",
     "Configuration",
     "DistanceCurveOptions",
     "EnergyEventFilters",
@@ -263,6 +264,95 @@ class CalculateCrossCalibrationOptions(_EnergyReading):
         return self
 
 
+class CalculateTimingCalibrationOptions(ToolOptions):
+    """The comparison of telescope clocks by the time stamps of common showers; our own."""
+
+    geometry_reconstructor: Name = Field(
+        "HillasReconstructor", description="Algorithm that gives direction, core and h_max."
+    )
+    image_size: Name = Field(
+        "hillas_intensity", description="Column of the image parameters with the size [p.e.]."
+    )
+    time_convention: Literal["raw", "pointing_compensated"] | None = Field(
+        None,
+        description="What the stamps are. raw: as observed; pointing_compensated: the plane wave "
+        "of the pointing is already subtracted, as in simulations by sim_telarray. By default what "
+        "the process type of the file implies.",
+    )
+    min_telescopes: Count = Field(3, ge=3, description="Telescopes a shower needs, at least 3.")
+    max_angular_uncertainty: float = Field(
+        0.2, gt=0, description="Largest uncertainty of the direction, where it is known [deg]."
+    )
+    max_pointing_offset: float = Field(
+        3.0, gt=0, le=90, description="Largest angle between shower and pointing [deg]."
+    )
+    max_core_distance: float = Field(
+        250.0, gt=0, description="Largest distance of a telescope from the shower axis [m]."
+    )
+    size_threshold: NonNegative | None = Field(
+        None,
+        description="Image size at which the telescope triggers [p.e.], by telescope; images below "
+        "twice of it are left out. None by default.",
+    )
+    min_h_max: float = Field(
+        5000.0, gt=0, description="Lowest credible shower maximum above sea level [m]."
+    )
+    max_h_max: float = Field(
+        15000.0, gt=0, description="Highest credible shower maximum above sea level [m]."
+    )
+    usual_maximum: float = Field(
+        8000.0,
+        gt=0,
+        description="Height of the shower maximum above the telescopes for showers without a "
+        "credible one [m].",
+    )
+    observatory_altitude: float | None = Field(
+        None,
+        gt=-500,
+        lt=9000,
+        description="Height of the array above sea level [m]; by default what the file says.",
+    )
+    fit_curvature: bool = Field(
+        default=True, description="Fit the scale of the front's radius; otherwise it is fixed."
+    )
+    curvature_scale: float = Field(
+        1.0, gt=0.2, lt=10, description="Radius over distance to the shower maximum, to start from."
+    )
+    fit_walk: bool = Field(
+        default=True, description="Fit a delay of faint images, proportional to 1/size, by type."
+    )
+    clip: float = Field(
+        5.0, ge=3, description="Stamps further off than this many sigma are left out."
+    )
+    max_clock_offset: float = Field(
+        100.0, gt=0, le=500, description="Largest clock offset that is believed [ms]."
+    )
+    chunk_duration: float = Field(
+        60.0, gt=0, description="Least duration of a chunk of the offset history [s]."
+    )
+    chunk_showers: Count = Field(
+        200, ge=10, description="Least number of showers in a chunk of the offset history."
+    )
+    step_probability: float = Field(
+        1e-3, gt=0, le=0.1, description="Chance of finding any step where there is none."
+    )
+    reference_telescope: Count | None = Field(
+        None, ge=0, description="Telescope whose offset is 0; by default the mean of all is."
+    )
+    min_events: Count = Field(50, ge=2, description="Showers a telescope needs to get an offset.")
+    min_common_events: Count = Field(
+        20, ge=2, description="Common showers that make two telescopes neighbours."
+    )
+
+    @model_validator(mode="after")
+    def _maximum_has_a_range(self) -> CalculateTimingCalibrationOptions:
+        if self.min_h_max >= self.max_h_max:
+            raise ConfigurationError(
+                f"min_h_max {self.min_h_max:g} m must lie below max_h_max {self.max_h_max:g} m"
+            )
+        return self
+
+
 class ThroughputConstraint(Options):
     """What is known of one telescope's throughput from elsewhere, such as muon rings."""
 
@@ -392,6 +482,9 @@ class Configuration(Options):
     PairFinder: PairFinderOptions = PairFinderOptions()
     CalculateInterCalibration: CalculateInterCalibrationOptions = CalculateInterCalibrationOptions()
     CalculateCrossCalibration: CalculateCrossCalibrationOptions = CalculateCrossCalibrationOptions()
+    CalculateTimingCalibration: CalculateTimingCalibrationOptions = (
+        CalculateTimingCalibrationOptions()
+    )
     RelativeThroughputFitter: RelativeThroughputFitterOptions = RelativeThroughputFitterOptions()
     ShowerSelection: ShowerSelectionOptions = ShowerSelectionOptions()
     DistanceCurve: DistanceCurveOptions = DistanceCurveOptions()

@@ -35,6 +35,7 @@ calibrations:
   energy-inter  relative throughput of the telescopes of a type, from the energies they
                 assign to the same showers; no unit
   image-inter   the same from image sizes, with the effect of the impact distance fitted along
+  timing-cross  offsets of the telescope clocks, from the time stamps of the same showers; ns
   energy-cross  the same across telescope types, in one solution, with the factor of each type
 
 The run is a Prefect flow: on the server of PREFECT_API_URL or of the active profile, otherwise
@@ -72,7 +73,7 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         "calibration",
         {
             "metavar": "CALIBRATION",
-            "help": "which calibration: energy-inter, image-inter or energy-cross",
+            "help": "which calibration: energy-inter, image-inter, energy-cross or timing-cross",
         },
     ),
     (

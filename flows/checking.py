@@ -10,8 +10,9 @@ from rich.console import Console
 from calib import hdf5
 from calib.dl2 import Block, open_block
 from calib.errors import ArraycalError
-from calib.observables import OBSERVABLES, Observable
+from calib.observables import OBSERVABLES, TIMING_CROSS, Observable
 from calib.rules import pair_rules, pairs_to_form
+from calib.timing.stamps import check_block
 from config.errors import ConfigurationError
 from config.loading import available_presets, load_preset
 from config.settings import load_settings
@@ -141,6 +142,9 @@ def _problem(block: Block, observable: Observable, preset: str) -> str:
     """Why a calibration cannot be run, empty if it can."""
     configuration = load_preset(preset)
     try:
+        if observable is TIMING_CROSS:
+            check_block(block, configuration)
+            return ""
         pair_rules(observable, configuration, block)
         pairs = pairs_to_form(observable, configuration, block.subarray)
     except (ArraycalError, ConfigurationError) as error:

@@ -108,8 +108,12 @@ def describe_block(block: "BlockPairs") -> str:
     source = ", from the cache" if block.cached else ""
     return (
         f"{block.path.name}: ok, {block.n_events:,} telescope events, "
-        f"{block.n_pairs:,} pair rows{source}"
+        f"{block.n_pairs:,} {'stamps in use' if _has_stamps(block) else 'pair rows'}{source}"
     )
+
+
+def _has_stamps(block: "BlockPairs") -> bool:
+    return block.entry is not None and "process_type" in block.entry.summary
 
 
 def print_result(
@@ -149,8 +153,8 @@ def print_result(
 def coefficient_table(result: "CalibrationResult", truth: Mapping[int, float] | None) -> Table:
     """Coefficients by telescope, with the truth if it is known."""
     gauge = str(result.fit.get("gauge", "")).replace("_", " ")
-    table = Table(title=f"{result.calibration}: relative throughput, gauge {gauge}")
-    telescopes = result.telescopes
+    table = Table(title=f"{result.calibration}: {_what(result)}, gauge {gauge}")
+    telescopes, digits = result.telescopes, result.quantity.digits
     names = ["telescope", "value", "± error", "systematic", "showers", "flag", "reason"]
     if truth is not None:
         # A cross-calibration also measures the ratio of the types.
@@ -162,7 +166,7 @@ def coefficient_table(result: "CalibrationResult", truth: Mapping[int, float] | 
         known = [_number(row["truth"]), _number(row["pull"], 2)] if truth is not None else []
         table.add_row(
             escape(f"{row['tel_type']} {row['tel_id']}"),
-            *(_number(row[name]) for name in ("value", "error", "systematic")),
+            *(_number(row[name], digits) for name in ("value", "error", "systematic")),
             *known,
             f"{row['n_events']:,}",
             row["flag"],
@@ -170,6 +174,12 @@ def coefficient_table(result: "CalibrationResult", truth: Mapping[int, float] | 
             style="" if row["flag"] == "ok" else "yellow",
         )
     return table
+
+
+def _what(result: "CalibrationResult") -> str:
+    if result.quantity.unit:
+        return f"{result.quantity.name} in {result.quantity.unit}"
+    return "relative throughput"
 
 
 def _type_table(types: pl.DataFrame) -> Table:

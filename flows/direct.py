@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from calib.pipeline import BlockPairs, calibrate
+from calib.calibrations import calibrate
+from calib.pipeline import BlockPairs
 from calib.store import provenance, publish, refuse_existing
 from config.settings import Settings
 from flows.cli import one_polars_thread

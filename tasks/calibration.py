@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
-from calib import pipeline, report, store
+from calib import calibrations, report, store
 from calib.errors import ArraycalError, NothingToDo, WrongUsage
 from calib.observables import Observable
 from calib.pipeline import BlockPairs
@@ -45,7 +45,7 @@ def solve(
 ) -> CalibrationResult:
     """Merge the blocks, solve the array, judge."""
     try:
-        return pipeline.calibrate(blocks, observable, configuration, provenance)
+        return calibrations.calibrate(blocks, observable, configuration, provenance)
     except ArraycalError as error:
         # Expected, so a state and no traceback; Prefect takes a state for the task's own.
         if isinstance(error, NothingToDo):

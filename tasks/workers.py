@@ -16,7 +16,8 @@ from importlib import import_module
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, cast
 
-from calib.pipeline import BlockPairs, pairs_of_block
+from calib.calibrations import rows_of_block
+from calib.pipeline import BlockPairs
 from config.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _pairs_or_reason(
     path: Path, *, observable: Observable, configuration: Configuration, settings: Settings
 ) -> BlockPairs:
     try:
-        return pairs_of_block(path, observable, configuration, settings.cache_root)
+        return rows_of_block(path, observable, configuration, settings.cache_root)
     except INFRASTRUCTURE:
         raise
     except Exception as error:  # one odd file must not take the night with it

@@ -10,7 +10,7 @@ import base64
 import io
 from typing import TYPE_CHECKING, Literal
 
-from calib.figures import pairs, telescopes
+from calib.figures import pairs, telescopes, timing
 from calib.figures.style import STYLE
 
 if TYPE_CHECKING:
@@ -20,20 +20,27 @@ if TYPE_CHECKING:
 
     from calib.result import CalibrationResult
 
-__all__ = ["CAPTIONS", "FIGURES", "encode", "figures"]
+__all__ = ["CAPTIONS", "CLOCK_FIGURES", "FIGURES", "encode", "figures"]
 
 FIGURES: Mapping[str, Callable[[CalibrationResult], Figure | None]] = {
     "coefficients": telescopes.coefficients,
     "array map": telescopes.array_map,
     "pulls": pairs.pulls,
     "residuals": pairs.residuals,
+    "clock history": timing.clock_history,
+    "distance residuals": timing.distance_residuals,
+    "walk": timing.walk_curve,
     "correlation": telescopes.correlation,
     "rejected rows": pairs.rejected,
 }
 
+#: Of clocks alone.
+CLOCK_FIGURES = ("clock history", "distance residuals", "walk")
+
 CAPTIONS = {
     "coefficients": (
-        "Throughput coefficient of every telescope. Thick bar: statistical error; thin bar: "
+        "Throughput coefficient, or clock offset, of every telescope. Thick bar: statistical "
+        "error; thin bar: "
         "statistical and systematic error in quadrature. A ring marks an outlier, a cross on the "
         "axis a telescope without a coefficient."
     ),
@@ -42,13 +49,21 @@ CAPTIONS = {
         "dotted outline: no coefficient."
     ),
     "pulls": (
-        "Measured minus fitted mean log ratio of each telescope pair over the error of that mean, "
+        "Measured minus fitted mean log ratio (or delay) of each telescope pair over its error, "
         f"for pairs with {pairs.MIN_SHOWERS} showers or more; beyond 4 is shown as 4."
     ),
     "residuals": (
-        "Single showers: measured minus fitted log ratio of two telescopes over its expected "
-        "size. The core width is half the central 68 %; the outermost bins hold what lies beyond."
+        "Single showers: measured minus fitted log ratio of two telescopes (or stamp) over its "
+        "expected size. The core width is half the central 68 %; the outermost bins hold what "
+        "lies beyond."
     ),
+    "clock history": (
+        "Offset of every telescope by chunk of time, less its final offset; dashed: jumps."
+    ),
+    "distance residuals": (
+        "Stamps minus prediction by distance from the shower axis; band: scatter of single stamps."
+    ),
+    "walk": "Delay of faint images; line: the fitted walk, proportional to 1/size.",
     "correlation": "Correlation of the errors of the coefficients.",
     "rejected rows": "Rows left out, by the first rule that refused them.",
 }

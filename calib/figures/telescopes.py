@@ -38,8 +38,6 @@ __all__ = ["array_map", "coefficients", "correlation"]
 MAP_AREA, MAP_SHRINK = 130.0, 0.62
 #: More names than the first are written small; more than the second would cover the map.
 FEW_NAMES, MAX_NAMES = 30, 60
-#: The colours never spread over less than this, lest noise look like structure.
-LEAST_REACH = 0.02
 
 
 def coefficients(result: CalibrationResult) -> Figure | None:
@@ -50,7 +48,7 @@ def coefficients(result: CalibrationResult) -> Figure | None:
     width_in = min(max(6.0, 2.0 + 0.17 * len(table)), 11.0)
     figure = new_figure(width_in, 3.3)
     axes = figure.add_subplot()
-    axes.axhline(1.0, color=QUIET, linewidth=0.8, zorder=0)
+    axes.axhline(result.quantity.neutral, color=QUIET, linewidth=0.8, zorder=0)
     axes.grid(axis="y")
     types = table["tel_type"].to_numpy()
     for name, look in looks(types).items():
@@ -59,7 +57,7 @@ def coefficients(result: CalibrationResult) -> Figure | None:
         axes.axvline(edge + 0.5, color=FAINT, linewidth=0.8, zorder=0)
     _mark_missing(axes, table)
     label_telescopes(axes, table["tel_id"].to_list(), width_in - 0.8)
-    axes.set(xlabel="telescope", ylabel="throughput coefficient", xlim=(-0.7, len(table) - 0.3))
+    axes.set(xlabel="telescope", ylabel=result.quantity.label, xlim=(-0.7, len(table) - 0.3))
     return figure
 
 
@@ -108,15 +106,16 @@ def array_map(result: CalibrationResult) -> Figure | None:
     axes = figure.add_subplot()
     _draw_links(axes, result.pairs, places)
     values = table["value"].to_numpy()
-    reach = np.abs(values[np.isfinite(values)] - 1).max(initial=LEAST_REACH)
-    norm = Normalize(1 - reach, 1 + reach)
+    neutral = result.quantity.neutral
+    reach = np.abs(values[np.isfinite(values)] - neutral).max(initial=result.quantity.least_reach)
+    norm = Normalize(neutral - reach, neutral + reach)
     for index, (name, look) in enumerate(looks(table["tel_type"]).items()):
         own = table.filter(pl.col("tel_type") == name)
         _draw_places(axes, own, places, look, norm, MAP_AREA * MAP_SHRINK**index)
     if len(table) <= MAX_NAMES:
         _name_places(axes, table, places)
     bar = figure.colorbar(ScalarMappable(norm, DIVERGING), ax=axes, shrink=0.8, aspect=30)
-    bar.set_label("throughput coefficient")
+    bar.set_label(result.quantity.label)
     axes.set(
         xlabel="west \N{LEFTWARDS ARROW}  -y / m  \N{RIGHTWARDS ARROW} east",
         ylabel="x / m  \N{RIGHTWARDS ARROW} north",

@@ -11,11 +11,13 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from calib.figures import CAPTIONS, encode, figures
+from calib.figures import CAPTIONS, CLOCK_FIGURES, encode, figures
 from calib.report import elements as page
 from calib.report.facts import MISSING, fixed, key_facts, observations, shown
 from calib.report.summary_page import markdown
+from calib.report.timing_page import offset_pairs, offset_table, timing_section
 from calib.report.types_page import types_section
+from calib.result import CLOCK_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +44,9 @@ def html(result: CalibrationResult) -> str:
         f"{result.calibration}: {result.verdict.status}",
         [
             *_heading(result),
-            "<h2>Coefficients</h2>",
+            f"<h2>{'Offsets' if result.quantity is CLOCK_OFFSET else 'Coefficients'}</h2>",
             _coefficient_table(result),
+            *timing_section(result),
             *types_section(result),
             "<h2>Figures</h2>",
             _figures(result),
@@ -77,6 +80,8 @@ def _heading(result: CalibrationResult) -> Iterator[str]:
 
 
 def _coefficient_table(result: CalibrationResult) -> str:
+    if result.quantity is CLOCK_OFFSET:
+        return offset_table(result)
     header = (
         "type", "telescope", "coefficient", "statistical", "systematic", "deviation/%", "z",
         "showers", "candidates", "partners", "flag", "reason",
@@ -107,7 +112,11 @@ def _coefficient_table(result: CalibrationResult) -> str:
 def _figures(result: CalibrationResult) -> str:
     drawn = figures(result)
     parts = [page.figure(encode(drawn[name], "svg"), name, CAPTIONS[name]) for name in drawn]
-    absent = [name for name in CAPTIONS if name not in drawn]
+    absent = [
+        name
+        for name in CAPTIONS
+        if name not in drawn and (name not in CLOCK_FIGURES or result.quantity is CLOCK_OFFSET)
+    ]
     note = (
         f'<p class="quiet">Nothing to show for: {page.text(", ".join(absent))}.</p>'
         if absent
@@ -155,6 +164,8 @@ def _rejected_table(result: CalibrationResult) -> str:
 
 
 def _pair_table(result: CalibrationResult) -> str:
+    if result.quantity is CLOCK_OFFSET:
+        return offset_pairs(result)
     header = (
         "type", "telescopes", "showers", "mean asymmetry", "error", "mean log ratio", "error",
         "fitted", "pull", "flag",

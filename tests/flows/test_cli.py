@@ -232,7 +232,7 @@ def test_a_defect_that_one_file_brings_to_light_costs_that_file_only(
             raise RuntimeError("a case nobody thought of")
         return genuine(path, *arguments)
 
-    monkeypatch.setattr(workers, "pairs_of_block", defective)
+    monkeypatch.setattr(workers, "rows_of_block", defective)
     assert run(*blocks, "--output", tmp_path, *lenient) == 3
     assert "internal error, RuntimeError: a case nobody thought of" in capsys.readouterr().err
     assert "Traceback" in (tmp_path / "arraycal.log").read_text()

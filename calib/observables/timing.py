@@ -1,0 +1,19 @@
+"""Cross-calibration of telescope clocks from trigger time stamps; see `calib.timing`."""
+
+from calib.observables.observable import Observable
+
+__all__ = ["TIMING_CROSS"]
+
+TIMING_CROSS = Observable(
+    name="timing-cross",
+    section="CalculateTimingCalibration",
+    value="time",
+    uncertainty=None,
+    impact=None,
+    unit="ns",
+    scope="any",
+    statistic=(),
+    filters=(),
+    label="",
+    monitoring_path="/dl2/monitoring/subarray/timing_calibration",
+)

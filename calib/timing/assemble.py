@@ -1,0 +1,486 @@
+"""Answer to result: tables, reasons for every telescope without an offset, verdict."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from calib.pairs import TELESCOPE_LEVEL
+from calib.quality import judge
+from calib.result import CLOCK_OFFSET, RESIDUALS, CalibrationResult
+from calib.schema import REJECTED
+from calib.summary import RESIDUAL_EDGES
+from calib.timing.detail import DISTANCE_EDGES_M, SIZE_EDGES
+from calib.timing.front import C_M_PER_NS
+from config.dumping import to_yaml
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from calib.observables import Observable
+    from calib.subarray import Subarray
+    from calib.timing.answer import Answer
+    from config.models import CalculateTimingCalibrationOptions, Configuration
+
+    Floats = npt.NDArray[np.float64]
+
+__all__ = ["CLIPPED", "Convention", "assemble"]
+
+#: Name of the rule by which the fit itself leaves stamps out.
+CLIPPED = "stamp contradicts its shower (clip)"
+#: Bias of the pointing whose effect is quoted.
+POINTING_BIAS_DEG = 0.01
+#: A drift this significant is told.
+MIN_DRIFT_Z = 5.0
+NS = "ns"
+
+
+class Convention(NamedTuple):
+    """What the stamps were taken for, and why."""
+
+    name: str
+    reason: str
+
+
+def assemble(  # noqa: PLR0913
+    found: Answer,
+    subarray: Subarray,
+    observable: Observable,
+    configuration: Configuration,
+    *,
+    convention: Convention,
+    blocks: pl.DataFrame,
+    rejected: pl.DataFrame,
+    obs_ids: tuple[int, ...],
+    provenance: dict[str, Any],
+    remarks: tuple[str, ...] = (),
+) -> CalibrationResult:
+    """Put the result together.
+
+    Parameters
+    ----------
+    found : Answer
+        The solution.
+    subarray : Subarray
+        The telescopes.
+    observable, configuration
+        What was asked for.
+    convention : Convention
+        What the stamps were taken for.
+    blocks, rejected, obs_ids, provenance
+        To pass on.
+    remarks : tuple of str
+        What else a reader must know.
+
+    Returns
+    -------
+    CalibrationResult
+        The result, judged.
+    """
+    options = configuration.CalculateTimingCalibration
+    telescopes = _telescopes(found, subarray, options)
+    newest = found.nodes.newest
+    known = np.flatnonzero(np.isfinite(telescopes["value"].to_numpy()))
+    known = known[np.argsort(np.asarray(subarray.tel_ids)[known], kind="stable")]
+    part = np.ix_(newest[known], newest[known])
+    intervals = _intervals(found, subarray)
+    published = telescopes.filter(pl.col("value").is_finite()).sort("tel_type", "tel_id")
+    extras = {
+        "intervals": intervals,
+        "steps": _steps(found, subarray),
+        "history": _history(found, subarray),
+        "residual_distance": _distance_table(found, subarray),
+        "walk": _walk_table(found, subarray),
+        "pointings": _pointing_table(found),
+    }
+    return CalibrationResult(
+        calibration=observable.name,
+        telescopes=telescopes,
+        pairs=_pairs(found, subarray),
+        blocks=blocks,
+        rejected=_with_clipped(rejected, found),
+        tel_ids=tuple(subarray.tel_ids[node] for node in known),
+        covariance=found.covariance[part],
+        obs_ids=obs_ids,
+        positions_m=dict(zip(subarray.tel_ids, subarray.positions_m, strict=True)),
+        fit=_facts(found, subarray, convention, options),
+        residuals=_residuals(found, subarray),
+        verdict=judge(telescopes, blocks, (*remarks, *_remarks(found, subarray, options))),
+        configuration=to_yaml(configuration),
+        provenance=provenance,
+        extras=extras,
+        published={
+            observable.monitoring_path: published.select(
+                "tel_type", "tel_id", pl.col("value").alias("offset"), "error"
+            )
+        },
+        units={
+            observable.monitoring_path: {"offset": NS, "error": NS},
+            "telescopes": dict.fromkeys(("value", "error", "systematic", "residual_rms"), NS)
+            | dict.fromkeys(("drift", "drift_error"), "ns.h**-1"),
+            **{name: _units(table) for name, table in extras.items()},
+        },
+        quantity=CLOCK_OFFSET,
+    )
+
+
+def _units(table: pl.DataFrame) -> dict[str, str]:
+    """Units of columns from the end of their names."""
+    endings = {"_ns": NS, "_s": "s", "_m": "m", "_deg": "deg"}
+    return {
+        name: unit
+        for name in table.columns
+        for ending, unit in endings.items()
+        if name.endswith(ending)
+    }
+
+
+def _telescopes(
+    found: Answer, subarray: Subarray, options: CalculateTimingCalibrationOptions
+) -> pl.DataFrame:
+    newest = found.nodes.newest
+    value = found.offset_ns[newest]
+    error = np.sqrt(np.diag(found.covariance))[newest]
+    sums = found.detail.sums
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rms = np.sqrt(sums.square_ns2 / sums.expected)
+    known = np.isfinite(value)
+    systematic = np.hypot(found.systematic_ns, _tilt_ns(found, subarray, options))
+    # Halves of the data can be too few to tell; the tilt alone is then all there is.
+    systematic = np.where(np.isnan(systematic), _tilt_ns(found, subarray, options), systematic)
+    verdicts = [_reason(found, subarray, node, options) for node in range(len(subarray))]
+    nothing = np.full(len(subarray), np.nan)
+    return pl.DataFrame(
+        {
+            "tel_type": list(subarray.types),
+            "tel_id": list(subarray.tel_ids),
+            "value": value,
+            "error": error,
+            "systematic": np.where(known, systematic, np.nan),
+            "n_events": found.n_events[newest].astype(np.int64),
+            "n_candidates": sums.n_all.astype(np.int64),
+            "n_partners": ((found.common + found.common.T)[newest] > 0).sum(axis=1),
+            "component": found.component[newest].astype(np.int64),
+            "deviation": nothing,
+            "z": nothing,
+            "flag": [flag for flag, _ in verdicts],
+            "reason": [reason for _, reason in verdicts],
+            "residual_rms": rms,
+            "drift": [drift.slope for drift in found.drift],
+            "drift_error": [drift.error for drift in found.drift],
+        }
+    )
+
+
+def _reason(  # noqa: PLR0911  one for each outcome
+    found: Answer, subarray: Subarray, tel: int, options: CalculateTimingCalibrationOptions
+) -> tuple[str, str]:
+    """Flag of a telescope, and the reason if it is not plainly ok."""
+    node = int(found.nodes.newest[tel])
+    n_events, jumps = int(found.n_events[node]), found.jumps.get(tel, [])
+    if node in found.far:
+        since = f" since {_date(found.plan.start_s[found.nodes.first[node]])}" if jumps else ""
+        return "clock_off", (
+            f"{found.far[node] / 1e9:+.6f} s away from the others{since}, more than "
+            f"{options.max_clock_offset:g} ms (max_clock_offset)"
+        )
+    if np.isfinite(found.offset_ns[node]):
+        if not jumps:
+            return "ok", ""
+        steps = ", ".join(
+            f"{step.size:+.2f} ns at {_date(found.plan.start_s[step.index])}" for step in jumps
+        )
+        return "step", f"jumped: {steps}; the offset is that since the last jump (table intervals)"
+    if found.detail.sums.n_all[tel] == 0:
+        return "no_data", "no selected stamp"
+    if n_events < options.min_events:
+        since = " since its last jump" if jumps else ""
+        return "few_events", f"{n_events} showers{since}, {options.min_events} needed (min_events)"
+    if found.component[node] < 0:
+        best = int((found.common + found.common.T)[node].max())
+        return "few_common", (
+            f"at most {best} showers in common with any telescope, {options.min_common_events} "
+            "needed (min_common_events)"
+        )
+    if not found.anchored:
+        return "no_reference", _no_reference(subarray, options)
+    return "island", "not connected to the telescopes that set the zero"
+
+
+def _no_reference(subarray: Subarray, options: CalculateTimingCalibrationOptions) -> str:
+    if options.reference_telescope is None:
+        return "no telescope is left to set the zero"
+    if options.reference_telescope not in subarray.index:
+        return f"reference telescope {options.reference_telescope} is none of this array"
+    return f"the reference telescope {options.reference_telescope} has too little data"
+
+
+def _tilt_ns(
+    found: Answer, subarray: Subarray, options: CalculateTimingCalibrationOptions
+) -> Floats:
+    """Offsets that a bias of the pointing of POINTING_BIAS_DEG makes, by telescope, at most."""
+    positions = np.asarray(subarray.positions_m)
+    aims = found.plan.pointing[np.isfinite(found.plan.pointing).all(axis=1)]
+    aim = aims.mean(axis=0) / np.linalg.norm(aims.mean(axis=0)) if len(aims) else np.eye(3)[2]
+    reference = options.reference_telescope
+    middle = (
+        positions[subarray.index[reference]]
+        if reference is not None and reference in subarray.index
+        else positions.mean(axis=0)
+    )
+    arm = positions - middle
+    across = arm - np.outer(arm @ aim, aim)
+    bias: Floats = np.radians(POINTING_BIAS_DEG) * np.linalg.norm(across, axis=1) / C_M_PER_NS
+    return bias
+
+
+def _facts(
+    found: Answer,
+    subarray: Subarray,
+    convention: Convention,
+    options: CalculateTimingCalibrationOptions,
+) -> dict[str, Any]:
+    sums, model = found.detail.sums, found.model
+    used = sums.n_rows.sum()
+    scale = float(np.exp(model.log_scale))
+    error = found.column_error
+    reference = options.reference_telescope
+    largest = float(np.max(_tilt_ns(found, subarray, options)))
+    facts: dict[str, Any] = {
+        "gauge": "mean" if reference is None else f"telescope {reference} is 0",
+        "time_convention": convention.name,
+        "convention_from": convention.reason,
+        "curvature_scale": scale,
+        "curvature_scale_error": scale * error.get("curvature", 0.0),
+    }
+    for kind, tel_type in enumerate(sorted(set(subarray.types))):
+        name = f"walk_{kind}"
+        if name in error:
+            facts[f"walk_ns_at_100_pe_{tel_type}"] = float(model.walk_ns[kind])
+            facts[f"walk_ns_at_100_pe_{tel_type}_error"] = error[name]
+    facts |= {
+        "residual_rms_ns": float(np.sqrt(sums.square_ns2.sum() / max(sums.expected.sum(), 1.0))),
+        "chi2": float(sums.square.sum()),
+        "ndf": float(used - sums.n_showers.sum() - max(len(found.nodes) - 1, 0)),
+        "n_showers": int(sums.n_showers.sum()),
+        "n_telescope_events": int(used),
+        "n_outliers": int(sums.n_all.sum() - used),
+        "n_chunks": len(found.plan),
+        "n_steps": sum(map(len, found.jumps.values())),
+        "n_pointings": found.checks.n_pointings,
+        "plane_wave_slope": found.checks.slope,
+        "plane_wave_slope_error": found.checks.slope_error,
+        "tilt_between_pointings_deg": found.checks.tilt_deg,
+        "tilt_between_pointings_error_deg": found.checks.tilt_error_deg,
+        f"offset_of_{POINTING_BIAS_DEG}_deg_pointing_bias_ns": largest,
+        "passes": found.passes,
+        "settled": found.settled,
+    }
+    if found.checks.n_pointings < 2:  # noqa: PLR2004
+        facts["unconstrained"] = (
+            "a plane across the array: with one pointing, a bias of the pointing (or of the "
+            f"reconstructed directions) tilts all offsets, by up to {largest:.2f} ns for "
+            f"{POINTING_BIAS_DEG} deg; add a second pointing to see it"
+        )
+    return facts
+
+
+def _remarks(
+    found: Answer, subarray: Subarray, options: CalculateTimingCalibrationOptions
+) -> list[str]:
+    remarks = list(found.remarks)
+    if not found.settled:
+        remarks.append("the iteration did not settle")
+    names = [f"{kind}-{i}" for kind, i in zip(subarray.types, subarray.tel_ids, strict=True)]
+    for tel, steps in sorted(found.jumps.items()):
+        sizes = ", ".join(f"{step.size:+.1f} ns" for step in steps)
+        remarks.append(f"the clock of {names[tel]} jumped ({sizes}); see the table of steps")
+    for tel, drift in enumerate(found.drift):
+        if abs(drift.slope) > MIN_DRIFT_Z * drift.error:
+            remarks.append(
+                f"the clock of {names[tel]} drifts by {drift.slope:+.2f} +- {drift.error:.2f} ns/h"
+            )
+    reference = options.reference_telescope
+    if reference is not None and not found.anchored:
+        remarks.append(_no_reference(subarray, options))
+    if not np.isfinite(found.plan.pointing).all():
+        remarks.append("the pointing is not known everywhere: not all checks could be made")
+    if found.checks.tilt_deg > MIN_DRIFT_Z * found.checks.tilt_error_deg:
+        remarks.append(
+            f"the offsets of different pointings are tilted by {found.checks.tilt_deg:.3f} +- "
+            f"{found.checks.tilt_error_deg:.3f} deg: a bias of the pointing"
+        )
+    return remarks
+
+
+def _date(seconds: float) -> str:
+    """Date in TAI."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S} TAI"
+
+
+def _named(subarray: Subarray, tel: npt.NDArray[np.intp]) -> dict[str, Any]:
+    return {
+        "tel_type": np.asarray(subarray.types)[tel].tolist(),
+        "tel_id": np.asarray(subarray.tel_ids, np.int64)[tel],
+    }
+
+
+def _intervals(found: Answer, subarray: Subarray) -> pl.DataFrame:
+    """Offset of every telescope between its jumps, with the span of time it holds for."""
+    nodes = found.nodes
+    return pl.DataFrame(
+        {
+            **_named(subarray, nodes.telescope),
+            "start_s": found.plan.start_s[nodes.first],
+            "stop_s": found.plan.stop_s[nodes.last],
+            "offset_ns": found.offset_ns,
+            "error_ns": np.sqrt(np.diag(found.covariance)),
+            "n_events": found.n_events.astype(np.int64),
+        }
+    ).filter(pl.col("offset_ns").is_finite())
+
+
+def _steps(found: Answer, subarray: Subarray) -> pl.DataFrame:
+    rows = [
+        (
+            subarray.types[tel],
+            subarray.tel_ids[tel],
+            float(found.plan.start_s[step.index]),
+            float(found.plan.start_s[max(step.first - 1, 0)]),
+            float(found.plan.stop_s[step.last]),
+            step.size,
+            step.error,
+            step.p_value,
+        )
+        for tel, steps in sorted(found.jumps.items())
+        for step in steps
+    ]
+    names = ("time_s", "earliest_s", "latest_s", "size_ns", "error_ns", "p_value")
+    schema = {"tel_type": pl.String, "tel_id": pl.Int64, **dict.fromkeys(names, pl.Float64)}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _history(found: Answer, subarray: Subarray) -> pl.DataFrame:
+    """Offsets by chunk, shifted to the gauge of the result."""
+    n_chunks, n = found.history.offset_ns.shape
+    chunk, tel = (grid.ravel() for grid in np.indices((n_chunks, n)))
+    node = found.nodes.of
+    difference = found.history.offset_ns - found.offset_ns[node]
+    finite = difference[np.isfinite(difference)]
+    offset = found.history.offset_ns - (np.median(finite) if len(finite) else 0.0)
+    return pl.DataFrame(
+        {
+            "chunk": chunk,
+            "obs_id": found.plan.obs_id[chunk],
+            "start_s": found.plan.start_s[chunk],
+            "stop_s": found.plan.stop_s[chunk],
+            **_named(subarray, tel),
+            "offset_ns": offset.ravel(),
+            "error_ns": found.history.error_ns.ravel(),
+            "n_events": found.detail.sums.n_rows.ravel().astype(np.int64),
+        }
+    ).filter(pl.col("offset_ns").is_finite())
+
+
+def _residuals(found: Answer, subarray: Subarray) -> pl.DataFrame:
+    types = sorted(set(subarray.types))
+    low, high = RESIDUAL_EDGES[:-1], RESIDUAL_EDGES[1:]
+    return pl.concat(
+        pl.DataFrame(
+            {"tel_type": [name] * len(low), "low": low, "high": high, "rows": rows.astype(int)},
+            schema=RESIDUALS,
+        )
+        for name, rows in zip(types, found.detail.histogram, strict=True)
+    )
+
+
+def _distance_table(found: Answer, subarray: Subarray) -> pl.DataFrame:
+    profile = found.detail.distance
+    mean, rms = _mean_and_rms(profile.n, profile.total, profile.square)
+    kind, place = np.nonzero(profile.n)
+    return pl.DataFrame(
+        {
+            "tel_type": np.asarray(sorted(set(subarray.types)))[kind].tolist(),
+            "low_m": DISTANCE_EDGES_M[place],
+            "high_m": DISTANCE_EDGES_M[place + 1],
+            "rows": profile.n[kind, place].astype(np.int64),
+            "mean_ns": mean[kind, place],
+            "rms_ns": rms[kind, place],
+        }
+    )
+
+
+def _walk_table(found: Answer, subarray: Subarray) -> pl.DataFrame:
+    profile, bright = found.detail.walk, found.detail.brightness
+    mean, rms = _mean_and_rms(profile.n, profile.total, profile.square)
+    brightness = _mean_and_rms(bright.n, bright.total, bright.square)[0]
+    kind, place = np.nonzero(profile.n)
+    return pl.DataFrame(
+        {
+            "tel_type": np.asarray(sorted(set(subarray.types)))[kind].tolist(),
+            "low": SIZE_EDGES[place],
+            "high": SIZE_EDGES[place + 1],
+            "rows": profile.n[kind, place].astype(np.int64),
+            "mean_ns": mean[kind, place],
+            "rms_ns": rms[kind, place],
+            "fitted_ns": found.model.walk_ns[kind] * brightness[kind, place],
+        }
+    )
+
+
+def _mean_and_rms(n: Floats, total: Floats, square: Floats) -> tuple[Floats, Floats]:
+    mean = total / np.maximum(n, 1.0)
+    return mean, np.sqrt(np.maximum(square / np.maximum(n, 1.0) - mean**2, 0.0))
+
+
+def _pointing_table(found: Answer) -> pl.DataFrame:
+    rows = [
+        (
+            float(np.degrees(np.arcsin(np.clip(one.towards[2], -1, 1)))),
+            float(np.degrees(np.arctan2(-one.towards[1], one.towards[0])) % 360),
+            int(one.n_showers),
+        )
+        for one in found.pointings
+    ]
+    schema = {"alt_deg": pl.Float64, "az_deg": pl.Float64, "n_showers": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _pairs(found: Answer, subarray: Subarray) -> pl.DataFrame:
+    """Residual differences of every two telescopes with common showers."""
+    count = found.detail.common.sum(axis=0)
+    first, second = np.nonzero(np.triu(count, 1))
+    swap = np.asarray(subarray.tel_ids)[first] > np.asarray(subarray.tel_ids)[second]
+    first, second = np.where(swap, second, first), np.where(swap, first, second)
+    n = count[first, second]
+    mean = found.detail.pair_sum[first, second] / n
+    variance = found.detail.pair_square[first, second] / n - mean**2
+    spread = np.sqrt(np.where(n > 1, np.maximum(variance, 0.0) * n / np.maximum(n - 1, 1), np.nan))
+    error = spread / np.sqrt(n)
+    types = np.asarray(subarray.types)
+    return pl.DataFrame(
+        {
+            "tel_type": [
+                "-".join(dict.fromkeys(sorted(pair)))
+                for pair in zip(types[first], types[second], strict=True)
+            ],
+            "tel_id_1": np.asarray(subarray.tel_ids, np.int64)[first],
+            "tel_id_2": np.asarray(subarray.tel_ids, np.int64)[second],
+            "n_events": n.astype(np.int64),
+            "mean_residual_ns": mean,
+            "mean_residual_error_ns": error,
+            "std_residual_ns": spread,
+            "pull": np.divide(mean, error, out=np.full(len(n), np.nan), where=error > 0),
+            "flag": np.where(n > 1, "ok", "single_event").tolist(),
+        },
+        schema_overrides={"tel_type": pl.String, "flag": pl.String},
+    ).sort("tel_id_1", "tel_id_2")
+
+
+def _with_clipped(rejected: pl.DataFrame, found: Answer) -> pl.DataFrame:
+    lost = int(found.detail.sums.n_all.sum() - found.detail.sums.n_rows.sum())
+    row = pl.DataFrame([(TELESCOPE_LEVEL, CLIPPED, lost)], schema=REJECTED, orient="row")
+    return pl.concat([rejected, row.filter(pl.col("rows") > 0)])

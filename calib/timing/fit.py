@@ -1,0 +1,231 @@
+"""The loop: predictions and weights follow the solution until nothing moves any more.
+
+The model is linear in the offsets and the walk and nearly so in ln(radius), so that few passes
+settle it (Gauss-Newton). While the loop runs every chunk has offsets of its own; a clock that
+jumps therefore disturbs neither the front nor the walk nor the noise of the telescopes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calib.timing.acquire import Acquirer
+from calib.timing.showers import make_plan
+from calib.timing.solve import solve_chunks
+from calib.timing.sums import Model, Sums, empty_sums, residuals, sums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import numpy.typing as npt
+
+    from calib.timing.showers import Plan, Showers
+    from calib.timing.solve import ChunkSolution
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+    Windows = Callable[[], Iterable[Showers]]
+
+__all__ = ["Fit", "FitOptions", "fit", "one_pass", "settle", "with_chunks"]
+
+MAX_PASSES = 10
+#: Movements of a pass that end the loop: of offsets and walk (ns), of ln(radius), of a noise.
+SETTLED_NS, SETTLED_SCALE, SETTLED_NOISE = 0.01, 2e-3, 0.02
+#: Showers at which a telescope's own noise counts as much as that of its type.
+TRUST_ROWS = 30.0
+#: The quantum of the stamps, 0.25 ns, alone is a noise of 0.07 ns.
+LEAST_SIGMA_NS = 0.1
+#: Largest step of ln(radius) in a pass, and where it ends: data that want more have no curvature.
+MAX_SCALE_STEP, SCALE_RANGE = 0.5, (np.log(0.2), np.log(10.0))
+#: A scale with a larger error than this is not determined, and held where it was.
+MAX_SCALE_ERROR = 0.5
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What the loop may do; see ``CalculateTimingCalibrationOptions``.
+
+    Parameters
+    ----------
+    clip : float
+        Stamps further off than this many sigma are left out.
+    scale : float
+        Scale of the front's radius to start from, or to hold.
+    fit_curvature, fit_walk : bool
+        Whether to fit them.
+    chunk_duration_s : float
+        Least duration of a chunk.
+    chunk_showers : int
+        Least number of showers in it.
+    """
+
+    clip: float
+    scale: float
+    fit_curvature: bool
+    fit_walk: bool
+    chunk_duration_s: float
+    chunk_showers: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where the loop ended.
+
+    Parameters
+    ----------
+    plan : Plan
+        Chunks of time.
+    model : Model
+        Offsets of every chunk, front, walk, noise.
+    sums : Sums
+        Of the last pass, made with `model`.
+    solution : ChunkSolution
+        What the last pass would still have changed, with its errors.
+    passes : int
+        Passes over the stamps.
+    settled : bool
+        Whether the last one changed nothing that matters.
+    remarks : tuple of str
+        What a reader must know.
+    """
+
+    plan: Plan
+    model: Model
+    sums: Sums
+    solution: ChunkSolution
+    passes: int
+    settled: bool
+    remarks: tuple[str, ...] = ()
+
+
+def with_chunks(windows: Windows, plan: Plan) -> Iterator[tuple[Showers, Indices]]:
+    """Yield the windows with the chunk of each shower."""
+    first = 0
+    for showers in windows():
+        if len(showers):
+            yield showers, plan.chunks(first, len(showers))
+            first += len(showers)
+
+
+def one_pass(windows: Windows, plan: Plan, model: Model) -> Sums:
+    """Sum over all showers with one model, by chunk."""
+    n = model.offset_ns.shape[1]
+    total = empty_sums(len(plan), n, len(model.names()))
+    for showers, chunk in with_chunks(windows, plan):
+        found = residuals(showers, chunk, model)
+        low, high = int(chunk[0]), int(chunk[-1]) + 1
+        total.add(sums(showers, chunk - low, high - low, found, n), low, high)
+    return total
+
+
+def fit(windows: Windows, n_types: int, kinds: Indices, options: FitOptions) -> Fit:
+    """Find offsets, front and walk.
+
+    Parameters
+    ----------
+    windows : callable
+        Returns the showers window by window; called once per pass.
+    n_types : int
+        Number of telescope types.
+    kinds : array of int, shape (n,)
+        Type of every telescope.
+    options : FitOptions
+        What to do.
+
+    Returns
+    -------
+    Fit
+        The model and how it was reached.
+    """
+    plan = make_plan(windows(), options.chunk_duration_s, options.chunk_showers)
+    start = float(np.log(options.scale))
+    acquirer = Acquirer(len(kinds), plan, start)
+    first, with_sizes = 0, False
+    for showers in windows():
+        acquirer.follow(showers, first)
+        first += len(showers)
+        with_sizes |= bool((showers.brightness > 0).any())
+    columns = ("curvature",) * options.fit_curvature + ("walk",) * (options.fit_walk and with_sizes)
+    model = Model(
+        offset_ns=acquirer.offset_ns,
+        log_scale=start,
+        walk_ns=np.zeros(n_types),
+        sigma_ns=acquirer.sigma_ns,
+        clip=options.clip,
+        columns=columns,
+    )
+    return settle(windows, plan, model, kinds)
+
+
+def settle(windows: Windows, plan: Plan, model: Model, kinds: Indices) -> Fit:
+    """Repeat the pass until nothing moves; see `fit`."""
+    remarks: list[str] = []
+    settled = False
+    passes = 0
+    while passes < MAX_PASSES:
+        passes += 1
+        total = one_pass(windows, plan, model)
+        solution = solve_chunks(total)
+        if "curvature" in model.columns and _undetermined(model, solution):
+            model = replace(model, columns=tuple(c for c in model.columns if c != "curvature"))
+            remarks.append("the data do not determine the curvature of the front, it is held")
+            continue
+        better = _improved(model, total, solution, kinds)
+        settled = _is_settled(model, better)
+        if settled:
+            break
+        model = better
+    return Fit(plan, model, total, solution, passes, settled, tuple(remarks))
+
+
+def _undetermined(model: Model, solution: ChunkSolution) -> bool:
+    place = model.names().index("curvature")
+    return bool(solution.column_error[place] > MAX_SCALE_ERROR)
+
+
+def _improved(model: Model, total: Sums, solution: ChunkSolution, kinds: Indices) -> Model:
+    by_name = dict(zip(model.names(), solution.columns, strict=True))
+    step = float(np.clip(by_name.get("curvature", 0.0), -MAX_SCALE_STEP, MAX_SCALE_STEP))
+    walk = model.walk_ns + [by_name.get(f"walk_{kind}", 0.0) for kind in range(len(model.walk_ns))]
+    return replace(
+        model,
+        offset_ns=model.offset_ns + np.nan_to_num(solution.offset_ns),
+        log_scale=float(np.clip(model.log_scale + step, *SCALE_RANGE)),
+        walk_ns=walk,
+        sigma_ns=_noise(model.sigma_ns, total, kinds),
+    )
+
+
+def _noise(sigma: Floats, total: Sums, kinds: Indices) -> Floats:
+    """Noise of the telescopes from their residuals, shrunk to their type where these are few.
+
+    A residual has the variance 1/w - 1/W when the weights are right; the noise is scaled until its
+    squared residuals are what they should be.
+    """
+    result = sigma.copy()
+    for kind in np.unique(kinds):
+        own = kinds == kind
+        expected = total.expected[own]
+        if expected.sum() <= 0:
+            continue
+        # In the type's common noise, so that a telescope with few rows takes after the others.
+        square = total.square[own] * sigma[own] ** 2
+        common = square.sum() / expected.sum()
+        variance = (square + TRUST_ROWS * common) / (expected + TRUST_ROWS)
+        result[own] = np.sqrt(np.maximum(variance, LEAST_SIGMA_NS**2))
+    return result
+
+
+def _is_settled(old: Model, new: Model) -> bool:
+    moved = np.nan_to_num(np.abs(new.offset_ns - old.offset_ns)).max(initial=0.0)
+    walked = np.abs(new.walk_ns - old.walk_ns).max(initial=0.0)
+    noisier = np.abs(np.log(new.sigma_ns / old.sigma_ns)).max(initial=0.0)
+    return bool(
+        moved < SETTLED_NS
+        and walked < SETTLED_NS
+        and noisier < SETTLED_NOISE
+        and abs(new.log_scale - old.log_scale) < SETTLED_SCALE
+    )

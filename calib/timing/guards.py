@@ -1,0 +1,265 @@
+"""Contradictions: stamps that are not what they are taken for.
+
+All showers of one pointing share nearly the same plane wave. A wrong convention (stamps from
+which the plane wave of the pointing was subtracted, taken as they are, or the reverse) therefore
+leaves no trace in the residuals: it hides in the offsets, as ``n_p . r / c``. Three guards:
+
+1. offsets of one pointing against ``n_p . r / c``: a slope of +-1;
+2. offsets of two pointings: their difference against ``(n_p - n_q) . r / c``, and any other tilt;
+3. residuals against the direction of the shower relative to the pointing: with one axis of the
+   positions (or of the directions) mirrored the coefficient is 2. With right axes it is 0, and up
+   to 1 when the spread of the directions is mostly their error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calib.errors import CannotCompute
+from calib.normal import solve_normal
+from calib.timing.front import C_M_PER_NS, separation_deg
+from calib.timing.solve import constant_nodes, pooled
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from calib.subarray import Subarray
+    from calib.timing.fit import Fit
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+
+__all__ = ["Checks", "Pointing", "check", "pointing_solutions", "refuse_mirrored"]
+
+#: Pointings closer than this are one pointing, deg.
+SAME_POINTING_DEG = 0.1
+#: A slope this close to +-1 is the plane wave.
+SLOPE_TOLERANCE = 0.05
+#: A slope less certain than this says nothing.
+MAX_SLOPE_ERROR = 0.1
+#: Tilts between pointings that no bias of the pointing explains, and how sure one must be.
+MAX_TILT_DEG, MIN_TILT_Z = 0.5, 5.0
+#: Coefficient between mirrored axes (2) and directions that are all error (1), and its certainty.
+MIRRORED, MIN_MIRRORED_Z = 1.4, 5.0
+#: Telescopes needed to tell a plane wave from offsets.
+MIN_TELESCOPES = 5
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """Offsets from the data of one pointing alone.
+
+    Parameters
+    ----------
+    towards : array, shape (3,)
+        Its unit vector.
+    offset_ns : array, shape (n,)
+        Offsets up to a constant; NaN without data.
+    error_ns : array, shape (n,)
+        Their errors.
+    n_showers : float
+        Showers.
+    """
+
+    towards: Floats
+    offset_ns: Floats
+    error_ns: Floats
+    n_showers: float
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What the guards found.
+
+    Parameters
+    ----------
+    slope, slope_error : float
+        Of the offsets against the plane wave of the pointing; NaN if it cannot be told.
+    tilt_deg, tilt_error_deg : float
+        Largest tilt between the solutions of two pointings; NaN with one pointing.
+    n_pointings : int
+        Pointings that differ.
+    """
+
+    slope: float
+    slope_error: float
+    tilt_deg: float
+    tilt_error_deg: float
+    n_pointings: int
+
+
+def pointing_solutions(fitted: Fit) -> list[Pointing]:
+    """Solve every pointing on its own, front and walk held."""
+    plan, n = fitted.plan, fitted.model.offset_ns.shape[1]
+    result: list[Pointing] = []
+    left = np.isfinite(plan.pointing).all(axis=1)
+    nodes = constant_nodes(len(plan), n)
+    while left.any():
+        aim = plan.pointing[np.flatnonzero(left)[0]]
+        own = left & (separation_deg(plan.pointing, aim) < SAME_POINTING_DEG)
+        left &= ~own
+        normal, start = pooled(fitted.sums, fitted.model.offset_ns, nodes, own, columns=False)
+        found = fitted.sums.n_rows[own].sum(axis=0) > 0
+        solution = solve_normal(normal, np.where(found, 0, -1))
+        error = np.sqrt(np.diag(solution.covariance))
+        result.append(Pointing(aim, start + solution.nodes, error, normal.n_clusters))
+    return result
+
+
+def check(
+    solutions: list[Pointing], subarray: Subarray, *, compensated: bool, path: str = ""
+) -> Checks:
+    """Apply the guards on offsets.
+
+    Parameters
+    ----------
+    solutions : list of Pointing
+        From `pointing_solutions`.
+    subarray : Subarray
+        The telescopes.
+    compensated : bool
+        What the stamps were taken for.
+    path : str
+        Beginning of the message.
+
+    Returns
+    -------
+    Checks
+        The numbers.
+
+    Raises
+    ------
+    CannotCompute
+        If the stamps contradict the convention or the axes.
+    """
+    positions = np.asarray(subarray.positions_m)
+    slope, error = np.nan, np.nan
+    tilt, tilt_error = np.nan, np.nan
+    for number, one in enumerate(solutions):
+        wave = positions @ one.towards / C_M_PER_NS
+        found = _slope(one.offset_ns, wave, subarray.type_codes)
+        _refuse_plane_wave(found, wave, one.offset_ns, compensated, f"{path}the offsets")
+        if not found[1] >= error:
+            slope, error = found
+        for other in solutions[:number]:
+            found = _compare(one, other, positions, compensated, path)
+            if not found[0] <= tilt:
+                tilt, tilt_error = found
+    return Checks(slope, error, tilt, tilt_error, len(solutions))
+
+
+def _slope(offset: Floats, wave: Floats, kinds: Indices) -> tuple[float, float]:
+    """Slope of offsets against a plane wave with a constant for each type, and its error."""
+    known = np.isfinite(offset)
+    types = np.unique(kinds[known])
+    if np.count_nonzero(known) < max(MIN_TELESCOPES, len(types) + 2):
+        return np.nan, np.nan
+    design = np.column_stack([wave[known], *(kinds[known] == kind for kind in types)])
+    solution, _, rank, _ = np.linalg.lstsq(design, offset[known], rcond=None)
+    if rank < design.shape[1]:
+        return np.nan, np.nan
+    rest = offset[known] - design @ solution
+    variance = np.sum(rest**2) / (len(rest) - design.shape[1])
+    inverse = np.linalg.inv(design.T @ design)
+    return float(solution[0]), float(np.sqrt(variance * inverse[0, 0]))
+
+
+def _refuse_plane_wave(
+    found: tuple[float, float],
+    wave: Floats,
+    offset: Floats,
+    compensated: bool,  # noqa: FBT001  private
+    what: str,
+) -> None:
+    slope, error = found
+    if not (error < MAX_SLOPE_ERROR and abs(abs(slope) - 1) < max(SLOPE_TOLERANCE, 2 * error)):
+        return
+    used, other = (
+        ("pointing_compensated", "raw") if compensated else ("raw", "pointing_compensated")
+    )
+    known = np.isfinite(offset)
+    raise CannotCompute(
+        f"{what} follow the plane wave of the pointing, with a slope of {slope:+.3f} +- "
+        f"{error:.3f} over {np.std(wave[known]):.1f} ns rms (0 expected): the stamps are not "
+        f"'{used}'. Set CalculateTimingCalibration.time_convention={other}, or check positions and "
+        "pointing."
+    )
+
+
+def _compare(
+    one: Pointing,
+    other: Pointing,
+    positions: Floats,
+    compensated: bool,  # noqa: FBT001  private
+    path: str,
+) -> tuple[float, float]:
+    """Tilt between two pointings in degrees, and its error; raise if it is a contradiction."""
+    difference = one.offset_ns - other.offset_ns
+    known = np.isfinite(difference)
+    if np.count_nonzero(known) < MIN_TELESCOPES:
+        return np.nan, np.nan
+    turn = one.towards - other.towards
+    wave = positions @ turn / C_M_PER_NS
+    angle = float(separation_deg(one.towards, other.towards))
+    what = f"{path}the differences between offsets of two pointings {angle:.1f} deg apart"
+    _refuse_plane_wave(
+        _slope(difference, wave, np.zeros(len(wave), int)), wave, difference, compensated, what
+    )
+    design = np.column_stack([positions[known, :2] / C_M_PER_NS, np.ones(known.sum())])
+    weight = 1.0 / np.hypot(one.error_ns[known], other.error_ns[known])
+    weighted = design * weight[:, None]
+    gradient, _, rank, _ = np.linalg.lstsq(weighted, difference[known] * weight, rcond=None)
+    if rank < design.shape[1]:
+        return np.nan, np.nan
+    rest = difference[known] - design @ gradient
+    noise = max(1.0, float(np.sum((rest * weight) ** 2)) / max(len(rest) - 3, 1))
+    variance = noise * np.linalg.inv(weighted.T @ weighted)
+    tilt = float(np.degrees(np.hypot(*gradient[:2])))
+    error = float(np.degrees(np.sqrt(np.trace(variance[:2, :2]))))
+    if tilt > MAX_TILT_DEG and tilt > MIN_TILT_Z * error:
+        mirrored = [
+            f"{name} mirrored would give ({2 * turn[axis] if axis == 0 else 0:+.4f}, "
+            f"{2 * turn[axis] if axis == 1 else 0:+.4f})"
+            for axis, name in enumerate(("x", "y"))
+        ]
+        raise CannotCompute(
+            f"{what} tilt by {tilt:.2f} +- {error:.2f} deg, rms "
+            f"{np.std(difference[known]):.1f} ns, gradient ({gradient[0]:+.4f}, "
+            f"{gradient[1]:+.4f}); {' and '.join(mirrored)}. "
+            "No bias of the pointing is that large: check the axes of the positions "
+            "(x north, y west), the azimuth (from north through east) and "
+            "CalculateTimingCalibration.time_convention."
+        )
+    return tilt, error
+
+
+def refuse_mirrored(coefficient: Floats, error: Floats, spread_deg: Floats, path: str = "") -> None:
+    """Apply the guard on residuals.
+
+    Parameters
+    ----------
+    coefficient, error : array, shape (2,)
+        Fitted coefficients of the columns ``(n - n_p)_x x / c`` and the same of y.
+    spread_deg : array, shape (2,)
+        Scatter of the shower directions along both axes.
+    path : str
+        Beginning of the message.
+
+    Raises
+    ------
+    CannotCompute
+        If one axis is mirrored.
+    """
+    for axis, name in enumerate(("x (north)", "y (west)")):
+        value, sigma = float(coefficient[axis]), float(error[axis])
+        if value > MIRRORED and (value - 1) > MIN_MIRRORED_Z * sigma:
+            raise CannotCompute(
+                f"{path}the arrival times follow the shower directions the wrong way along "
+                f"{name}: coefficient {value:.2f} +- {sigma:.2f}, 0 expected and 2 if that "
+                f"axis is mirrored (spread of the directions {spread_deg[axis]:.2f} deg). "
+                "Check the axes of the positions (x north, y west, z up) and the azimuth "
+                "(from north through east)."
+            )

@@ -1,0 +1,252 @@
+"""The stages of the timing calibration: one block to cached STAMPS, all blocks to a result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from calib import dl2
+from calib.cache import Entry, PairCache
+from calib.errors import ArraycalError, CannotCompute
+from calib.pairs import merge_rejected
+from calib.pipeline import BlockPairs, block_table, select_blocks
+from calib.timing.answer import answer
+from calib.timing.assemble import Convention, assemble
+from calib.timing.showers import Setup, prepare
+from calib.timing.stamps import STAMPS, STAMPS_ID, Facts, altitude_of, stamp_windows
+from config.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from calib.observables import Observable
+    from calib.result import CalibrationResult
+    from calib.timing.showers import Showers
+    from config.models import Configuration
+
+__all__ = ["calibrate", "stamps_of_block"]
+
+#: Stamps kept in memory between passes, about 100 bytes each; beyond it every pass reads the cache.
+IN_MEMORY_STAMPS = 2_000_000
+#: Options that decide STAMPS; the others only matter to the fit.
+READING = (
+    "geometry_reconstructor",
+    "image_size",
+    "min_telescopes",
+    "max_angular_uncertainty",
+    "max_pointing_offset",
+    "max_core_distance",
+    "size_threshold",
+    "observatory_altitude",
+)
+SIMULATION = "Simulation"
+
+
+def stamps_of_block(
+    path: Path, observable: Observable, configuration: Configuration, cache_root: Path
+) -> BlockPairs:
+    """Make, or find in the cache, the STAMPS of one block; see `calib.pipeline.pairs_of_block`."""
+    cache = PairCache(cache_root)
+    failed = BlockPairs(path, "failed")
+    try:
+        block = dl2.open_block(path)
+        failed = replace(
+            failed,
+            data_model=block.data_model,
+            obs_ids=block.obs_ids,
+            subarray=block.subarray,
+            digest=cache.digest(path),
+        )
+        key = cache.key(failed.digest, _reading_options(observable, configuration))
+        entry = cache.load(key)
+        if entry is not None:
+            return replace(failed, status="ok", entry=entry, cached=True)
+        return replace(failed, status="ok", entry=_compute(block, configuration, cache, key))
+    except (ArraycalError, ConfigurationError) as error:
+        reason = str(error)
+        return replace(failed, reason=reason if str(path) in reason else f"{path}: {reason}")
+
+
+def _reading_options(observable: Observable, configuration: Configuration) -> dict[str, Any]:
+    """Return the part of the configuration that decides STAMPS."""
+    dumped = configuration.model_dump(mode="json", include={observable.section, "QualityQuery"})
+    section = {key: dumped[observable.section][key] for key in READING}
+    return {
+        "stamps": STAMPS_ID,
+        "QualityQuery": dumped["QualityQuery"],
+        observable.section: section,
+    }
+
+
+def _compute(block: dl2.Block, configuration: Configuration, cache: PairCache, key: str) -> Entry:
+    state = block.path.stat()
+    for stream in (True, False):
+        summary: dict[str, Any] = {}
+        try:
+            return cache.store(key, _windows(block, configuration, summary, state, stream), summary)
+        except dl2.UnsortedRows:
+            if not stream:
+                raise
+    raise AssertionError
+
+
+def _windows(
+    block: dl2.Block,
+    configuration: Configuration,
+    summary: dict[str, Any],
+    state: Any,  # noqa: ANN401  os.stat_result
+    stream: bool,  # noqa: FBT001
+) -> Iterator[pl.DataFrame]:
+    """Yield STAMPS window by window and leave what was found in `summary`."""
+    facts = Facts()
+    yield from stamp_windows(block, configuration, facts, rows=dl2.WINDOW_ROWS, stream=stream)
+    now = block.path.stat()
+    if (now.st_size, now.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
+        raise CannotCompute(
+            f"{block.path}: the file changed while it was read. Wait until it is complete and run "
+            "again."
+        )
+    if not facts.n_rows:
+        lost = ", ".join(f"{rule}: {n}" for _, rule, n in facts.rows())
+        raise CannotCompute(
+            f"{block.path}: none of {facts.n_stamps} stamps can be used ({lost or 'no stamps'})."
+        )
+    summary.update(
+        n_events=facts.n_stamps,
+        n_pairs=facts.n_rows,
+        rejected=facts.rows(),
+        process_type=block.process_type,
+        altitude_m=altitude_of(block, configuration),
+        has_sizes=facts.has_sizes,
+        backwards=facts.backwards,
+        largest_backwards_s=facts.largest_backwards_s,
+    )
+
+
+def calibrate(
+    blocks: Sequence[BlockPairs],
+    observable: Observable,
+    configuration: Configuration,
+    provenance: dict[str, Any] | None = None,
+) -> CalibrationResult:
+    """Solve the clocks from the cached STAMPS of all blocks.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockPairs
+        All blocks, failed ones included.
+    observable : Observable
+        The calibration.
+    configuration : Configuration
+        All options.
+    provenance : dict, optional
+        Passed on into the result.
+
+    Returns
+    -------
+    CalibrationResult
+        Offsets and everything that explains them.
+
+    Raises
+    ------
+    CannotCompute
+        If no block is left, or the stamps contradict the convention; the message says why.
+    """
+    judged = select_blocks(blocks)
+    good = [block for block in judged if block.status == "ok" and block.entry]
+    if not good:
+        reasons = "\n".join(f"  {block.reason}" for block in judged)
+        raise CannotCompute(f"none of the {len(judged)} blocks can be used:\n{reasons}")
+    subarray = good[0].subarray
+    assert subarray is not None  # noqa: S101  a block that is ok has one
+    options = configuration.CalculateTimingCalibration
+    convention = _convention(good, configuration)
+    found = answer(
+        _showers(good, configuration, convention),
+        subarray,
+        options,
+        compensated=convention.name == "pointing_compensated",
+    )
+    return assemble(
+        found,
+        subarray,
+        observable,
+        configuration,
+        convention=convention,
+        blocks=block_table(judged),
+        rejected=merge_rejected(block.rejected for block in good),
+        obs_ids=tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
+        provenance=provenance or {},
+        remarks=_remarks(good),
+    )
+
+
+def _summary(block: BlockPairs) -> dict[str, Any]:
+    assert block.entry is not None  # noqa: S101  a block that is ok has one
+    return block.entry.summary
+
+
+def _convention(blocks: Sequence[BlockPairs], configuration: Configuration) -> Convention:
+    """What the stamps are: as configured, or as the process type of the files implies."""
+    configured = configuration.CalculateTimingCalibration.time_convention
+    if configured is not None:
+        return Convention(configured, "configured")
+    kinds = {_summary(block)["process_type"] for block in blocks}
+    if SIMULATION in kinds and len(kinds) > 1:
+        raise CannotCompute(
+            f"the blocks are of different process types ({', '.join(sorted(kinds))}), whose stamps "
+            "follow different conventions. Calibrate them apart, or set "
+            "CalculateTimingCalibration.time_convention."
+        )
+    name = "pointing_compensated" if SIMULATION in kinds else "raw"
+    return Convention(name, f"process type {', '.join(sorted(kinds)) or 'not stated'}")
+
+
+def _showers(
+    blocks: Sequence[BlockPairs], configuration: Configuration, convention: Convention
+) -> Callable[[], Iterable[Showers]]:
+    """Showers of all blocks, held in memory when they fit."""
+    options = configuration.CalculateTimingCalibration
+
+    def read() -> Iterator[Showers]:
+        for block in blocks:
+            assert block.entry is not None  # noqa: S101
+            assert block.subarray is not None  # noqa: S101
+            setup = Setup(
+                block.subarray,
+                convention.name == "pointing_compensated",
+                block.entry.summary["altitude_m"],
+                (options.min_h_max, options.max_h_max),
+                options.usual_maximum,
+            )
+            for part in block.entry.parts:
+                stamps = pl.read_parquet(block.entry.folder / part, schema=STAMPS)
+                if setup.compensated and stamps["pointing_alt_deg"].is_nan().any():
+                    raise CannotCompute(
+                        f"{block.path}: the pointing is not in the file, and without it the stamps "
+                        "cannot be freed of the plane wave that was subtracted "
+                        "(time_convention pointing_compensated)."
+                    )
+                yield prepare(stamps, setup)
+
+    if sum(block.n_pairs for block in blocks) > IN_MEMORY_STAMPS:
+        return read
+    kept = list(read())
+    return lambda: kept
+
+
+def _remarks(blocks: Sequence[BlockPairs]) -> tuple[str, ...]:
+    remarks = []
+    for block in blocks:
+        summary = _summary(block)
+        if summary["backwards"]:
+            remarks.append(
+                f"the stamps of {block.path.name} run backwards {summary['backwards']} times, by "
+                f"up to {summary['largest_backwards_s']:.6g} s; dates of its chunks may overlap"
+            )
+    if not all(_summary(block)["has_sizes"] for block in blocks):
+        remarks.append("image sizes are missing, so that the trigger walk is not fitted for all")
+    return tuple(remarks)

@@ -1,0 +1,218 @@
+"""Clock offsets: injected truth against what comes out, jumps and contradictions."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from calib.errors import CannotCompute
+from calib.timing.answer import answer
+from calib.timing.showers import prepare
+from calib.timing.toys import TRUE_SCALE, TimingToy, toy_setup, toy_stamps, toy_timing_array
+from config.models import CalculateTimingCalibrationOptions
+
+ARRAY = toy_timing_array()
+N = len(ARRAY)
+START_S = 1_700_000_000
+POINTINGS = ((70.0, 40.0), (60.0, 150.0))
+
+
+def solve(frames, *, compensated=False, array=ARRAY, **options):
+    setup = toy_setup(array, compensated=compensated)
+    windows = [prepare(frame, setup) for frame in frames]
+    return answer(
+        lambda: windows,
+        array,
+        CalculateTimingCalibrationOptions(**options),
+        compensated=compensated,
+    )
+
+
+def offsets(seed):
+    return 5.0 * np.random.default_rng(seed).standard_normal(N)
+
+
+def two_pointings(truth, seed, *, compensated=False, spread_deg=0.8):
+    return [
+        toy_stamps(
+            TimingToy(truth, pointing_deg=aim, compensated=compensated, spread_deg=spread_deg),
+            ARRAY,
+            seed + number,
+            obs_id=number + 1,
+            start_s=START_S + 1000 * number,
+        )
+        for number, aim in enumerate(POINTINGS)
+    ]
+
+
+def delayed(frame, tel_id, quarters, since_s=0):
+    late = (pl.col("tel_id") == tel_id) & (pl.col("shower_s") >= START_S + since_s)
+    return frame.with_columns(delay_quarters=pl.col("delay_quarters") + quarters * late)
+
+
+def test_offsets_are_found_without_bias_and_with_honest_errors():
+    # 800 showers of 5 telescopes, 0.1 deg direction error, 3 ns walk, 2 % outliers: the targets
+    # are 0.15 ns rms, 0.1 ns bias and a pull width of 1.15.
+    repeats, errors, pulls, scales = 30, [], [], []
+    for seed in range(repeats):
+        truth = offsets(seed)
+        found = solve([toy_stamps(TimingToy(truth), ARRAY, seed + 1000)])
+        assert not found.jumps
+        error = found.offset_ns - (truth - truth.mean())
+        errors.append(error)
+        pulls.append(error / np.sqrt(np.diag(found.covariance)))
+        scales.append(np.exp(found.model.log_scale))
+    assert np.std(errors) < 0.15
+    # The bias of 30 repeats is itself known to 0.12 / sqrt(30) = 0.02 ns.
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.1
+    assert 0.9 < np.std(pulls) < 1.15
+    # Errors of h_max shrink the slope towards it; the scale takes up what is left.
+    assert np.mean(scales) == pytest.approx(TRUE_SCALE, rel=0.1)
+
+
+@pytest.mark.parametrize("multiplicity", [3, 8])
+def test_the_errors_are_right_at_other_multiplicities(multiplicity):
+    pulls = []
+    for seed in range(12):
+        truth = offsets(seed)
+        toy = TimingToy(truth, multiplicity=multiplicity)
+        found = solve([toy_stamps(toy, ARRAY, seed + 2000)])
+        node = found.nodes.newest
+        error = found.offset_ns[node] - truth
+        error -= np.nanmean(error)
+        pulls.append(error / np.sqrt(np.diag(found.covariance))[node])
+    # 150 pulls know their width to 6 %.
+    assert 0.8 < np.nanstd(pulls) < 1.2
+
+
+def test_the_walk_is_measured():
+    # 3 ns at the threshold of 50 p.e. are 1.5 ns at 100 p.e.
+    found = solve([toy_stamps(TimingToy(offsets(1), n_showers=3000), ARRAY, 2)])
+    assert found.model.walk_ns == pytest.approx([1.5, 1.5], abs=0.15)
+
+
+def test_offsets_of_milliseconds_are_found():
+    truth = offsets(3)
+    truth[3] += 3e6
+    truth[8] -= 7.3e4
+    found = solve([toy_stamps(TimingToy(truth), ARRAY, 4)])
+    error = found.offset_ns - (truth - truth.mean())
+    assert np.abs(error).max() < 0.5
+
+
+@pytest.mark.parametrize("since_s", [700, 333])
+def test_a_jump_of_10_ns_is_found_within_a_chunk_and_measured(since_s):
+    stamps = toy_stamps(TimingToy(offsets(5), n_showers=3000, duration_s=1200.0), ARRAY, 6)
+    found = solve([delayed(stamps, 6, 40, since_s)])
+    ((tel, (step,)),) = found.jumps.items()
+    assert ARRAY.tel_ids[tel] == 6
+    assert abs(step.size - 10.0) < 4 * step.error
+    at = found.plan.start_s[step.index] - START_S
+    assert abs(at - since_s) < 80.0  # a chunk of 200 showers lasts 80 s
+    nodes = np.flatnonzero(found.nodes.telescope == tel)
+    low, high = found.offset_ns[nodes]
+    assert high - low == pytest.approx(10.0, abs=0.6)
+
+
+def test_clocks_that_keep_time_do_not_jump():
+    jumps = 0
+    for seed in range(10):
+        toy = TimingToy(offsets(seed), n_showers=2000, duration_s=1500.0)
+        jumps += len(solve([toy_stamps(toy, ARRAY, seed + 50)]).jumps)
+    # Ten runs with a chance of 1e-3 each.
+    assert jumps == 0
+
+
+@pytest.mark.parametrize("compensated", [True, False])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_wrong_convention_is_refused_with_the_numbers(compensated, blocks):
+    frames = two_pointings(offsets(7), 8, compensated=compensated)[:blocks]
+    other = "pointing_compensated" if compensated else "raw"
+    with pytest.raises(
+        CannotCompute, match=rf"slope of [+-](1\.0|0\.9).*time_convention={other}"
+    ) as error:
+        solve(frames, compensated=not compensated)
+    assert "ns rms" in str(error.value)
+
+
+@pytest.mark.parametrize("compensated", [True, False])
+def test_the_right_convention_passes_and_pointings_combine(compensated):
+    truth = offsets(9)
+    found = solve(two_pointings(truth, 10, compensated=compensated), compensated=compensated)
+    assert found.checks.n_pointings == 2
+    assert found.checks.tilt_deg < 0.1
+    error = found.offset_ns[found.nodes.newest] - truth
+    assert np.std(error) < 0.15
+
+
+def mirrored():
+    array = replace(ARRAY, positions_m=tuple((x, -y, z) for x, y, z in ARRAY.positions_m))
+    return array, pl.col("core_y_m") * -1.0
+
+
+@pytest.mark.parametrize("spread_deg", [0.8, 0.0])
+def test_a_mirrored_axis_is_refused_with_two_pointings(spread_deg):
+    array, core = mirrored()
+    frames = [
+        frame.with_columns(core_y_m=core)
+        for frame in two_pointings(offsets(11), 12, spread_deg=spread_deg)
+    ]
+    with pytest.raises(CannotCompute, match=r"tilt by 3\.\d+ .*y mirrored would give"):
+        solve(frames, array=array)
+
+
+def test_a_mirrored_axis_is_refused_with_one_pointing_and_spread_directions():
+    array, core = mirrored()
+    frame = two_pointings(offsets(13), 14)[0].with_columns(core_y_m=core)
+    with pytest.raises(CannotCompute, match=r"wrong way along y \(west\): coefficient [12]\.\d+"):
+        solve([frame], array=array)
+
+
+def test_a_telescope_an_hour_off_gets_no_number():
+    stamps = delayed(toy_stamps(TimingToy(offsets(15)), ARRAY, 16), 5, 3600 * 4_000_000_000)
+    found = solve([stamps])
+    assert [ARRAY.tel_ids[found.nodes.telescope[node]] for node in found.far] == [5]
+    known = np.isfinite(found.offset_ns)
+    assert known.sum() == N - 1
+
+
+def test_a_leap_second_of_one_telescope_is_a_jump():
+    stamps = toy_stamps(TimingToy(offsets(17), n_showers=2000, duration_s=800.0), ARRAY, 18)
+    found = solve([delayed(stamps, 5, 4_000_000_000, 400)])
+    ((tel, (step,)),) = found.jumps.items()
+    assert ARRAY.tel_ids[tel] == 5
+    assert step.size == pytest.approx(1e9, abs=1.0)
+    # Beyond belief afterwards, known before.
+    assert found.nodes.newest[tel] in found.far
+    assert np.isfinite(found.offset_ns[found.nodes.of[0, tel]])
+    others = np.delete(found.nodes.newest, tel)
+    assert np.isfinite(found.offset_ns[others]).all()
+
+
+def test_the_order_of_windows_into_blocks_does_not_matter():
+    stamps = toy_stamps(TimingToy(offsets(19)), ARRAY, 20)
+    whole = solve([stamps])
+    parts = [
+        part
+        for _, part in stamps.with_columns(half=pl.col("event_id") > 300).group_by(
+            "half", maintain_order=True
+        )
+    ]
+    pieces = solve([part.drop("half") for part in parts])
+    assert pieces.offset_ns == pytest.approx(whole.offset_ns, abs=1e-6)
+
+
+def test_with_a_reference_telescope_its_offset_is_zero_without_error():
+    truth = offsets(21)
+    found = solve([toy_stamps(TimingToy(truth), ARRAY, 22)], reference_telescope=4)
+    place = ARRAY.index[4]
+    assert found.offset_ns[place] == pytest.approx(0.0, abs=1e-9)
+    assert found.covariance[place, place] == pytest.approx(0.0, abs=1e-12)
+    assert np.std(found.offset_ns - (truth - truth[place])) < 0.2
+
+
+def test_a_missing_reference_leaves_no_number():
+    found = solve([toy_stamps(TimingToy(offsets(23)), ARRAY, 24)], reference_telescope=99)
+    assert not found.anchored
+    assert np.isnan(found.offset_ns).all()

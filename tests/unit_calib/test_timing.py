@@ -1,0 +1,466 @@
+"""Stamps from files: what is read, what is refused and why; the front; small pieces of the fit."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from astropy import units
+from astropy.coordinates import AltAz, EarthLocation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calib import dl2, hdf5
+from calib.calibrations import calibrate, rows_of_block
+from calib.dl2_cursor import UnsortedRows
+from calib.errors import CannotCompute
+from calib.figures import CLOCK_FIGURES, figures
+from calib.hdf5 import Column, create_file, set_attributes, write_table
+from calib.observables import TIMING_CROSS
+from calib.pairs import REPEATED
+from calib.report import html, markdown
+from calib.store import publish
+from calib.timing import sums as timing_sums
+from calib.timing.acquire import coincidences, group_median
+from calib.timing.front import C_M_PER_NS, Front, arrival_ns, direction, front
+from calib.timing.showers import Setup, make_plan, prepare
+from calib.timing.stamps import RULES, Facts, refuse_useless, stamp_windows
+from calib.timing.toys import TimingToy, toy_setup, toy_stamps, toy_timing_array
+from config.models import CalculateTimingCalibrationOptions, Configuration
+
+ARRAY = toy_timing_array()
+REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "real"
+GEOMETRY = "HillasReconstructor"
+HIGH_RES = {"TIME_FORMAT": "ctao_high_res", "TIME_SCALE": "tai"}
+SITE = EarthLocation.from_geodetic(-17.89 * units.deg, 28.76 * units.deg, 2200 * units.m)
+
+
+def block_tables(stamps):
+    """Tables of a DL2 file with the content of STAMPS."""
+    carried = stamps["shower_quarters"] + stamps["delay_quarters"]
+    seconds = (stamps["shower_s"] + carried // 4_000_000_000).to_numpy()
+    time = np.stack([seconds, (carried % 4_000_000_000).to_numpy()], axis=1).astype(np.uint32)
+    showers = stamps.unique("event_id", keep="first", maintain_order=True)
+    keys = {name: stamps[name].to_numpy() for name in ("obs_id", "event_id", "tel_id")}
+    shower_keys = {name: showers[name].to_numpy() for name in ("obs_id", "event_id")}
+    geometry = {
+        "alt": ("alt_deg", "deg"),
+        "az": ("az_deg", "deg"),
+        "core_x": ("core_x_m", "m"),
+        "core_y": ("core_y_m", "m"),
+        "h_max": ("h_max_m", "m"),
+    }
+    tables = {
+        "/configuration/instrument/subarray/layout": {
+            "tel_id": np.asarray(ARRAY.tel_ids, np.uint16),
+            "type": np.asarray(ARRAY.types),
+            "tel_description": np.asarray(ARRAY.descriptions),
+            **dict(zip(("pos_x", "pos_y", "pos_z"), np.asarray(ARRAY.positions_m).T, strict=True)),
+        },
+        "/configuration/observation/observation_block": {
+            "obs_id": stamps["obs_id"].unique().to_numpy(),
+            "subarray_pointing_lat": stamps["pointing_alt_deg"].to_numpy()[:1],
+            "subarray_pointing_lon": stamps["pointing_az_deg"].to_numpy()[:1],
+            "subarray_pointing_frame": np.zeros(1, np.int64),
+        },
+        "/dl1/event/telescope/trigger": {
+            **keys,
+            "time": time,
+            "event_type": np.full(len(stamps), 32),
+        },
+        f"/dl2/event/subarray/geometry/{GEOMETRY}": {
+            **shower_keys,
+            **{
+                f"{GEOMETRY}_{name}": Column(showers[source].to_numpy(), unit=unit)
+                for name, (source, unit) in geometry.items()
+            },
+            f"{GEOMETRY}_is_valid": np.ones(len(showers), np.bool_),
+        },
+    }
+    for tel_id in sorted(set(stamps["tel_id"])):
+        own = stamps.filter(pl.col("tel_id") == tel_id)
+        names = ("obs_id", "event_id", "tel_id")
+        tables[f"/dl1/event/telescope/parameters/tel_{tel_id:03d}"] = {
+            **{name: own[name].to_numpy() for name in names},
+            "hillas_intensity": own["size"].to_numpy(),
+        }
+    return tables
+
+
+def write(path, tables, process="Observation", model="v7.6.0"):
+    site = {f"reference_itrs_{axis}": getattr(SITE, axis).to_value("m") for axis in "xyz"}
+    with create_file(path) as file:
+        set_attributes(
+            file,
+            {
+                "CTA PRODUCT DATA MODEL VERSION": model,
+                "CTA PRODUCT DATA LEVELS": "DL1_PARAMETERS,DL2",
+                "CTA PROCESS TYPE": process,
+            },
+        )
+        for name, columns in tables.items():
+            made = {k: v if isinstance(v, Column) else Column(v) for k, v in columns.items()}
+            about = {"name": "toy", **site} if name.endswith("layout") else {}
+            write_table(file, name, made, about)
+    return path
+
+
+def stamps_of(toy=None, seed=0, **changes):
+    truth = 5.0 * np.random.default_rng(99).standard_normal(len(ARRAY))
+    return toy_stamps(toy or TimingToy(truth, **changes), ARRAY, seed)
+
+
+def options(**timing):
+    return Configuration(CalculateTimingCalibration=CalculateTimingCalibrationOptions(**timing))
+
+
+def read(path, configuration=None, *, stream=True):
+    facts = Facts()
+    block = dl2.open_block(path)
+    windows = list(stamp_windows(block, configuration or options(), facts, rows=500, stream=stream))
+    return (pl.concat(windows) if windows else None), facts
+
+
+def run(tmp_path, tables, configuration=None, **attributes):
+    path = write(tmp_path / "block.dl2.h5", tables, **attributes)
+    configuration = configuration or options()
+    block = rows_of_block(path, TIMING_CROSS, configuration, tmp_path / "cache")
+    return block, calibrate([block], TIMING_CROSS, configuration)
+
+
+def test_the_direction_is_that_of_astropy():
+    # astropy's horizon frame is left-handed (north, east, up): y has the other sign.
+    alt, az = np.array([70.0, 20.0]), np.array([40.0, 200.0])
+    theirs = AltAz(alt=alt * units.deg, az=az * units.deg).cartesian.xyz.value.T
+    assert direction(alt, az) == pytest.approx(theirs * [1, -1, 1], abs=1e-12)
+
+
+def test_a_far_maximum_gives_a_plane_wave():
+    rng = np.random.default_rng(1)
+    position, core = 300 * rng.standard_normal((50, 3)), np.zeros((50, 3))
+    towards = np.broadcast_to(direction(np.array(60.0), np.array(30.0)), (50, 3))
+    time, _ = arrival_ns(front(position, core, towards), np.full(50, 1e12), C_M_PER_NS)
+    assert time == pytest.approx(-np.sum(position * towards, axis=1) / C_M_PER_NS, abs=1e-3)
+
+
+def test_a_near_maximum_delays_by_the_square_of_the_distance():
+    # d^2 / (2 R c) = 100^2 / (2 * 10^4 * 0.29979) = 1.668 ns; the next order is 2.5e-5 of it.
+    place = front(np.array([[100.0, 0, 0]]), np.zeros((1, 3)), np.array([[0.0, 0, 1]]))
+    time, _ = arrival_ns(place, np.array([1e4]), C_M_PER_NS)
+    assert time[0] == pytest.approx(1e4 / (2e4 * C_M_PER_NS), rel=1e-4)
+
+
+@given(st.floats(-200, 200), st.floats(10, 300), st.floats(2e3, 2e4))
+def test_the_derivative_by_the_radius_is_that_of_the_time(along, distance, radius):
+    place = Front(np.array([along]), np.array([along**2 + distance**2]))
+    step = 1e-4
+    up, down = (
+        arrival_ns(place, np.array([radius * np.exp(s)]), C_M_PER_NS)[0][0] for s in (step, -step)
+    )
+    _, slope = arrival_ns(place, np.array([radius]), C_M_PER_NS)
+    assert slope[0] == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-6)
+
+
+def test_stamps_come_back_from_a_file_to_the_quarter_of_a_nanosecond(tmp_path):
+    stamps = stamps_of(n_showers=60)
+    found, facts = read(
+        write(tmp_path / "block.h5", block_tables(stamps)),
+        options(max_core_distance=1e4, max_pointing_offset=90.0),
+    )
+    assert found is not None
+    assert len(found) == len(stamps) == facts.n_rows
+    keys = ["event_id", "tel_id"]
+    both = found.join(stamps, on=keys, suffix="_in").sort(keys)
+
+    def date(ending):
+        return both[f"shower_quarters{ending}"] + both[f"delay_quarters{ending}"] + (
+            both[f"shower_s{ending}"] - 1_700_000_000) * 4_000_000_000  # fmt: skip
+
+    assert date("").equals(date("_in"), check_names=False)
+
+
+def damaged(tables, **columns):
+    trigger = tables["/dl1/event/telescope/trigger"]
+    return tables | {"/dl1/event/telescope/trigger": trigger | columns}
+
+
+def test_missing_stamps_are_dropped_and_counted(tmp_path):
+    tables = block_tables(stamps_of(n_showers=300))
+    time = tables["/dl1/event/telescope/trigger"]["time"].copy()
+    time[::50] = 0
+    _, facts = read(write(tmp_path / "block.h5", damaged(tables, time=time)))
+    assert facts.rejected[RULES["no_stamp"]] == 30
+
+
+def test_stamps_of_another_year_are_dropped_and_counted(tmp_path):
+    tables = block_tables(stamps_of(n_showers=300))
+    time = tables["/dl1/event/telescope/trigger"]["time"].copy()
+    time[7, 0] += 365 * 86400
+    _, facts = read(write(tmp_path / "block.h5", damaged(tables, time=time)))
+    assert facts.rejected[RULES["far"]] == 1
+
+
+def test_events_that_are_no_showers_are_dropped_and_counted(tmp_path):
+    tables = block_tables(stamps_of(n_showers=300))
+    kind = tables["/dl1/event/telescope/trigger"]["event_type"].copy()
+    kind[:10] = 2
+    _, facts = read(write(tmp_path / "block.h5", damaged(tables, event_type=kind)))
+    assert facts.rejected[RULES["no_shower"]] == 10
+
+
+def test_repeated_rows_count_once(tmp_path):
+    tables = block_tables(stamps_of(n_showers=300))
+    trigger = tables["/dl1/event/telescope/trigger"]
+    again = {
+        name: np.repeat(values, [2] * 5 + [1] * 1495, axis=0) for name, values in trigger.items()
+    }
+    found, facts = read(write(tmp_path / "b.h5", damaged(tables, **again)))
+    plain, _ = read(write(tmp_path / "a.h5", tables))
+    assert facts.rejected[REPEATED] == 5
+    assert found is not None
+    assert plain is not None
+    assert found.equals(plain)
+
+
+def test_unordered_rows_are_read_again_in_memory(tmp_path):
+    tables = block_tables(stamps_of(n_showers=300))
+    trigger = tables["/dl1/event/telescope/trigger"]
+    turned = damaged(tables, **{name: values[::-1] for name, values in trigger.items()})
+    path = write(tmp_path / "block.h5", turned)
+    with pytest.raises(UnsortedRows):
+        read(path)
+    found, _ = read(path, stream=False)
+    plain, _ = read(write(tmp_path / "plain.h5", tables))
+    assert found is not None
+    assert plain is not None
+    assert found.equals(plain)
+
+
+def test_floating_point_dates_are_refused_with_the_reason(tmp_path):
+    tables = block_tables(stamps_of(n_showers=50))
+    days = np.full(250, 59000.0)
+    path = write(tmp_path / "b.h5", damaged(tables, time=days), model="v6.0.0")
+    block = rows_of_block(path, TIMING_CROSS, options(), tmp_path / "cache")
+    assert block.status == "failed"
+    assert "needs whole seconds and quarter nanoseconds" in block.reason
+    assert "v6.0.0" in block.reason
+
+
+def test_a_file_without_geometry_is_refused_with_what_there_is(tmp_path):
+    tables = block_tables(stamps_of(n_showers=50))
+    path = write(tmp_path / "b.h5", tables)
+    found = rows_of_block(
+        path, TIMING_CROSS, options(geometry_reconstructor="Disp"), tmp_path / "cache"
+    )
+    assert found.status == "failed"
+    assert "Disp_alt does not exist" in found.reason
+    assert "HillasReconstructor_alt" in found.reason
+
+
+def test_two_telescopes_a_shower_are_too_few(tmp_path):
+    tables = block_tables(stamps_of(n_showers=100, multiplicity=2))
+    path = write(tmp_path / "b.h5", tables)
+    found = rows_of_block(path, TIMING_CROSS, options(), tmp_path / "cache")
+    assert found.status == "failed"
+    assert "too few telescopes (min_telescopes)" in found.reason
+    with pytest.raises(CannotCompute, match="none of the 1 blocks can be used"):
+        calibrate([found], TIMING_CROSS, options())
+
+
+@pytest.mark.parametrize("unit", [0, 2515])
+def test_copied_and_rounded_stamps_are_useless(unit):
+    rng = np.random.default_rng(2)
+    differences = unit * rng.integers(0, 2, 500)
+    counts = dict(
+        zip(*(x.tolist() for x in np.unique(differences, return_counts=True)), strict=True)
+    )
+    with pytest.raises(CannotCompute, match=r"useless for timing\. Of 500 differences"):
+        refuse_useless(counts, "file")
+
+
+def test_stamps_of_clocks_are_not_useless_even_when_they_agree_well():
+    rng = np.random.default_rng(3)
+    differences = np.round(4 * np.abs(rng.normal(0, 1.4, 5000))).astype(int)
+    counts = dict(
+        zip(*(x.tolist() for x in np.unique(differences, return_counts=True)), strict=True)
+    )
+    refuse_useless(counts, "file")
+
+
+def test_a_file_goes_all_the_way_and_the_cache_serves_the_second_time(tmp_path):
+    truth = 5.0 * np.random.default_rng(99).standard_normal(len(ARRAY))
+    block, result = run(tmp_path, block_tables(stamps_of()))
+    value = result.telescopes["value"].to_numpy()
+    assert np.std(value - truth) < 0.25
+    assert result.fit["time_convention"] == "raw"
+    assert result.verdict.status == "usable"
+    assert "unconstrained" in result.fit
+    again = rows_of_block(block.path, TIMING_CROSS, options(clip=6.0), tmp_path / "cache")
+    assert again.cached
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_the_report_shows_clocks_with_their_jumps(tmp_path):
+    stamps = stamps_of(n_showers=2000, duration_s=800.0)
+    late = (pl.col("tel_id") == 6) & (pl.col("event_id") > 1000)
+    jumped = stamps.with_columns(delay_quarters=pl.col("delay_quarters") + 40 * late)
+    _, result = run(tmp_path, block_tables(jumped))
+    assert result.verdict.status == "degraded"
+    assert any("the clock of MST-6 jumped (+" in reason for reason in result.verdict.reasons)
+    page = html(result)
+    assert "Jumps of clocks (1)" in page
+    assert "offset/ns" in page
+    assert set(CLOCK_FIGURES) <= set(figures(result))
+    assert "MST" in markdown(result)
+
+
+def test_the_published_table_has_offsets_in_ns(tmp_path):
+    _, result = run(tmp_path, block_tables(stamps_of()))
+    published = publish(result, TIMING_CROSS, tmp_path / "out", overwrite=False)
+    with hdf5.open_file(published.monitoring) as file:
+        path = "/dl2/monitoring/subarray/timing_calibration"
+        table = hdf5.require_table(file, path, published.monitoring)
+        assert table.columns == ("tel_type", "tel_id", "offset", "error")
+        assert (table.unit("offset"), table.unit("error")) == ("ns", "ns")
+        rows = table.read()
+    known = result.telescopes.filter(pl.col("value").is_finite()).sort("tel_type", "tel_id")
+    assert rows["offset"].tolist() == known["value"].to_list()
+
+
+def test_simulations_are_taken_for_compensated_and_can_be_overruled(tmp_path):
+    tables = block_tables(stamps_of(compensated=True))
+    block, result = run(tmp_path, tables, process="Simulation")
+    assert result.fit["time_convention"] == "pointing_compensated"
+    with pytest.raises(CannotCompute, match="time_convention=pointing_compensated"):
+        calibrate([block], TIMING_CROSS, options(time_convention="raw"))
+
+
+def test_without_a_pointing_compensated_stamps_cannot_be_used(tmp_path):
+    tables = block_tables(stamps_of(compensated=True))
+    del tables["/configuration/observation/observation_block"]
+    tables["/dl1/event/subarray/trigger"] = {"obs_id": np.ones(1, int), "event_id": np.ones(1, int)}
+    with pytest.raises(CannotCompute, match="the pointing is not in the file"):
+        run(tmp_path, tables, process="Simulation")
+
+
+def test_stamps_that_run_backwards_are_told(tmp_path):
+    stamps = stamps_of(n_showers=2000, duration_s=600.0)
+    back = stamps.with_columns(shower_s=pl.col("shower_s") - 100 * (pl.col("event_id") > 1000))
+    _, result = run(tmp_path, block_tables(back))
+    assert any("run backwards 1 times, by up to" in reason for reason in result.verdict.reasons)
+    assert result.telescopes["value"].is_finite().all()
+
+
+def test_a_missing_reference_is_named(tmp_path):
+    _, result = run(tmp_path, block_tables(stamps_of()), options(reference_telescope=99))
+    assert result.verdict.status == "unusable"
+    assert set(result.telescopes["flag"]) == {"no_reference"}
+    assert "reference telescope 99 is none of this array" in result.telescopes["reason"][0]
+
+
+def test_few_showers_give_no_number_and_the_reason(tmp_path):
+    _, result = run(tmp_path, block_tables(stamps_of(n_showers=60)))
+    few = result.telescopes.filter(pl.col("flag") == "few_events")
+    assert len(few)
+    assert few["value"].is_nan().all()
+    published = next(iter(result.published.values()))
+    assert len(published) == result.telescopes["value"].is_finite().sum()
+
+
+def test_medians_by_group_are_those_of_a_loop():
+    rng = np.random.default_rng(4)
+    values, group = rng.standard_normal(200), rng.integers(0, 20, 200)
+    expected = [np.sort(values[group == g])[(np.sum(group == g) - 1) // 2] for g in range(20)]
+    assert group_median(values, group, 20).tolist() == expected
+
+
+def test_coincidences_find_offsets_through_wrong_stamps():
+    rng = np.random.default_rng(5)
+    truth = np.array([0.0, 3.2e6, -7.5e4, 800.0])
+    telescope, group = np.tile(np.arange(4), 300), np.repeat(np.arange(300), 4)
+    delay = truth[telescope] + 20 * rng.standard_normal(1200)
+    wrong = rng.uniform(size=1200) < 0.1
+    delay[wrong] += rng.uniform(-1e6, 1e6, wrong.sum())
+    found = coincidences(delay, telescope, group, 4)
+    assert np.abs(found - found[0] - truth + truth[0]).max() < 30
+
+
+def test_the_sums_are_those_of_the_full_design():
+    stamps = stamps_of(n_showers=30)
+    showers = prepare(stamps, toy_setup(ARRAY))
+    n = len(ARRAY)
+    model = timing_sums.Model(
+        np.zeros((1, n)),
+        0.2,
+        np.array([1.0, 2.0]),
+        np.linspace(1, 2, n),
+        1e9,
+        ("curvature", "walk"),
+    )
+    found = timing_sums.residuals(showers, np.zeros(30, int), model)
+    got = timing_sums.sums(showers, np.zeros(30, int), 1, found, n)
+    # By explicit elimination: telescope indicators and columns, less their mean in the shower.
+    time, slope = showers.predict(0.2)
+    y = showers.delay_ns - time - model.walk_ns[showers.kind] * showers.brightness
+    walks = [np.where(showers.kind == k, showers.brightness, 0.0) for k in (0, 1)]
+    design = np.column_stack([np.eye(n)[showers.telescope], slope, *walks])
+    weight = 1 / model.sigma_ns[showers.telescope] ** 2
+    size = design.shape[1]
+    matrix, vector, meat = np.zeros((size, size)), np.zeros(size), np.zeros((size, size))
+    for low, high in zip(showers.start[:-1], showers.start[1:], strict=True):
+        w, X, z = weight[low:high], design[low:high], y[low:high]
+        X = X - np.average(X, axis=0, weights=w)
+        g = X.T @ (w * (z - np.average(z, weights=w)))
+        matrix, vector = matrix + X.T @ (w[:, None] * X), vector + g
+        meat = meat + np.outer(g, g)
+    assert got.matrix[0] == pytest.approx(matrix, rel=1e-9, abs=1e-9)
+    assert got.vector[0] == pytest.approx(vector, rel=1e-9, abs=1e-7)
+    assert got.meat[0] == pytest.approx(meat, rel=1e-9, abs=1e-6)
+
+
+def test_clipping_takes_the_wrong_stamp_and_not_its_neighbours():
+    showers = prepare(stamps_of(n_showers=50, outliers=0.0), toy_setup(ARRAY))
+    rest = np.random.default_rng(6).standard_normal(len(showers.shower))
+    rest[[12, 100, 103]] += 60.0
+    weight = timing_sums.clip(showers, rest, np.ones(len(rest)), 5.0)
+    assert np.flatnonzero(weight == 0).tolist() == [12, 100, 103]
+
+
+def test_chunks_are_long_enough_full_enough_and_of_one_observation():
+    frames = [toy_stamps(TimingToy([0.0] * 13, n_showers=n, duration_s=d), ARRAY, n, obs_id=obs)
+              for obs, (n, d) in enumerate([(1000, 100.0), (900, 900.0)])]  # fmt: skip
+    windows = [prepare(frame, toy_setup(ARRAY)) for frame in frames]
+    plan = make_plan(windows, 60.0, 200)
+    count = np.diff(plan.edges)
+    # 1000 showers in 100 s: the second chunk would last 40 s but has 400 showers, enough.
+    assert plan.obs_id.tolist() == [0, 0, 1, 1, 1, 1]
+    assert (count >= 200).all()
+    assert count.sum() == 1900
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the shared real files are not here")
+class TestRealFiles:
+    @pytest.mark.parametrize("name", ["lapalma_gamma_ob9890", "lapalma_gamma_ob9891",
+                                      "paranal_gamma_diffuse_ob99"])  # fmt: skip
+    def test_rounded_and_made_up_stamps_are_refused(self, name, tmp_path):
+        path = REAL / f"{name}.dl2.h5"
+        block = rows_of_block(path, TIMING_CROSS, options(), tmp_path)
+        assert block.status == "failed"
+        assert "useless for timing" in block.reason
+
+    def test_stamps_of_sim_telarray_agree_with_the_front_and_their_convention(self):
+        path = REAL / "simtel_proton_ob202.dl2.h5"
+        found, _ = read(path)
+        assert found is not None
+        array = dl2.open_block(path).subarray
+        spread: dict[bool, list[float]] = {True: [], False: []}
+        for compensated, into in spread.items():
+            setup = Setup(array, compensated, 2158.0, (5000.0, 15000.0), 8000.0)
+            for scale in np.linspace(-0.5, 1.5, 41):
+                showers = prepare(found, setup)
+                rest = showers.delay_ns - showers.predict(scale)[0]
+                mean = showers.total(rest) / np.diff(showers.start)
+                into.append(float(np.std(rest - mean[showers.shower])))
+        assert min(spread[True]) < 3.0
+        assert min(spread[False]) > 30.0
