@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Drift", "History", "drifts", "find_jumps", "history", "locate"]
 
-#: Rounds of finding jumps and taking the common shift from the others.
-ROUNDS = 4
 #: Jumps of a telescope in chunks next to each other are one jump inside the first of them.
 ADJACENT = 1
 
@@ -56,7 +54,7 @@ class Drift(NamedTuple):
 
 
 def history(fitted: Fit, steady: Bools) -> History:
-    """Offsets of every chunk relative to the mean of the steady telescopes.
+    """Offsets of every chunk relative to the middle of the steady telescopes.
 
     Parameters
     ----------
@@ -73,7 +71,8 @@ def history(fitted: Fit, steady: Bools) -> History:
     Notes
     -----
     Which steady telescopes took part differs from chunk to chunk. So that this does not look
-    like a jump, each is measured from its own median over the chunks.
+    like a jump, each is measured from its own median over the chunks; and the middle one of them is
+    taken, not the mean, which a jump that is not known yet would drag along.
     """
     solution, model = fitted.solution, fitted.model
     total = model.offset_ns + solution.offset_ns
@@ -84,7 +83,7 @@ def history(fitted: Fit, steady: Bools) -> History:
         anchors = known & steady
         if not anchors.any():
             continue
-        shift = np.mean(centred[chunk, anchors])
+        shift = np.median(centred[chunk, anchors])
         offset[chunk] = row - shift
         contrast = np.eye(len(row)) - np.where(anchors, 1.0 / anchors.sum(), 0.0)
         variance = np.einsum("ij,jk,ik->i", contrast, solution.covariance[chunk], contrast)
@@ -128,7 +127,7 @@ def find_jumps(fitted: Fit, probability: float) -> tuple[dict[int, list[Step]], 
     """
     n = fitted.model.offset_ns.shape[1]
     jumps: dict[int, list[Step]] = {}
-    for _ in range(ROUNDS):
+    for _ in range(n):
         steady = np.ones(n, np.bool_)
         steady[list(jumps)] = False
         if not steady.any():
@@ -145,7 +144,7 @@ def find_jumps(fitted: Fit, probability: float) -> tuple[dict[int, list[Step]], 
         jumps = {tel: found[tel] for tel in jumps if tel in found}
         if not added:
             break
-        jumps |= {tel: found[tel] for tel in added[: max(1, len(added) // 2)]}
+        jumps[added[0]] = found[added[0]]
     return jumps, past
 
 

@@ -115,6 +115,14 @@ def test_a_jump_of_10_ns_is_found_within_a_chunk_and_measured(since_s):
     assert high - low == pytest.approx(10.0, abs=0.6)
 
 
+def test_a_jump_seen_with_high_precision_accuses_no_other_clock():
+    # With errors far below the jump's share of the mean of all, 10 ns / 13, the others would seem
+    # to jump back by that much.
+    toy = TimingToy(offsets(5), n_showers=12_000, duration_s=1200.0)
+    found = solve([delayed(toy_stamps(toy, ARRAY, 6), 6, 40, 600)])
+    assert [ARRAY.tel_ids[tel] for tel in found.jumps] == [6]
+
+
 def test_clocks_that_keep_time_do_not_jump():
     jumps = 0
     for seed in range(10):
