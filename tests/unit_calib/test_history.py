@@ -249,8 +249,9 @@ def test_a_history_of_a_newer_version_is_refused_and_left_alone(url):
         pass
 
 
-def publish_many(url, nights, value):
+def publish_many(url, nights, value, start):
     """What a process of its own does: publish several nights, all with the same value."""
+    start.wait(60)
     with open_history(url) as history:
         for day in nights:
             record(history, make_entry(date(2026, 3, day), result=make_result([value] * 40)))
@@ -260,8 +261,9 @@ def test_concurrent_publishers_lose_and_mix_nothing(url):
     # Four processes find no database at the same time, and all publish the same nights.
     nights, n = range(1, 11), 4
     context = multiprocessing.get_context("spawn")
+    start = context.Barrier(n)
     publishers = [
-        context.Process(target=publish_many, args=(url, nights, 1.0 + number))
+        context.Process(target=publish_many, args=(url, nights, 1.0 + number, start))
         for number in range(n)
     ]
     for publisher in publishers:
