@@ -22,6 +22,7 @@ from calib.pairs import REPEATED, TELESCOPE_LEVEL
 from calib.rules import value_by_telescope
 from calib.timing.front import direction, front, separation_deg
 from calib.timing.trigger import QUARTERS_PER_S, TriggerReader, altitude_m, pointings
+from calib.timing.usable import refuse_useless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +43,6 @@ __all__ = [
     "StampColumns",
     "altitude_of",
     "check_block",
-    "refuse_useless",
     "stamp_columns",
     "stamp_windows",
 ]
@@ -93,11 +93,6 @@ RULES = {
 
 #: Differences between stamps of one shower that are looked at to judge a file.
 JUDGED = 200_000
-#: Fewer than these say nothing.
-MIN_JUDGED = 20
-#: Parts of them that are exactly 0, or among the most frequent values, in a file without timing.
-#: Stamps in quarter nanoseconds with a spread of 1 ns have 8 % and 40 %.
-ZERO_SHARE, TOP_SHARE, N_TOP = 0.5, 0.8, 5
 
 
 @dataclass(frozen=True)
@@ -361,39 +356,6 @@ def _note_differences(
     same = np.flatnonzero(keys[1:] == keys[:-1])[:room]
     values, counts = np.unique(np.abs(quarters[same + 1] - quarters[same]), return_counts=True)
     facts.differences.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-
-
-def refuse_useless(differences: Mapping[int, int], path: object) -> None:
-    """Refuse a file whose stamps cannot come from clocks.
-
-    Parameters
-    ----------
-    differences : mapping of int to int
-        How often each absolute difference (quarter ns) between two stamps of a shower was found.
-    path : Path
-        The file, for the message.
-
-    Raises
-    ------
-    CannotCompute
-        If most differences are exactly zero, or a handful of values makes up nearly all of them:
-        stamps that were copied from the array's, rounded (as by a floating-point date), or made up.
-    """
-    total = sum(differences.values())
-    if total < MIN_JUDGED:
-        return
-    zero = differences.get(0, 0) / total
-    frequent = sorted(differences, key=lambda value: -differences[value])[:N_TOP]
-    top = sum(differences[value] for value in frequent) / total
-    if zero <= ZERO_SHARE and top <= TOP_SHARE:
-        return
-    listed = ", ".join(f"{value / 4:g}" for value in sorted(frequent))
-    raise CannotCompute(
-        f"{path}: the time stamps are useless for timing. Of {total} differences between "
-        f"telescopes of one shower, {zero:.0%} are exactly 0 and {top:.0%} are one of {listed} ns; "
-        "stamps of clocks would be spread over nanoseconds. They were rounded, copied or made up; "
-        "use files with the stamps of the telescopes' own clocks."
-    )
 
 
 def _renamed(frame: pl.DataFrame, columns: StampColumns) -> pl.DataFrame:
