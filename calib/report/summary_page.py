@@ -25,6 +25,11 @@ LONGEST_CELL = 160
 HEADER = (
     "type", "telescope", "coefficient", "statistical", "systematic", "showers", "flag", "reason",
 )  # fmt: skip
+TYPES_HEADER = (
+    "type", "factor", "statistical", "systematic", "ln contrast", "error", "reason",
+)  # fmt: skip
+FACTOR_COLUMNS = ("scaling_factor", "error", "systematic", "contrast", "contrast_error")
+LINES_HEADER = ("type", "contrast against", "rise over the bins/%", "sigma", "flag")
 #: Characters that Markdown gives a meaning, or that would start HTML.
 SPECIAL = str.maketrans(
     {c: f"\\{c}" for c in "\\`*_[]|~#$"}
@@ -52,6 +57,7 @@ def markdown(result: CalibrationResult) -> str:
     lines += ["", "## Coefficients", ""]
     ordered = result.telescopes.sort("tel_type", "tel_id")
     lines += _table(HEADER, [_row(row) for row in ordered.iter_rows(named=True)])
+    lines += _types(result)
     text = "\n".join(lines) + "\n"
     return text + _pictures(result, LARGEST_BYTES - len(text.encode()))
 
@@ -60,6 +66,29 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
     numbers = (fixed(row[name], 4) for name in ("value", "error", "systematic"))
     counts = (str(row["tel_id"]), *numbers, f"{row['n_events']:,}")
     return (row["tel_type"], *counts, row["flag"], row["reason"])
+
+
+def _types(result: CalibrationResult) -> list[str]:
+    """Factors of the telescope types, and the flags of the lines through their contrasts."""
+    types, lines = result.extras.get("types"), result.extras.get("contrast_trends")
+    if types is None:
+        return []
+    rows = [
+        (row["tel_type"], *(fixed(row[name], 4) for name in FACTOR_COLUMNS), row["reason"])
+        for row in types.iter_rows(named=True)
+    ]
+    reference = _cell(types["tel_ref"][0])
+    page = ["", f"## Telescope types relative to {reference}", "", *_table(TYPES_HEADER, rows)]
+    if lines is None or lines.is_empty():
+        return page
+    rows = [
+        (
+            *(row["tel_type"], row["covariate"], fixed(100 * row["span"], 1, "+")),
+            *(fixed(row["significance"], 1, "+"), row["flag"]),
+        )
+        for row in lines.iter_rows(named=True)
+    ]
+    return [*page, "", *_table(LINES_HEADER, rows)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -68,3 +68,46 @@ def test_nothing_to_do_is_a_state_of_its_own_in_prefect(night, tmp_path):
     state = calibrate(parameters, return_state=True)
     assert state.name == "NothingToDo"
     assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_unknown_reference_type_is_a_failed_state_with_the_types_there_are(night, tmp_path):
+    from flows.calibrate import calibrate
+
+    parameters = CalibrateParameters(
+        calibration="energy-cross",
+        blocks=[str(night)],
+        output=str(tmp_path),
+        overrides=["CalculateCrossCalibration.reference_subsystem=SST"],
+    )
+    state = calibrate(parameters, return_state=True)
+    assert state.is_failed()
+    assert state.name == "WrongUsage"
+    assert "reference_subsystem is SST, but the array has LST, MST" in state.message
+    assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_page_of_a_run_shows_the_types_and_their_flags(night, tmp_path, lenient):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+    from flows.calibrate import calibrate
+
+    parameters = CalibrateParameters(
+        calibration="energy-cross",
+        blocks=[str(night)],
+        output=str(tmp_path),
+        overrides=[text for text in lenient if text != "--set"],
+    )
+    state = calibrate(parameters, return_state=True)
+    run = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=run))
+    page = str(next(item.data for item in found if item.key == "arraycal-energy-cross-report"))
+    assert "## Telescope types relative to MST" in page
+    result = json.loads((tmp_path / "result.json").read_text())
+    factor = {row["tel_type"]: row["scaling_factor"] for row in result["extras"]["types"]}["LST"]
+    assert f"| LST | {factor:.4f} |" in page
+    # The trigger biases the LST at low energies, see the first test.
+    assert any(line.startswith("| LST | energy |") and "trend" in line for line in page.split("\n"))

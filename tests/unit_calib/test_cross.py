@@ -164,3 +164,13 @@ def test_the_report_shows_factors_bins_and_lines(tmp_path):
     assert "Telescope types relative to MST" in text
     assert "Straight lines through the bins" in text
     assert "Log contrast of each type with the reference type in bins of energy" in text
+
+
+def test_the_markdown_page_says_why_a_type_has_no_factor(tmp_path):
+    references = "RelativeThroughputFitter.reference_telescopes={LST: 77, MST: 3}"
+    result = solved(["LST", "LST", "MST", "MST", "MST"], tmp_path, references)
+    lines = report.markdown(result).splitlines()
+    row = next(line for line in lines if line.startswith("| LST |") and "77" in line)
+    assert row.count("|") == 8
+    contrast = result.extras["types"].filter(pl.col("tel_type") == "LST")["contrast"][0]
+    assert f"{contrast:.4f}".replace("-", "") in row
