@@ -38,6 +38,9 @@ class ChunkSolution:
         Correction of the offsets, mean zero in each chunk; NaN where the chunk says nothing.
     covariance : array, shape (n_chunks, n, n)
         Event-clustered sandwich of the offsets at fixed global columns; zero where NaN.
+    model_covariance : array, shape (n_chunks, n, n)
+        The same from the noise of the telescopes alone. The sandwich takes the noise from the
+        residuals of the chunk, and a telescope with a single shower in it has none.
     columns : array, shape (m,)
         Correction of the global columns; 0 without information.
     column_error : array, shape (m,)
@@ -46,6 +49,7 @@ class ChunkSolution:
 
     offset_ns: Floats
     covariance: Floats
+    model_covariance: Floats
     columns: Floats
     column_error: Floats
 
@@ -83,7 +87,7 @@ def solve_chunks(sums: Sums) -> ChunkSolution:
     offset = np.einsum("cij,cj->ci", inverse, sums.vector[:, :n] - mixed @ columns)
     offset[~present] = np.nan
     covariance = inverse @ sums.meat[:, :n, :n] @ inverse
-    return ChunkSolution(offset, covariance, columns, error)
+    return ChunkSolution(offset, covariance, inverse, columns, error)
 
 
 def _present(blocks: Floats) -> Bools:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Drift", "History", "drifts", "find_jumps", "history", "locate"]
 
+#: Showers of a telescope in a chunk from which its offset there is searched for jumps: of fewer,
+#: a single wrong stamp makes the offset.
+LEAST_SHOWERS = 5
 #: Jumps of a telescope in chunks next to each other are one jump inside the first of them.
 ADJACENT = 1
 
@@ -66,7 +69,8 @@ def history(fitted: Fit, steady: Bools) -> History:
     Returns
     -------
     History
-        The errors are those of the contrast with the steady telescopes of the chunk.
+        The errors are those of the contrast with the steady telescopes of the chunk. Offsets from
+        fewer than `LEAST_SHOWERS` showers are left out.
 
     Notes
     -----
@@ -79,14 +83,21 @@ def history(fitted: Fit, steady: Bools) -> History:
     centred = total - _medians(total)
     offset, error = np.full_like(total, np.nan), np.full_like(total, np.nan)
     for chunk, row in enumerate(total):
-        known = np.isfinite(row)
+        known = np.isfinite(row) & (fitted.sums.n_rows[chunk] >= LEAST_SHOWERS)
         anchors = known & steady
         if not anchors.any():
             continue
         shift = np.median(centred[chunk, anchors])
-        offset[chunk] = row - shift
+        offset[chunk, known] = row[known] - shift
         contrast = np.eye(len(row)) - np.where(anchors, 1.0 / anchors.sum(), 0.0)
-        variance = np.einsum("ij,jk,ik->i", contrast, solution.covariance[chunk], contrast)
+        # The larger of two estimates: each can be far too small by chance with few showers.
+        variance = np.max(
+            [
+                np.einsum("ij,jk,ik->i", contrast, covariance[chunk], contrast)
+                for covariance in (solution.covariance, solution.model_covariance)
+            ],
+            axis=0,
+        )
         error[chunk, known] = np.sqrt(np.maximum(variance[known], 0.0))
     middle = 0.5 * (fitted.plan.start_s + fitted.plan.stop_s)
     return History(offset, error, middle)

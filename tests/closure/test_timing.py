@@ -132,6 +132,17 @@ def test_clocks_that_keep_time_do_not_jump():
     assert jumps == 0
 
 
+def test_a_handful_of_showers_in_a_chunk_is_no_jump():
+    # Some 4 showers of a telescope in a chunk, often 1: its residual is then zero, and so is the
+    # error that is taken from residuals.
+    jumps = 0
+    for seed in range(5):
+        toy = TimingToy(offsets(seed), n_showers=800, duration_s=600.0)
+        found = solve([toy_stamps(toy, ARRAY, seed + 70)], chunk_duration=1.0, chunk_showers=10)
+        jumps += sum(map(len, found.jumps.values()))
+    assert jumps == 0
+
+
 @pytest.mark.parametrize("compensated", [True, False])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_a_wrong_convention_is_refused_with_the_numbers(compensated, blocks):
