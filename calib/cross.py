@@ -19,6 +19,7 @@ from calib.cross_gauge import Joint, mean_of, mean_weights, scale_jointly
 from calib.cross_reference import corrected, read_reference
 from calib.errors import NothingToDo, WrongUsage
 from calib.result import Verdict
+from calib.slope import NO_SLOPE, Slope
 
 if TYPE_CHECKING:
     from calib.cross_bins import Windows
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
     from calib.subarray import Subarray
     from config.models import Configuration
 
-__all__ = ["FACTORS", "INTER_PATH", "TYPES", "check_types", "describe_types", "joint_scale"]
+__all__ = [
+    "ENERGY_SLOPES",
+    "FACTORS",
+    "INTER_PATH",
+    "TYPES",
+    "check_types",
+    "describe_types",
+    "energy_slopes",
+    "joint_scale",
+]
 
 INTER_PATH = "/dl2/monitoring/subarray/inter_calibration"
 FACTORS_PATH = "/dl2/monitoring/subarray/cross_calibration/scaling_factors"
@@ -66,6 +76,37 @@ TYPES = pl.Schema(
         "reason": pl.String,
     }
 )
+
+
+#: One row per type with a fitted slope: d ln E / d ln E relative to the reference type, zero at the
+#: pivot; NaN where the data do not tell.
+ENERGY_SLOPES = pl.Schema(
+    {
+        "tel_type": pl.String,
+        "tel_ref": pl.String,
+        "pivot": pl.Float64,
+        "slope": pl.Float64,
+        "error": pl.Float64,
+    }
+)
+
+
+def energy_slopes(subarray: Subarray, configuration: Configuration) -> Slope:
+    """Slopes to fit: of every type but the reference type, if they are asked for.
+
+    Raises
+    ------
+    WrongUsage
+        If the estimator has no place for them.
+    """
+    options = configuration.CalculateCrossCalibration
+    if not options.energy_slope:
+        return NO_SLOPE
+    if configuration.RelativeThroughputFitter.estimator == "pair":
+        raise WrongUsage("energy_slope needs RelativeThroughputFitter.estimator: event")
+    names = sorted(set(subarray.types))
+    kinds = [code for code, name in enumerate(names) if name != options.reference_subsystem]
+    return Slope(tuple(kinds), math.log(options.energy_pivot))
 
 
 def check_types(subarray: Subarray, reference: str) -> None:
@@ -150,6 +191,8 @@ def describe_types(
         expected = read_reference(options.simulation_reference, reference)
         result, types, bins = corrected(result, types, bins, expected)
     lines = trends(bins)
+    if fitted.model.now.slope.n_columns:
+        result = _with_slopes(result, fitted, subarray, reference)
     return replace(
         result,
         fit=result.fit | {"method": "joint", "reference_subsystem": reference},
@@ -157,6 +200,34 @@ def describe_types(
         published=result.published
         | {INTER_PATH: _inter(joint, subarray), FACTORS_PATH: factors(types)},
         verdict=with_remarks(result.verdict, _remarks(lines)),
+    )
+
+
+def _with_slopes(
+    result: CalibrationResult, fitted: Fit, subarray: Subarray, reference: str
+) -> CalibrationResult:
+    """Add the table of fitted slopes, the last columns of the solution."""
+    slope, linear = fitted.model.now.slope, fitted.solution.linear
+    names = sorted(set(subarray.types))
+    n = slope.n_columns
+    value, error = np.full(n, np.nan), np.full(n, np.nan)
+    if linear is not None:
+        value = linear.columns[-n:]
+        error = np.where(np.isfinite(value), np.sqrt(np.diag(linear.covariance)[-n:]), np.nan)
+    table = pl.DataFrame(
+        {
+            "tel_type": [names[kind] for kind in slope.kinds],
+            "tel_ref": [reference] * n,
+            "pivot": [math.exp(slope.log_pivot)] * n,
+            "slope": value,
+            "error": error,
+        },
+        schema=ENERGY_SLOPES,
+    )
+    return replace(
+        result,
+        extras=result.extras | {"energy_slopes": table},
+        units=result.units | {"energy_slopes": {"pivot": "TeV"}},
     )
 
 

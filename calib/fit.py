@@ -14,6 +14,7 @@ import numpy as np
 
 from calib import network
 from calib.model import NO_CURVE, Estimate, Model, split_values
+from calib.slope import NO_SLOPE
 from calib.summary import Summary, empty_summary, merge, summarise
 from calib.thresholds import ceilings, thresholds
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from calib.model import Split
     from calib.robust import Robust
     from calib.showers import Showers
+    from calib.slope import Slope
     from calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]
@@ -79,6 +81,8 @@ class FitOptions:
         Largest number of passes.
     knots : Knots
         Of the distance curves to fit along; none by default.
+    slope : Slope
+        Energy slopes of types to fit along; none by default.
     ceiling : mapping of int to float, optional
         ln(value) by telescope id above which telescopes saturate.
     """
@@ -92,6 +96,7 @@ class FitOptions:
     binned_resolution: bool
     max_iterations: int
     knots: Knots = NO_CURVE
+    slope: Slope = NO_SLOPE
     ceiling: Mapping[int, float] | None = None
 
 
@@ -142,7 +147,11 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
         The solution and how it was reached.
     """
     model = Model.initial(
-        subarray, variance=START_SIGMA**2, margin=options.margin, knots=options.knots
+        subarray,
+        variance=START_SIGMA**2,
+        margin=options.margin,
+        knots=options.knots,
+        slope=options.slope,
     )
     if next(iter(windows()), None) is None:
         return _nothing(model)

@@ -9,19 +9,21 @@ stays below their ceiling by as much).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from calib.curve import Knots
 from calib.showers import IMPACT_EDGES_M
+from calib.slope import NO_SLOPE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calib.robust import Robust
     from calib.showers import Showers
+    from calib.slope import Slope
     from calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]
@@ -60,9 +62,12 @@ class Estimate:
     shape : array, shape (n_types, n_impact_bins, n_value_bins)
         Variance relative to that average, by type, impact distance and shower value.
     curve : array, shape (n_columns,)
-        Parameters of the distance curves, see `calib.curve`.
+        Parameters of the global columns: distance curves (`calib.curve`), then energy slopes
+        (`calib.slope`).
     knots : Knots
-        Where they are supported.
+        Where the curves are supported.
+    slope : Slope
+        Which types have a slope.
     """
 
     log_throughput: Floats
@@ -70,25 +75,49 @@ class Estimate:
     shape: Floats
     curve: Floats = field(default_factory=lambda: np.empty(0))
     knots: Knots = NO_CURVE
+    slope: Slope = NO_SLOPE
 
     @staticmethod
-    def initial(subarray: Subarray, *, variance: float, knots: Knots = NO_CURVE) -> Estimate:
-        """Return equal telescopes and flat curves."""
+    def initial(
+        subarray: Subarray, *, variance: float, knots: Knots = NO_CURVE, slope: Slope = NO_SLOPE
+    ) -> Estimate:
+        """Return equal telescopes, flat curves and no slope."""
         bins = (len(set(subarray.types)), len(IMPACT_EDGES_M) + 1, len(VALUE_EDGES) + 1)
         return Estimate(
             log_throughput=np.zeros(len(subarray)),
             variance=np.full(len(subarray), variance),
             shape=np.ones(bins),
-            curve=np.zeros(knots.n_columns),
+            curve=np.zeros(knots.n_columns + slope.n_columns),
             knots=knots,
+            slope=slope,
         )
 
     def offset(self, showers: Showers) -> Floats:
-        """``s_i + f_T(d)`` of every row: ln(value) of the telescope over that of its shower."""
-        s = self.log_throughput[showers.node]
-        if not self.knots.positions_m:
-            return s
-        return s + self.knots.at(showers.impact_m, showers.kind, self.curve)
+        """ln(value) of the telescope over that of its shower, every row.
+
+        That is ``s_i + f_T(d) + k_T (ln E_e - ln E0)``.
+        """
+        offset = self.log_throughput[showers.node]
+        n_curve = self.knots.n_columns
+        if n_curve:
+            offset = offset + self.knots.at(showers.impact_m, showers.kind, self.curve[:n_curve])
+        if self.slope.n_columns:
+            offset = offset + self._slope_columns(showers) @ self.curve[n_curve:]
+        return offset
+
+    def columns(self, showers: Showers) -> Floats:
+        """Derivatives of `offset` by the parameters at given E_e, shape (n_rows, n_columns)."""
+        curves = self.knots.columns(showers.impact_m, showers.kind)
+        if not self.slope.n_columns:
+            return curves
+        return np.hstack([curves, self._slope_columns(showers)])
+
+    def _slope_columns(self, showers: Showers) -> Floats:
+        n_curve = self.knots.n_columns
+        flat = replace(self, slope=NO_SLOPE, curve=self.curve[:n_curve])
+        sigma2, mean, _ = resolution(showers, flat)
+        distance = self.slope.distance(showers, mean, 1.0 / sigma2, self.curve[n_curve:])
+        return self.slope.columns(showers, distance)
 
 
 @dataclass(frozen=True)
@@ -124,17 +153,22 @@ class Model:
 
     @staticmethod
     def initial(
-        subarray: Subarray, *, variance: float, margin: float, knots: Knots = NO_CURVE
+        subarray: Subarray,
+        *,
+        variance: float,
+        margin: float,
+        knots: Knots = NO_CURVE,
+        slope: Slope = NO_SLOPE,
     ) -> Model:
         """Return the model of a first pass: equal telescopes, no selection, no robust weights."""
-        start = Estimate.initial(subarray, variance=variance, knots=knots)
+        start = Estimate.initial(subarray, variance=variance, knots=knots, slope=slope)
         threshold = np.full(start.shape.shape[:2], -np.inf)
         ceiling = np.full(len(threshold), np.inf)
         return Model(start, start, threshold, margin, "none", {}, ceiling)
 
 
 def corrected(showers: Showers, estimate: Estimate) -> Floats:
-    """``y - s_i - f_T(d)`` of every row, which all telescopes of a shower should agree on."""
+    """Take the offset off every row; all telescopes of a shower should then agree."""
     return showers.y - estimate.offset(showers)
 
 

@@ -372,7 +372,10 @@ def calibrate(
         return three_step_result(
             windows, inter, counts, subarray, observable, configuration, tables
         )
-    fitted = fit(windows, subarray, fit_options(configuration, subarray))
+    options = fit_options(configuration, subarray)
+    if observable.scope != "same_type":
+        options = replace(options, slope=cross.energy_slopes(subarray, configuration))
+    fitted = fit(windows, subarray, options)
     if observable.scope == "same_type":
         result = assemble(fitted, subarray, observable, configuration, **tables)
         notes = [(str(block.path), *note) for block in good for note in block.notes]

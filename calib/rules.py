@@ -49,7 +49,7 @@ IRRELEVANT = {
     *ToolOptions.model_fields,
     *("chunk_size", "reconstruction_algorithm", "reference_subsystem", "method"),
     *("participation_factor", "inter_calibration", "allow_other_observations"),
-    "simulation_reference",
+    *("simulation_reference", "energy_slope", "energy_pivot"),
 }
 
 

@@ -265,7 +265,7 @@ def summarise(showers: Showers, model: Model, split: Split | None = None) -> Sum
         chi2=float(np.sum(rows.weight * rows.residual**2)),
         columns=column_sums(
             showers,
-            model.now.knots.columns(showers.impact_m, showers.kind),
+            model.now.columns(showers),
             (first, second),
             (rows.pair_weight, rows.pair_curvature),
             gradient,

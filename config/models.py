@@ -251,6 +251,27 @@ class CalculateCrossCalibrationOptions(_EnergyReading):
         description="joint: result.json of the same calibration on simulations, whose contrasts "
         "are subtracted bin by bin of energy.",
     )
+    energy_slope: bool = Field(
+        default=False,
+        description="joint: fit along how the energies of each type rise with energy relative to "
+        "those of the reference type.",
+    )
+    energy_pivot: float = Field(
+        1.0, gt=0, description="Energy at which factors and coefficients hold with a slope [TeV]."
+    )
+
+    @model_validator(mode="after")
+    def _slope_is_alone(self) -> CalculateCrossCalibrationOptions:
+        if not self.energy_slope:
+            return self
+        if self.method != "joint":
+            raise ConfigurationError("energy_slope needs method: joint")
+        if self.simulation_reference is not None:
+            raise ConfigurationError(
+                "energy_slope and simulation_reference both describe the dependence on energy: "
+                "use one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _keys_of_the_method(self) -> CalculateCrossCalibrationOptions:

@@ -79,6 +79,13 @@ def _types(result: CalibrationResult) -> list[str]:
     ]
     reference = _cell(types["tel_ref"][0])
     page = ["", f"## Telescope types relative to {reference}", "", *_table(TYPES_HEADER, rows)]
+    if "energy_slopes" in result.extras:
+        slopes = result.extras["energy_slopes"].iter_rows(named=True)
+        rows = [
+            (row["tel_type"], *(fixed(row[name], 4) for name in ("slope", "error", "pivot")))
+            for row in slopes
+        ]
+        page += ["", *_table(("type", "slope against ln(energy)", "error", "pivot/TeV"), rows)]
     if lines is None or lines.is_empty():
         return page
     rows = [

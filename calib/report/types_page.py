@@ -26,6 +26,8 @@ def types_section(result: CalibrationResult) -> Iterator[str]:
         return
     yield f"<h2>Telescope types relative to {page.text(types['tel_ref'][0])}</h2>"
     yield _type_table(types)
+    if "energy_slopes" in result.extras:
+        yield _slope_table(result.extras["energy_slopes"])
     bins = result.extras.get("contrast_bins")
     if bins is None or bins.is_empty():
         return
@@ -58,6 +60,15 @@ def _type_table(types: pl.DataFrame) -> str:
     ]
     tones = ["warn" if reason else "" for reason in types["reason"]]
     return page.table(header, rows, numbers="  nnnnnnnn", tones=tones)
+
+
+def _slope_table(slopes: pl.DataFrame) -> str:
+    header = ("type", "fitted slope against ln(energy)", "error", "pivot/TeV")
+    rows = [
+        (row["tel_type"], *(fixed(row[name], 4) for name in ("slope", "error", "pivot")))
+        for row in slopes.iter_rows(named=True)
+    ]
+    return page.table(header, rows, numbers=" nnn")
 
 
 def _trend_table(result: CalibrationResult) -> str:

@@ -12,6 +12,7 @@ from calib.cache import PairCache
 from calib.cross import FACTORS_PATH, INTER_PATH
 from calib.observables import ENERGY_CROSS
 from calib.pipeline import BlockPairs, calibrate
+from calib.report import markdown
 from calib.toys import Toy, toy_pairs, toy_subarray
 from config import load_configuration
 
@@ -146,3 +147,37 @@ def test_the_participation_factor_shifts_three_steps_by_the_mean_coefficient(tmp
     assert shifts[1] == pytest.approx(1.0, abs=0.02)
     # Four telescopes 25 % above the reference and the reference itself.
     assert shifts[0] == pytest.approx(1 + 0.8 * 0.25, abs=0.03)
+
+
+@pytest.fixture(scope="module")
+def sloped(tmp_path_factory):
+    """Toys with a slope, fitted along; the LST are biased by ``E ** 0.05``, so the pivot is 1."""
+    cache = tmp_path_factory.mktemp("sloped")
+    fitted = ["CalculateCrossCalibration.energy_slope=true"]
+    return [solved(drawn(seed, slope=SLOPE), cache, f"{seed}", fitted) for seed in range(N_TOYS)]
+
+
+#: ln E of the LST is multiplied by one plus this, and with it its throughput and its noise.
+SLOPE = 0.05
+
+
+def test_an_injected_slope_comes_back_and_leaves_the_contrast_at_the_pivot_alone(sloped):
+    table = pl.concat([result.extras["energy_slopes"] for result in sloped])
+    assert set(table["tel_type"]) == {"LST"}
+    assert set(table["pivot"]) == {1.0}
+    pull = ((table["slope"] - SLOPE) / table["error"]).to_numpy()
+    assert abs((table["slope"] - SLOPE).mean()) < 0.002
+    assert 0.9 < pull.std(ddof=1) < 1.1
+    types = pl.concat([result.extras["types"][:1] for result in sloped])
+    residual = types["contrast"] - ((1 + SLOPE) * LOG_C[:2].mean() - LOG_C[2:].mean())
+    assert abs(residual.mean()) < 0.002
+    assert 0.9 < (residual / types["contrast_error"]).std() < 1.1
+
+
+def test_a_fitted_slope_takes_the_trend_out_of_the_bins(tmp_path):
+    fitted = ["CalculateCrossCalibration.energy_slope=true"]
+    result = solved(drawn(1, n_showers=8000, slope=SLOPE), tmp_path, "fitted", fitted)
+    line = result.extras["contrast_trends"].filter(pl.col("covariate") == "energy")
+    assert line["flag"].to_list() == ["ok"]
+    assert result.verdict.status == "usable"
+    assert "slope against ln(energy)" in markdown(result)

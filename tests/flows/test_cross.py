@@ -83,7 +83,7 @@ def test_an_unknown_reference_type_is_a_failed_state_with_the_types_there_are(ni
     state = calibrate(parameters, return_state=True)
     assert state.is_failed()
     assert state.name == "WrongUsage"
-    assert "reference_subsystem is SST, but the array has LST, MST" in state.message
+    assert "reference_subsystem is SST, but the array has LST, MST" in str(state.message)
     assert not (tmp_path / "result.json").exists()
 
 
@@ -101,7 +101,9 @@ def test_the_page_of_a_run_shows_the_types_and_their_flags(night, tmp_path, leni
         overrides=[text for text in lenient if text != "--set"],
     )
     state = calibrate(parameters, return_state=True)
-    run = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
+    run_id = state.state_details.flow_run_id
+    assert run_id is not None
+    run = ArtifactFilterFlowRunId(any_=[run_id])
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=run))
     page = str(next(item.data for item in found if item.key == "arraycal-energy-cross-report"))

@@ -174,3 +174,31 @@ def test_the_markdown_page_says_why_a_type_has_no_factor(tmp_path):
     assert row.count("|") == 8
     contrast = result.extras["types"].filter(pl.col("tel_type") == "LST")["contrast"][0]
     assert f"{contrast:.4f}".replace("-", "") in row
+
+
+@pytest.mark.parametrize("other", ["method=three_step", "simulation_reference=x.json"])
+def test_a_slope_is_refused_beside_what_it_does_not_go_with(other):
+    settings = ["CalculateCrossCalibration.energy_slope=true", f"CalculateCrossCalibration.{other}"]
+    with pytest.raises(ConfigurationError, match="energy_slope"):
+        load_configuration(overrides=settings)
+
+
+def test_a_slope_needs_the_event_estimator(tmp_path):
+    settings = [
+        "CalculateCrossCalibration.energy_slope=true",
+        "RelativeThroughputFitter.estimator=pair",
+    ]
+    with pytest.raises(WrongUsage, match="estimator: event"):
+        solved(["LST", "LST", "MST", "MST", "MST"], tmp_path, *settings)
+
+
+def test_a_type_without_showers_in_common_has_no_slope_and_others_keep_theirs(tmp_path):
+    types = ["LST", "SST", "SST", "MST", "MST"]
+    apart = ~pl.col("tel_type").is_in(["LST-MST", "LST-SST"])
+    fitted = "CalculateCrossCalibration.energy_slope=true"
+    result = solved(types, tmp_path, fitted, keep=apart)
+    slopes = {row["tel_type"]: row for row in result.extras["energy_slopes"].iter_rows(named=True)}
+    assert np.isnan(slopes["LST"]["slope"])
+    assert np.isnan(slopes["LST"]["error"])
+    assert slopes["SST"]["slope"] == pytest.approx(0.0, abs=4 * slopes["SST"]["error"])
+    assert "energy_slopes" not in solved(types, tmp_path / "without", keep=apart).extras
