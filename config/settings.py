@@ -18,6 +18,8 @@ from config.messages import Origins, explain
 __all__ = ["Settings", "load_settings"]
 
 PREFIX = "ARRAYCAL_"
+#: The history, unless a database is named.
+HISTORY_FILE = "history.sqlite"
 
 
 class Settings(BaseSettings):
@@ -38,7 +40,8 @@ class Settings(BaseSettings):
     )
     database_url: str | None = Field(
         None,
-        description="SQLAlchemy URL of the history; None for the default file.",
+        description="SQLAlchemy URL of the history; None for history.sqlite in the output folder "
+        "or, without one, in the home folder. If set, every run is recorded.",
         repr=False,  # it may hold a password
     )
     runner: Literal["threads", "processes", "dask"] = Field(
@@ -68,6 +71,14 @@ class Settings(BaseSettings):
         description="Prefect block TYPE/NAME that is told of failed, late and degraded runs, such "
         "as slack-webhook/array; None tells nobody.",
     )
+
+    @property
+    def history_url(self) -> str:
+        """SQLAlchemy URL of the history, the default one if none is set."""
+        if self.database_url is not None:
+            return self.database_url
+        folder = self.home if self.output_root is None else self.output_root
+        return f"sqlite:///{folder.absolute() / HISTORY_FILE}"
 
     @field_validator("time_zone", mode="after")
     @classmethod

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows import apply_arguments
 from flows.argument_types import count
-from flows.arguments_nights import add_night_commands
+from flows.arguments_nights import add_night_commands, night_date
 from flows.simulate_arguments import SIMULATE, add_arguments
 
 __all__ = ["make_parser"]
@@ -141,6 +141,34 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
             "metavar": "JSON",
             "help": "energy-cross: result.json of the same calibration of simulated blocks, whose "
             "contrasts between types are subtracted (default: none)",
+        },
+    ),
+    (
+        "--record",
+        {
+            "action": "store_const",
+            "const": "yes",
+            "default": "automatic",
+            "help": "put the result into the history (default: if ARRAYCAL_DATABASE_URL is set)",
+        },
+    ),
+    (
+        "--no-record",
+        {
+            "dest": "record",
+            "action": "store_const",
+            "const": "no",
+            "default": "automatic",
+            "help": "do not put it there (default: as --record)",
+        },
+    ),
+    (
+        "--night",
+        {
+            "metavar": "DATE",
+            "type": night_date,
+            "help": "night under which the history keeps the result, YYYY-MM-DD of its evening "
+            "(default: that of the observations)",
         },
     ),
     (

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-__all__ = ["add_night_commands"]
+__all__ = ["add_night_commands", "night_date"]
 
 if TYPE_CHECKING:
     # argparse has no public name for it
@@ -101,7 +101,7 @@ def _add_nightly(commands: "Commands") -> None:
     add(
         "--night",
         metavar="DATE",
-        type=_date,
+        type=night_date,
         help="date of the evening, YYYY-MM-DD (default: the night that ended last, and unfinished "
         "ones before it)",
     )
@@ -149,7 +149,8 @@ def _add_nightly(commands: "Commands") -> None:
     )
 
 
-def _date(text: str) -> date:
+def night_date(text: str) -> date:
+    """Read the date of a night."""
     try:
         return date.fromisoformat(text)
     except ValueError:

@@ -47,7 +47,7 @@ def calibrate(parameters: CalibrateParameters) -> State[Any]:
         with log_file(job.output, settings.log_level):
             blocks = map_blocks(job, settings)
             try:
-                outcome = solve_and_publish(blocks, job)
+                outcome = solve_and_publish(blocks, job, settings)
             except NothingToDo as error:
                 log.warning("%s", error)
                 return Completed(name=NOTHING_TO_DO, message=str(error))
@@ -55,4 +55,4 @@ def calibrate(parameters: CalibrateParameters) -> State[Any]:
                 log.error("%s", error)  # noqa: TRY400  as above
                 name = WRONG_USAGE if isinstance(error, WrongUsage) else UNUSABLE
                 return Failed(name=name, message=str(error))
-            return final_state(outcome.verdict, outcome.published)
+            return final_state(outcome)

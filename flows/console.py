@@ -51,6 +51,7 @@ class Terminal(Listener):
         self.result: CalibrationResult | None = None
         self.published: Published | None = None
         self.nights: Sequence[NightRecord] = ()
+        self.unrecorded = ""
         self._console = stderr()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -89,6 +90,10 @@ class Terminal(Listener):
     def stopping(self) -> None:
         """Say why it takes a moment."""
         self.say("interrupted; waiting for the blocks under way")
+
+    def not_recorded(self, reason: str) -> None:
+        """Keep the reason for the end."""
+        self.unrecorded = reason
 
     def nights_finished(self, records: "Sequence[NightRecord]") -> None:
         """Keep the verdicts for the tables."""

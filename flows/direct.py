@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from calib.calibrations import calibrate
+from calib.history.publishing import NOT_RECORDED, record_result
 from calib.pipeline import BlockPairs
-from calib.store import provenance, publish, refuse_existing
+from calib.result import CalibrationResult
+from calib.store import Published, provenance, publish, refuse_existing
 from config.settings import Settings
 from flows.cli import one_polars_thread
 from flows.job import Job, Outcome
@@ -46,7 +48,7 @@ def run_directly(job: Job, settings: Settings, listener: Listener) -> Outcome:
     refuse_existing(job.output, overwrite=job.overwrite)
     with log_file(job.output, settings.log_level):
         blocks = make_pairs(job, settings, listener)
-        return solve_and_publish(blocks, job, listener)
+        return solve_and_publish(blocks, job, settings, listener)
 
 
 def make_pairs(job: Job, settings: Settings, listener: Listener) -> list[BlockPairs]:
@@ -54,7 +56,9 @@ def make_pairs(job: Job, settings: Settings, listener: Listener) -> list[BlockPa
     return list(_pairs(job, settings, listener))
 
 
-def solve_and_publish(blocks: list[BlockPairs], job: Job, listener: Listener) -> Outcome:
+def solve_and_publish(
+    blocks: list[BlockPairs], job: Job, settings: Settings, listener: Listener
+) -> Outcome:
     """Solve and publish what the blocks give.
 
     Raises
@@ -70,7 +74,33 @@ def solve_and_publish(blocks: list[BlockPairs], job: Job, listener: Listener) ->
     published = publish(result, job.observable, job.output, overwrite=job.overwrite)
     log.info("%s, %s", result.verdict, published.monitoring)
     listener.finished(result, published)
-    return Outcome(result.verdict, published)
+    return Outcome(result.verdict, published, _record(result, job, published, settings, listener))
+
+
+def _record(
+    result: CalibrationResult,
+    job: Job,
+    published: Published,
+    settings: Settings,
+    listener: Listener,
+) -> str:
+    """Return why the history did not take the result; empty if it did, or was not to."""
+    if not job.record:
+        return ""
+    try:
+        record_result(
+            result,
+            job.configuration,
+            published.result,
+            url=settings.history_url,
+            time_zone=settings.time_zone,
+            night=job.night,
+        )
+    except NOT_RECORDED as error:
+        log.warning("the history did not take the result: %s", error)
+        listener.not_recorded(str(error))
+        return str(error)
+    return ""
 
 
 def _pairs(job: Job, settings: Settings, listener: Listener) -> Iterator[BlockPairs]:

@@ -59,7 +59,9 @@ class Job:
     overwrite : bool
         Whether results in it may be replaced.
     night : date or None
-        Date of the evening, if the blocks are those of one night.
+        Date of the evening; by default the history finds it in the observations.
+    record : bool
+        Whether the history gets the result.
     """
 
     observable: Observable
@@ -68,6 +70,7 @@ class Job:
     output: Path
     overwrite: bool
     night: date | None = None
+    record: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,13 @@ class Outcome:
         Whether the result may be used, and why not.
     published : Published
         Where it is.
+    unrecorded : str
+        Why the history did not take it; empty if it did, or was not to.
     """
 
     verdict: Verdict
     published: Published
+    unrecorded: str = ""
 
 
 def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
@@ -115,6 +121,9 @@ def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
         blocks=find_blocks(parameters.blocks, data_root),
         output=inside(parameters.output, output_root, "output_root"),
         overwrite=parameters.overwrite or _configured_overwrite(observable, configuration),
+        night=parameters.night,
+        record=parameters.record == "yes"
+        or (parameters.record == AUTOMATIC and settings.database_url is not None),
     )
 
 

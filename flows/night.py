@@ -60,14 +60,14 @@ class Stages:
     pairs : callable
         Job and settings to the outcome of every block.
     solve : callable
-        These and the job to a published outcome. It raises `ArraycalError` when nothing can be
-        computed.
+        These, the job and settings to a published outcome. It raises `ArraycalError` when
+        nothing can be computed.
     command : str
         What was called, for the provenance.
     """
 
     pairs: Callable[[Job, Settings], list[BlockPairs]]
-    solve: Callable[[list[BlockPairs], Job], Outcome]
+    solve: Callable[[list[BlockPairs], Job, Settings], Outcome]
     command: str
 
 
@@ -261,6 +261,7 @@ def _job(item: NightCalibration, files: NightFiles, folder: Path, settings: Sett
         output=folder / item.calibration,
         overwrite=True,
         night=files.night,
+        record=settings.database_url is not None or settings.output_root is not None,
     )
 
 
@@ -289,7 +290,7 @@ def _calibrate(
         if again == "changed" and old and is_same and old.is_intact(job.output.parent):
             log.info("%s: nothing has changed, the results stay", record.calibration)
             return replace(old, n_cached=record.n_cached, is_reused=True)
-        return _solved(record, blocks, job, stages)
+        return _solved(record, blocks, job, settings, stages)
 
 
 def _fingerprint(job: Job, blocks: Sequence[BlockPairs]) -> str:
@@ -301,19 +302,29 @@ def _fingerprint(job: Job, blocks: Sequence[BlockPairs]) -> str:
 
 
 def _solved(
-    record: CalibrationRecord, blocks: list[BlockPairs], job: Job, stages: Stages
+    record: CalibrationRecord,
+    blocks: list[BlockPairs],
+    job: Job,
+    settings: Settings,
+    stages: Stages,
 ) -> CalibrationRecord:
     try:
-        outcome = stages.solve(blocks, job)
+        outcome = stages.solve(blocks, job, settings)
     except NothingToDo as error:
         return replace(record, status="nothing to do", reasons=(str(error),))
     except (ArraycalError, ConfigurationError) as error:
         log.error("%s: %s", record.calibration, error)  # noqa: TRY400  the message says it all
         return replace(record, reasons=(str(error),))
-    return replace(
+    record = replace(
         record,
         status=outcome.verdict.status,
         reasons=outcome.verdict.reasons,
         folder=job.output.name,
         digests=file_digests(job.output),
     )
+    if not outcome.unrecorded:
+        return record
+    # Without a fingerprint the next run does it again, and so tells the history again.
+    reasons = (*record.reasons, f"not in the history: {outcome.unrecorded}")
+    status = "degraded" if record.status == "usable" else record.status
+    return replace(record, status=status, reasons=reasons, fingerprint="")

@@ -78,8 +78,8 @@ def _directly(
         terminal.say(f"{job.night} {job.observable.name}")
         return make_pairs(job, settings, terminal)
 
-    def solve(blocks: "list[BlockPairs]", job: Job) -> Outcome:
-        return solve_and_publish(blocks, job, terminal)
+    def solve(blocks: "list[BlockPairs]", job: Job, settings: Settings) -> Outcome:
+        return solve_and_publish(blocks, job, settings, terminal)
 
     nights = nights_to_do(parameters, settings, datetime.now(UTC))
     stages = Stages(pairs, solve, terminal.command)

@@ -97,6 +97,16 @@ class CalibrateParameters(BaseModel):
         "contrasts between types are subtracted.",
     )
     overwrite: bool = Field(default=False, description="Replace results that exist.")
+    record: Literal["automatic", "yes", "no"] = Field(
+        "automatic",
+        description="Whether the result goes into the history. automatic: if the machine has a "
+        "database for it (ARRAYCAL_DATABASE_URL).",
+    )
+    night: date | None = Field(
+        None,
+        description="Night under which the history keeps the result, the date of its evening. "
+        "By default that of the observations.",
+    )
 
 
 #: What a night is calibrated for, in this order: a cross-calibration stands on the

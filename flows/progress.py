@@ -43,6 +43,9 @@ class Listener:
     def finished(self, result: "CalibrationResult", published: "Published") -> None:
         """Hear of the result and where it is."""
 
+    def not_recorded(self, reason: str) -> None:
+        """Hear that the history did not take the result, which is published all the same."""
+
     def nights_finished(self, records: "Sequence[NightRecord]") -> None:
         """Hear of the verdicts on nights."""
 

@@ -68,7 +68,10 @@ def run(arguments: Namespace, command: str) -> Exit:
     if terminal.result is None or terminal.published is None:
         return Exit.UNUSABLE
     print_result(stdout(), terminal.result, terminal.published, truth)
-    return STATUS[terminal.result.verdict.status]
+    if terminal.unrecorded:
+        terminal.say(f"the history did not take the result: {terminal.unrecorded}")
+    status = STATUS[terminal.result.verdict.status]
+    return Exit.DEGRADED if terminal.unrecorded and status == Exit.USABLE else status
 
 
 def _run_flow(parameters: CalibrateParameters, terminal: Terminal) -> None:
@@ -123,6 +126,8 @@ def _parameters(arguments: Namespace, settings: Settings) -> CalibrateParameters
                 arguments.simulation_reference, settings.data_root
             ),
             overwrite=arguments.overwrite,
+            record=arguments.record,
+            night=arguments.night,
         )
     except ValidationError as error:
         problems = "; ".join(_problem(item) for item in error.errors())

@@ -10,10 +10,12 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import as_completed
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Failed
+from pydantic import SecretStr
 
 from calib.errors import ArraycalError, CannotCompute, NothingToDo, WrongUsage
+from calib.history.publishing import NOT_RECORDED
 from calib.pipeline import BlockPairs
-from calib.result import CalibrationResult, Verdict
+from calib.result import CalibrationResult
 from calib.store import Published, provenance
 from config.settings import Settings
 from flows.cli import one_polars_thread
@@ -22,6 +24,7 @@ from flows.job import Job, Outcome
 from flows.logs import logging_to
 from flows.progress import LISTENER
 from tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE, publish, show, solve
+from tasks.history import record
 from tasks.pairs import pairs_of_block
 from tasks.workers import block_stage, cpu_count
 
@@ -68,7 +71,7 @@ def map_blocks(job: Job, settings: Settings) -> list[BlockPairs]:
     return blocks
 
 
-def solve_and_publish(blocks: list[BlockPairs], job: Job) -> Outcome:
+def solve_and_publish(blocks: list[BlockPairs], job: Job, settings: Settings) -> Outcome:
     """Solve, publish and show what the blocks give.
 
     Raises
@@ -94,7 +97,29 @@ def solve_and_publish(blocks: list[BlockPairs], job: Job) -> Outcome:
     _report_outliers(result)
     log.info("%s, %s", result.verdict, published.monitoring)
     listener.finished(result, published)
-    return Outcome(result.verdict, published)
+    return Outcome(result.verdict, published, _record(result, job, published, settings))
+
+
+def _record(result: CalibrationResult, job: Job, published: Published, settings: Settings) -> str:
+    """Return why the history did not take the result; empty if it did, or was not to."""
+    if not job.record:
+        return ""
+    state = record(
+        result,
+        job.configuration,
+        published.result,
+        url=SecretStr(settings.history_url),
+        time_zone=settings.time_zone,
+        night=job.night,
+        return_state=True,
+    )
+    if not state.is_failed():
+        return ""
+    error = state.result(raise_on_failure=False)
+    reason = str(error) if isinstance(error, NOT_RECORDED) else str(state.message)
+    log.warning("the history did not take the result: %s", reason)
+    LISTENER.get().not_recorded(reason)
+    return reason
 
 
 def _report_outliers(result: CalibrationResult) -> None:
@@ -104,19 +129,22 @@ def _report_outliers(result: CalibrationResult) -> None:
         log.exception("Prefect did not take the event of telescopes out of range")
 
 
-def final_state(verdict: Verdict, published: Published) -> State[Any]:
+def final_state(outcome: Outcome) -> State[Any]:
     """Tell the truth: Prefect takes any other return value for a complete success."""
+    verdict, published = outcome.verdict, outcome.published
     data = {
         "verdict": str(verdict),
         "monitoring": str(published.monitoring),
         "result": str(published.result),
         "report": str(published.report),
     }
-    if verdict.status == "usable":
-        return Completed(message=str(verdict), data=data)
-    if verdict.status == "degraded":
-        return Completed(name=DEGRADED, message=str(verdict), data=data)
-    return Failed(name=UNUSABLE, message=str(verdict))
+    missing = f"; not in the history: {outcome.unrecorded}" if outcome.unrecorded else ""
+    message = f"{verdict}{missing}"
+    if verdict.status == "unusable":
+        return Failed(name=UNUSABLE, message=message)
+    if verdict.status == "degraded" or outcome.unrecorded:
+        return Completed(name=DEGRADED, message=message, data=data)
+    return Completed(message=message, data=data)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime
 import pytest
 from pydantic import ValidationError
 
+from calib.history.database import open_history
+from calib.history.reading import Selection, runs
 from calib.night_record import read_night
 from calib.store import FILES
 from config.errors import ConfigurationError
@@ -58,7 +60,7 @@ class Site:
     def stages(self):
         return Stages(
             lambda job, settings: make_pairs(job, settings, self.heard),
-            lambda blocks, job: solve_and_publish(blocks, job, self.heard),
+            lambda blocks, job, settings: solve_and_publish(blocks, job, settings, self.heard),
             "test",
         )
 
@@ -240,7 +242,7 @@ def test_two_runs_of_one_night_at_a_time_give_one_result(site):
         heard = Counting()
         stages = Stages(
             lambda job, settings: make_pairs(job, settings, heard),
-            lambda blocks, job: solve_and_publish(blocks, job, heard),
+            lambda blocks, job, settings: solve_and_publish(blocks, job, settings, heard),
             "test",
         )
         records.append((calibrate_night(NIGHT, site.options(), site.settings, stages), heard))
@@ -337,6 +339,34 @@ def test_it_must_be_known_where_data_and_results_are(site, name):
     site.settings = site.settings.model_copy(update={name: None})
     with pytest.raises(ConfigurationError, match=f"ARRAYCAL_{name.upper()}"):
         site.run()
+
+
+def nights_in_history(site):
+    with open_history(site.settings.history_url, create=False) as history:
+        return runs(history, Selection())
+
+
+def test_a_night_is_in_the_history_once_however_often_it_runs(site):
+    site.run()
+    site.run()
+    site.run(again="always")
+    found = nights_in_history(site)
+    assert found["night"].to_list() == [NIGHT]
+    assert found["calibration"].to_list() == ["energy-inter"]
+    assert found["status"].to_list() == ["usable"]
+
+
+def test_a_history_that_fails_costs_no_result_and_is_told_by_the_next_run(site):
+    file = site.output / "history.sqlite"
+    file.parent.mkdir()
+    file.write_bytes(b"no database " * 200)
+    record = site.run()
+    assert record.status == "degraded"
+    assert "not in the history" in str(record)
+    assert site.published()["result.json"]
+    file.unlink()
+    assert site.run().status == "usable"
+    assert nights_in_history(site)["night"].to_list() == [NIGHT]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A whole site: the schedule finds the nights, and nothing that dies takes a night with it."""
 
+import json
 import os
 import signal
 import time
@@ -7,6 +8,9 @@ from datetime import timedelta
 from http.client import HTTPConnection
 
 import pytest
+
+from calib.history.database import open_history
+from calib.history.reading import Selection, runs
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -127,6 +131,19 @@ def test_a_night_survives_the_death_of_the_server(site, yesterday, started):
     assert site.finish(site.start(night), 300)["name"] == "Completed"
     assert site.status(night) == "usable"
     assert not leftovers(site, night)
+
+
+def test_every_night_is_in_the_history_once(site):
+    with open_history(f"sqlite:///{site.output}/history.sqlite", create=False) as history:
+        found = runs(history, Selection())
+    finished = sorted(
+        path.parent.name
+        for path in site.output.glob("*/night.json")
+        if json.loads(path.read_text())["status"] in {"usable", "degraded"}
+    )
+    assert finished
+    by_name = [night.isoformat() for night in found.filter(calibration="energy-inter")["night"]]
+    assert sorted(by_name) == finished
 
 
 def test_down_leaves_no_process_and_up_finds_everything_again(site):
