@@ -284,12 +284,12 @@ SLOW = """
 import sys, time
 from flows.cli import main
 from tasks import workers
-genuine = workers.pairs_of_block
+genuine = workers.rows_of_block
 def slow(*arguments):
     print("reading", flush=True)
     time.sleep(1)
     return genuine(*arguments)
-workers.pairs_of_block = slow
+workers.rows_of_block = slow
 sys.exit(main(sys.argv[1:]))
 """
 
