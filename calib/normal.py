@@ -193,7 +193,9 @@ def _generalised_inverse(
     lost[n:] = (np.abs(vector[:, null]) > INVOLVED).any(axis=1)
     # A column that is a pattern of the nodes takes these with it.
     echo = (taken * inverse_size) @ vector[:, null]
-    lost[:n] = (np.abs(echo) * np.sqrt(np.diag(matrix)[:n, None]) > INVOLVED).any(axis=1)
+    # Sums over halves are differences: a node without showers there may have -1e-17.
+    strength = np.sqrt(np.maximum(np.diag(matrix)[:n, None], 0.0))
+    lost[:n] = (np.abs(echo) * strength > INVOLVED).any(axis=1)
     across = -taken @ columns
     inverse = np.block([[nodes - across @ taken.T, across], [across.T, columns]])
     return inverse, lost

@@ -49,9 +49,9 @@ def inter_calibrate(run_tool):
     """Let the peer fit all asymmetry files of a folder; returns its coefficients, in order."""
     ctapipe_io = pytest.importorskip("ctapipe.io")
 
-    def fit(asymmetries, output):
+    def fit(asymmetries, output, config="inter_calibration"):
         arguments = ("-i", asymmetries, "-o", output)
-        run_tool("inter-calibration", "inter_calibration", *arguments, cwd=output.parent)
+        run_tool("inter-calibration", config, *arguments, cwd=output.parent)
         table = ctapipe_io.read_table(output, INTER_CALIBRATION)
         table.sort(["tel_type", "tel_id"])
         return table
@@ -77,3 +77,24 @@ def peer_asymmetries(array, run_tool):
 def peer_coefficients(array, peer_asymmetries, inter_calibrate):
     """Coefficients the peer makes of its own asymmetries."""
     return inter_calibrate(peer_asymmetries, array / "peer" / "inter_calibration.h5")
+
+
+@pytest.fixture(scope="session")
+def peer_image_asymmetries(array, run_tool):
+    """Asymmetries of image sizes the peer makes of the blocks of an array."""
+    home = array / "peer_images"
+    shutil.rmtree(home, ignore_errors=True)
+    folder = home / "asymmetries"
+    folder.mkdir(parents=True)
+    for block in sorted((array / "blocks").glob("*.h5")):
+        output = folder / f"{block.name.removesuffix('.dl2.h5')}.h5"
+        arguments = ("-i", block, "-o", output)
+        run_tool("image-asymmetry-estimation", "image_asymmetry", *arguments, cwd=home)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def peer_image_coefficients(array, peer_image_asymmetries, inter_calibrate):
+    """Coefficients the peer makes of its own asymmetries of image sizes."""
+    output = array / "peer_images" / "inter_calibration.h5"
+    return inter_calibrate(peer_image_asymmetries, output, "image_inter_calibration")

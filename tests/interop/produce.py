@@ -4,8 +4,8 @@
 the folder then holds ``blocks`` with their truth, our event rows as ``pairs.csv`` and their means
 as ``pair_summary.csv``, our ``asymmetries`` in the peer's format, and the results
 ``peer_selection``, ``recommended``, ``cross`` (of telescope types) and ``lacking``, which lacks a
-telescope, and what was ``corrected`` with them. The configurations of the peer's tools are in
-``configs``.
+telescope, and what was ``corrected`` with them. The same of image sizes is in ``images``. The
+configurations of the peer's tools are in ``configs``.
 """
 
 import sys
@@ -18,10 +18,11 @@ from calib.apply import apply_to_block
 from calib.coefficients_file import read_coefficients
 from calib.exchange import write_asymmetries
 from calib.lookup import write_lookup
-from calib.observables import ENERGY_CROSS, ENERGY_INTER
+from calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER
 from calib.pipeline import calibrate, pairs_of_block
 from calib.simulation import SimulationSettings, simulate_night
 from calib.simulation.arrays import ArrayName
+from calib.simulation.settings import PointingTable
 from calib.store import provenance, publish
 from config import Configuration, load_configuration
 
@@ -66,17 +67,44 @@ CalculateCrossCalibration:
   reference_subsystem: MST
   chunk_size: 100000
 {SELECTION}"""
+#: Wide in distance, too; the cut on the size is above the trigger of LST and MST.
+IMAGE_ASYMMETRY = """
+CalculateImageAsymmetry:
+  event_filters:
+    minimum_individual_intensity:
+      - [type, "LST*", 90.0]
+      - [type, "MST*", 90.0]
+      - [type, "SST*", 60.0]
+    equidistant_event_selection:
+      - [type, "*", [0.3, 0.3]]
+  chunk_size: 100000
+  image_reconstructor: hillas_intensity
+  geometry_reconstructor: HillasReconstructor
+QualityQuery:
+  quality_criteria:
+    - ["valid reco", "HillasReconstructor_is_valid"]
+PairFinder:
+  max_impact_distance:
+    - [type, "LST*", 125.0]
+    - [type, "MST*", 125.0]
+    - [type, "SST*", 225.0]
+"""
 CONFIGS = {
     "asymmetry": ASYMMETRY,
+    "image_asymmetry": IMAGE_ASYMMETRY,
+    "image_inter_calibration": INTER_CALIBRATION.replace("energy_asym", "image_asym"),
     "inter_calibration": INTER_CALIBRATION,
     "cross_calibration": CROSS_CALIBRATION,
 }
+ROW_COLUMNS = ["obs_id", "event_id", "tel_id_1", "tel_id_2", "value_1", "value_2", "asymmetry"]
 #: Two showers make a standard deviation, which is all the peer asks for.
 PAIR_ESTIMATOR = (
     "RelativeThroughputFitter.estimator=pair",
     "RelativeThroughputFitter.min_events=2",
     "RelativeThroughputFitter.min_common_events=2",
 )
+#: The peer takes the altitude of its equidistant selection from the last one and nowhere else.
+POINTING_TABLES: tuple[PointingTable, ...] = ("observation", "configuration", "dl1")
 #: One MST, the peer's reference type, for a result that lacks it.
 LOST_TELESCOPE = 6
 
@@ -90,12 +118,21 @@ def produce(folder: Path) -> None:
     paths = [configs / "asymmetry.yaml", configs / "inter_calibration.yaml"]
     peer = load_configuration(paths, overrides=PAIR_ESTIMATOR)
     recommended = load_configuration(preset="energy-inter")
+    paths = [configs / "image_asymmetry.yaml", configs / "image_inter_calibration.yaml"]
+    images = load_configuration(paths, overrides=PAIR_ESTIMATOR)
     for array, n_showers in SHOWERS.items():
         home = folder / array
-        settings = SimulationSettings(array=array, n_blocks=2, n_showers=n_showers, seed=SEED)
+        settings = SimulationSettings(
+            array=array,
+            n_blocks=2,
+            n_showers=n_showers,
+            seed=SEED,
+            pointing_tables=POINTING_TABLES,
+        )
         simulate_night(home / "blocks", settings)
         run(home, "peer_selection", peer)
         run(home, "recommended", recommended)
+        run_images(home, images)
         run_cross(home)
         run_apply(home)
 
@@ -139,6 +176,24 @@ def run(home: Path, name: str, configuration: Configuration) -> None:
         )
 
 
+def run_images(home: Path, configuration: Configuration) -> None:
+    """Calibrate image sizes with the peer's selection; leave event rows and asymmetries."""
+    paths = sorted((home / "blocks").glob("*.h5"))
+    blocks = [pairs_of_block(path, IMAGE_INTER, configuration, home / "cache") for path in paths]
+    result = calibrate(blocks, IMAGE_INTER, configuration, provenance("produce.py"))
+    publish(result, IMAGE_INTER, home / "images", overwrite=False)
+    print(f"{home.name} images: {result.verdict}")
+    entries = {block.path: block.entry.scan() for block in blocks if block.entry}
+    pl.concat(entries.values()).select(ROW_COLUMNS).collect().write_csv(
+        home / "images" / "pairs.csv"
+    )
+    folder = home / "images" / "asymmetries"
+    folder.mkdir()
+    for path, pairs in entries.items():
+        out = folder / f"{path.name.removesuffix('.dl2.h5')}.h5"
+        write_asymmetries(pairs, IMAGE_INTER, "hillas_intensity", out, unit="")
+
+
 def run_cross(home: Path) -> None:
     """Compare the telescope types of an array."""
     configuration = load_configuration(preset="energy-cross")
@@ -152,8 +207,7 @@ def run_cross(home: Path) -> None:
 
 def export(home: Path, blocks: dict[Path, pl.LazyFrame], configuration: Configuration) -> None:
     """Our event rows, as text and in the peer's format."""
-    columns = ["obs_id", "event_id", "tel_id_1", "tel_id_2", "value_1", "value_2", "asymmetry"]
-    pl.concat(blocks.values()).select(columns).collect().write_csv(home / "pairs.csv")
+    pl.concat(blocks.values()).select(ROW_COLUMNS).collect().write_csv(home / "pairs.csv")
     (home / "asymmetries").mkdir()
     value = f"{configuration.CalculateAsymmetry.energy_reconstructor}_tel_energy"
     for path, pairs in blocks.items():

@@ -1,7 +1,9 @@
 """Image sizes of simulated blocks: either frame, every source of the pointing, what is missing."""
 
 import dataclasses
+import shutil
 
+import h5py
 import numpy as np
 import polars as pl
 import pytest
@@ -12,7 +14,7 @@ from calib.observables import IMAGE_INTER
 from calib.pipeline import calibrate, pairs_of_block
 from calib.pointing import ALTITUDE, Pointing
 from calib.rules import pair_rules
-from calib.simulation import SimulationSettings, block_path, simulate_night
+from calib.simulation import CameraSettings, SimulationSettings, block_path, simulate_night
 from config import load_configuration
 
 SETTINGS = SimulationSettings(array="north", n_blocks=1, n_showers=1500, seed=4)
@@ -24,9 +26,9 @@ EXPECTED_ALTITUDE = np.radians(70.0)
 def make(tmp_path_factory):
     """Simulate a block and return its path."""
 
-    def simulate(*, frame="telescope", **changes):
+    def simulate(*, frame="telescope", saturation_pe=None, **changes):
         folder = tmp_path_factory.mktemp("night")
-        camera = dataclasses.replace(SETTINGS.camera, frame=frame)
+        camera = CameraSettings(frame=frame, saturation_pe=saturation_pe or {})
         simulate_night(folder, dataclasses.replace(SETTINGS, camera=camera, **changes))
         return block_path(folder, 1001)
 
@@ -139,3 +141,88 @@ def test_throughputs_of_a_simulated_night_come_back_within_their_errors(tmp_path
         error = (own["error"] / own["value"]).to_numpy()
         # Both relative to the mean of the type; 13 telescopes.
         assert np.abs((found - expected + expected.mean()) / error).max() < 4
+
+
+# --- bad input ---------------------------------------------------------------------------
+
+PARAMETERS = "/dl1/event/telescope/parameters"
+CAMERA = "/configuration/instrument/telescope/camera/geometry_0"
+
+
+def altered(path, folder, alter):
+    """Copy a block and change the copy."""
+    copy = folder / "altered.dl2.h5"
+    shutil.copy(path, copy)
+    with h5py.File(copy, "r+") as file:
+        alter(file)
+    return copy
+
+
+def test_sizes_of_zero_or_below_make_no_pair_and_are_counted(path, tmp_path):
+    def empty(file):
+        rows = file[f"{PARAMETERS}/tel_001"][:]
+        rows["hillas_intensity"][0::3] = 0.0
+        rows["hillas_intensity"][1::3] = -5.0
+        file[f"{PARAMETERS}/tel_001"][:] = rows
+        return len(rows)
+
+    sound, _ = pairs_of(path, tmp_path)
+    block, configuration = pairs_of(altered(path, tmp_path, empty), tmp_path)
+    counts = {rule: rows for _, rule, rows in block.rejected.iter_rows() if "positive" in rule}
+    before = {rule: rows for _, rule, rows in sound.rejected.iter_rows() if "positive" in rule}
+    assert sum(counts.values()) > sum(before.values()) + 500
+    pairs = block.entry.scan().collect()
+    assert pairs["value_1"].min() > 0
+    one = (pl.col("tel_id_1") == 1).sum()
+    assert 0 < pairs.select(one).item() < sound.entry.scan().collect().select(one).item() / 2
+    assert calibrate([block], IMAGE_INTER, configuration).fit["n_telescope_events"] > 0
+
+
+def test_without_any_positive_size_a_block_has_no_pair(path, tmp_path):
+    def empty(file):
+        for table in file[PARAMETERS].values():
+            rows = table[:]
+            rows["hillas_intensity"] = 0.0
+            table[:] = rows
+
+    block, configuration = pairs_of(altered(path, tmp_path, empty), tmp_path)
+    assert (block.status, block.n_pairs) == ("ok", 0)
+    result = calibrate([block], IMAGE_INTER, configuration)
+    assert result.verdict.status == "unusable"
+    assert result.telescopes["value"].is_nan().all()
+
+
+def test_without_camera_geometry_the_containment_is_left_out_and_said_so(path, tmp_path):
+    def lose(file):
+        del file[CAMERA]
+
+    block, configuration = pairs_of(altered(path, tmp_path, lose), tmp_path)
+    assert block.status == "ok"
+    ((topic, note),) = block.notes
+    assert "max_radius_fraction" in f"{topic} {note}"
+    assert "the file has no geometry of camera 0" in note
+    # More images pass than with it.
+    assert block.n_pairs > pairs_of(path, tmp_path)[0].n_pairs
+    result = calibrate([block], IMAGE_INTER, configuration)
+    assert result.extras["block_notes"].height == 1
+
+
+def test_saturated_images_tell_nothing_of_throughput_above_the_ceiling(make, tmp_path):
+    # Every pixel of every image is at its limit: a size is the number of pixels.
+    limits = dict.fromkeys(("LST", "MST"), 1.0)
+    path = make(saturation_pe=limits)
+    block, configuration = pairs_of(path, tmp_path, overrides=["ShowerSelection.ceiling=5"])
+    assert block.n_pairs > 0
+    result = calibrate([block], IMAGE_INTER, configuration)
+    assert result.verdict.status == "unusable"
+    assert result.telescopes["value"].is_nan().all()
+    assert (result.telescopes["reason"] != "").all()
+
+
+def test_a_file_in_the_frame_of_the_camera_gives_the_same_coefficients(make, path, tmp_path):
+    found = []
+    for file in (path, make(frame="camera")):
+        block, configuration = pairs_of(file, tmp_path)
+        found.append(calibrate([block], IMAGE_INTER, configuration).telescopes)
+    assert found[0]["value"].is_finite().sum() >= 4
+    assert found[0].equals(found[1], null_equal=True)
