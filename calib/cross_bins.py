@@ -27,7 +27,7 @@ from calib.showers import tally
 from calib.summary import weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -271,12 +271,33 @@ def _values(showers: Showers, model: Model, covariates: Sequence[Covariate]) -> 
     known: dict[str, Floats] = {}
     if "altitude_deg" in showers.covariates:
         known[ZENITH.name] = 90.0 - showers.covariates["altitude_deg"]
+    if showers.covariates.keys() >= DIRECTIONS:
+        known[OFFSET.name] = _offset_deg(showers.covariates)
     known[ENERGY.name] = np.exp(resolution(showers, model.now)[1])
     if n_groups:
         multiplicity = np.bincount(showers.group, minlength=n_groups)
         known[IMPACT.name] = showers.total(showers.impact_m) / multiplicity
     nothing = np.full(n_groups, np.nan)
     return [known.get(covariate.name, nothing) for covariate in covariates]
+
+
+#: What the offset of a shower is made of.
+DIRECTIONS = {"altitude_deg", "azimuth_deg", "pointing_altitude_rad", "pointing_azimuth_rad"}
+
+
+def _offset_deg(covariates: Mapping[str, Floats]) -> Floats:
+    """Angle between the direction of each shower and the pointing, deg; exact for small ones."""
+    from astropy.coordinates import angular_separation
+
+    angle: Floats = np.degrees(
+        angular_separation(
+            np.radians(covariates["azimuth_deg"]),
+            np.radians(covariates["altitude_deg"]),
+            covariates["pointing_azimuth_rad"],
+            covariates["pointing_altitude_rad"],
+        )
+    )
+    return angle
 
 
 def _bin(covariate: Covariate, values: Floats) -> Indices:

@@ -40,7 +40,7 @@ from calib.dl2_cursor import (
     UnsortedRows,
 )
 from calib.errors import CannotCompute
-from calib.pointing import ALTITUDE, read_pointing
+from calib.pointing import ALTITUDE, AZIMUTH, read_pointing
 from calib.schema import EVENT_KEYS
 from calib.subarray import Subarray
 
@@ -211,23 +211,24 @@ def windows(
     stored = [name for name in columns if block.columns[name].scope != "pointing"]
     with hdf5.open_file(block.path) as file:
         pointing = None
-        if ALTITUDE in columns:
-            pointing = read_pointing(file, block.path, block.columns[ALTITUDE].group)
+        pointed = [block.columns[name] for name in columns if name not in stored]
+        if pointed:
+            pointing = read_pointing(file, block.path, pointed[0].group)
             needed = [TRIGGER_TIME] if pointing.measured else []
             stored += [name for name in needed if name not in stored]
         reader = _open_reader(block, file, stored, rows if stream else None)
         while (rows_read := reader.next_rows()) is not None:
             events, repeated = rows_read
             if pointing is not None:
-                events = _with_altitude(events, pointing).select(*EVENT_KEYS, *columns)
+                events = _with_pointing(events, pointing).select(*EVENT_KEYS, *columns)
             yield Window(events, repeated)
 
 
-def _with_altitude(events: pl.DataFrame, pointing: Pointing) -> pl.DataFrame:
+def _with_pointing(events: pl.DataFrame, pointing: Pointing) -> pl.DataFrame:
     tel_ids, obs_ids = (events[name].to_numpy().astype(np.int64) for name in ("tel_id", "obs_id"))
     time_s = events[TRIGGER_TIME].to_numpy() if pointing.measured else None
-    altitude = pointing.altitude(tel_ids, obs_ids, time_s)
-    return events.with_columns(pl.Series(ALTITUDE, altitude))
+    altitude, azimuth = pointing.directions(tel_ids, obs_ids, time_s).T
+    return events.with_columns(pl.Series(ALTITUDE, altitude), pl.Series(AZIMUTH, azimuth))
 
 
 def scan_events(

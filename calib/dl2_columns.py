@@ -15,7 +15,7 @@ import polars as pl
 
 from calib import hdf5
 from calib.errors import CannotCompute
-from calib.pointing import ALTITUDE, find_pointing
+from calib.pointing import ALTITUDE, AZIMUTH, find_pointing
 from calib.schema import EVENT_KEYS
 from calib.times import seconds
 
@@ -129,7 +129,8 @@ def find_columns(file: hdf5.File, path: Path) -> dict[str, Source]:
         found[TRIGGER_TIME] = Source(TRIGGER, TRIGGER_COLUMN, "subarray", TIME_KIND)
     pointing = find_pointing(file, path)
     if pointing:
-        found[ALTITUDE] = Source(pointing, "", "pointing", "rad")
+        for name in (ALTITUDE, AZIMUTH):
+            found[name] = Source(pointing, "", "pointing", "rad")
     return found
 
 

@@ -2,7 +2,8 @@
 
 In order: measured pointings, interpolated in time (``/dl1`` or ``/dl0/monitoring``; ctao-calibpipe
 reads the former only), the fixed pointing of each telescope in an observation, and that of the
-whole array in an observation block. The altitude becomes the column `ALTITUDE` of EVENTS.
+whole array in an observation block. The direction becomes the columns `ALTITUDE` and `AZIMUTH` of
+EVENTS.
 """
 
 from __future__ import annotations
@@ -22,17 +23,22 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["ALTITUDE", "Pointing", "find_pointing", "read_pointing"]
+__all__ = ["ALTITUDE", "AZIMUTH", "Pointing", "find_pointing", "read_pointing"]
 
 #: Altitude of the telescope at the time of the shower, rad; NaN where the file does not tell.
 ALTITUDE = "pointing_altitude"
+#: Its azimuth likewise, from north through east, rad.
+AZIMUTH = "pointing_azimuth"
 
 MEASURED = ("/dl1/monitoring/telescope/pointing", "/dl0/monitoring/telescope/pointing")
 FIXED = "/configuration/telescope/pointing"
 BLOCKS = "/configuration/observation/observation_block"
 #: ctapipe's CoordinateFrameType.ALTAZ: longitude is the azimuth, latitude the altitude.
 ALTAZ = 0
-FIXED_ALTITUDE = "telescope_pointing_altitude"
+#: Columns of altitude and azimuth in each of the places.
+MEASURED_DIRECTION = ("altitude", "azimuth")
+FIXED_DIRECTION = ("telescope_pointing_altitude", "telescope_pointing_azimuth")
+BLOCK_DIRECTION = ("subarray_pointing_lat", "subarray_pointing_lon")
 BLOCK_COLUMNS = ("obs_id", "subarray_pointing_lat", "subarray_pointing_frame")
 
 
@@ -46,33 +52,35 @@ def find_pointing(file: hdf5.File, path: Path) -> str:
 
 
 class Pointing(NamedTuple):
-    """Altitudes of the telescopes.
+    """Directions of the telescopes: altitude and azimuth, rad.
 
     Parameters
     ----------
-    measured : dict of int to (array, array)
-        Times (s since 1970 TAI) and altitudes (rad) by telescope id, if they were measured.
-    fixed : dict of (int, int) to float
-        Altitude (rad) by observation and telescope id otherwise; telescope -1 is any.
+    measured : dict of int to (array of shape (k,), array of shape (k, 2))
+        Times (s since 1970 TAI) and directions by telescope id, if they were measured. Azimuths
+        do not jump at north.
+    fixed : dict of (int, int) to (float, float)
+        Direction by observation and telescope id otherwise; telescope -1 is any.
     """
 
     measured: dict[int, tuple[Floats, Floats]]
-    fixed: dict[tuple[int, int], float]
+    fixed: dict[tuple[int, int], tuple[float, float]]
 
-    def altitude(self, tel_ids: Integers, obs_ids: Integers, time_s: Floats | None) -> Floats:
-        """Altitude of telescope events, rad; NaN where it is not known.
+    def directions(self, tel_ids: Integers, obs_ids: Integers, time_s: Floats | None) -> Floats:
+        """Altitude and azimuth of telescope events, rad, shape (n, 2); NaN where not known.
 
         Between two measurements it is a straight line, before the first and after the last there
         is none.
         """
-        result = np.full(len(tel_ids), np.nan)
+        result = np.full((len(tel_ids), 2), np.nan)
         if time_s is not None:
-            for tel_id, (times, altitudes) in self.measured.items():
+            for tel_id, (times, directions) in self.measured.items():
                 rows = np.flatnonzero(tel_ids == tel_id)
-                result[rows] = np.interp(time_s[rows], times, altitudes, np.nan, np.nan)
+                for axis, values in enumerate(directions.T):
+                    result[rows, axis] = np.interp(time_s[rows], times, values, np.nan, np.nan)
             return result
-        for (obs_id, tel_id), altitude in self.fixed.items():
-            result[(obs_ids == obs_id) & ((tel_ids == tel_id) | (tel_id < 0))] = altitude
+        for (obs_id, tel_id), direction in self.fixed.items():
+            result[(obs_ids == obs_id) & ((tel_ids == tel_id) | (tel_id < 0))] = direction
         return result
 
 
@@ -82,33 +90,40 @@ def read_pointing(file: hdf5.File, path: Path, group: str) -> Pointing:
     Raises
     ------
     CannotCompute
-        If one lacks a column or is damaged.
+        If one lacks a column or is damaged. Without a column of azimuths these are NaN.
     """
     if group == BLOCKS:
         table = hdf5.require_table(file, BLOCKS, path)
-        altitude = _radians(table, "subarray_pointing_lat", rows := _in_altaz(table))
-        ids = rows["obs_id"].tolist()
-        return Pointing({}, {(i, -1): a for i, a in zip(ids, altitude.tolist(), strict=True)})
+        return Pointing({}, _fixed(table, _in_altaz(table), BLOCK_DIRECTION, -1))
     tables = hdf5.telescope_tables(file, group, path)
     if group == FIXED:
-        fixed: dict[tuple[int, int], float] = {}
+        fixed: dict[tuple[int, int], tuple[float, float]] = {}
         for tel_id, table in tables.items():
-            table.require("obs_id", FIXED_ALTITUDE)
-            rows = table.read()
-            altitude = _radians(table, FIXED_ALTITUDE, rows)
-            ids = rows["obs_id"].tolist()
-            fixed |= {(i, tel_id): a for i, a in zip(ids, altitude.tolist(), strict=True)}
+            table.require("obs_id", FIXED_DIRECTION[0])
+            fixed |= _fixed(table, table.read(), FIXED_DIRECTION, tel_id)
         return Pointing({}, fixed)
     measured = {}
     for tel_id, table in tables.items():
-        table.require("time", "altitude")
+        table.require("time", MEASURED_DIRECTION[0])
         rows = table.read()
-        times, altitude = seconds(table, "time", rows), _radians(table, "altitude", rows)
-        known = np.isfinite(times) & np.isfinite(altitude)
-        order = np.argsort(times[known], kind="stable")
-        if known.any():
-            measured[tel_id] = times[known][order], altitude[known][order]
+        times, directions = seconds(table, "time", rows), _radians(table, rows, MEASURED_DIRECTION)
+        known = np.flatnonzero(np.isfinite(times) & np.isfinite(directions[:, 0]))
+        order = known[np.argsort(times[known], kind="stable")]
+        if len(order):
+            directions = directions[order]
+            directions[:, 1] = np.unwrap(directions[:, 1])
+            measured[tel_id] = times[order], directions
     return Pointing(measured, {})
+
+
+def _fixed(
+    table: hdf5.Table, rows: npt.NDArray[np.void], columns: tuple[str, str], tel_id: int
+) -> dict[tuple[int, int], tuple[float, float]]:
+    directions = _radians(table, rows, columns).tolist()
+    return {
+        (obs_id, tel_id): (altitude, azimuth)
+        for obs_id, (altitude, azimuth) in zip(rows["obs_id"].tolist(), directions, strict=True)
+    }
 
 
 def _in_altaz(table: hdf5.Table) -> npt.NDArray[np.void]:
@@ -120,8 +135,15 @@ def _in_altaz(table: hdf5.Table) -> npt.NDArray[np.void]:
     return np.asarray(rows[fixed & np.isfinite(rows["subarray_pointing_lat"])])
 
 
-def _radians(table: hdf5.Table, column: str, rows: npt.NDArray[np.void]) -> Floats:
-    """Angle in rad; in a file that states no unit it is what ctapipe writes there."""
-    values = rows[column].astype(float)
-    unit = table.unit(column) or ("deg" if table.name == BLOCKS else "rad")
-    return np.radians(values) if unit == "deg" else values
+def _radians(table: hdf5.Table, rows: npt.NDArray[np.void], columns: tuple[str, str]) -> Floats:
+    """Two angles in rad, shape (n, 2), NaN for one the table lacks.
+
+    In a file that states no unit it is what ctapipe writes there.
+    """
+    result = np.full((len(rows), 2), np.nan)
+    for axis, column in enumerate(columns):
+        if column in table.columns:
+            unit = table.unit(column) or ("deg" if table.name == BLOCKS else "rad")
+            values = rows[column].astype(float)
+            result[:, axis] = np.radians(values) if unit == "deg" else values
+    return result

@@ -22,7 +22,7 @@ from config.models import ToolOptions
 from config.telescope import TelescopeParameter, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -108,8 +108,12 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
             notes.append((filter_.key, compiled))
         else:
             criteria.append(compiled)
-    if any(ALTITUDE in test.columns for test in tests):
-        notes.append(("pointing", f"taken from {block.columns[ALTITUDE].group}"))
+    shower = tuple(
+        (name, column)
+        for name, quantity in observable.shower
+        if (column := _if_there(block, quantity.column, names, quantity.unit)) is not None
+    )
+    notes += _pointing_notes(observable, block, tests, shower)
     return PairRules(
         value=value,
         uncertainty=_if_there(block, observable.uncertainty, names, observable.unit),
@@ -120,12 +124,23 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         min_telescopes=getattr(section.event_filters, "min_telescopes", TWO),
         notes=tuple(notes),
         min_per_type=getattr(section, "min_triggered_telescopes_per_subsystem", None),
-        shower=tuple(
-            (name, column)
-            for name, quantity in observable.shower
-            if (column := _if_there(block, quantity.column, names, quantity.unit)) is not None
-        ),
+        shower=shower,
     )
+
+
+def _pointing_notes(
+    observable: Observable,
+    block: Block,
+    tests: Sequence[PairTest],
+    shower: Sequence[tuple[str, str]],
+) -> list[tuple[str, str]]:
+    """Where the pointing comes from, or that a shower has none."""
+    read = {*(column for _, column in shower), *(c for test in tests for c in test.columns)}
+    if ALTITUDE in read:
+        return [("pointing", f"taken from {block.columns[ALTITUDE].group}")]
+    if any(quantity.column == ALTITUDE for _, quantity in observable.shower):
+        return [("pointing", "not in the file: its showers have no offset from the pointing")]
+    return []
 
 
 def reconstructors(section: Options) -> dict[str, str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["EVENT_KEYS", "PAIRS", "PARTICIPATION", "REJECTED", "SCHEMA_ID", "check", "pairs_with"]
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
-SCHEMA_ID = "pairs-2"
+SCHEMA_ID = "pairs-3"
 
 #: One row per telescope and shower; the columns an observable asked for follow these keys.
 EVENT_KEYS = pl.Schema({"obs_id": pl.Int64, "event_id": pl.Int64, "tel_id": pl.UInt16})

@@ -7,6 +7,7 @@ all telescopes of all types in one solution.
 from calib.observables.energy import ENERGY_FILTERS
 from calib.observables.filters import Quantity
 from calib.observables.observable import LOG_RATIO_STATISTIC, Observable
+from calib.pointing import ALTITUDE, AZIMUTH
 
 __all__ = ["ENERGY_CROSS"]
 
@@ -25,5 +26,8 @@ ENERGY_CROSS = Observable(
     shower=(
         ("altitude_deg", Quantity("{geometry}_alt", "deg")),
         ("azimuth_deg", Quantity("{geometry}_az", "deg")),
+        # Telescopes point in parallel: that of any of them serves for the shower.
+        ("pointing_altitude_rad", Quantity(ALTITUDE, "rad")),
+        ("pointing_azimuth_rad", Quantity(AZIMUTH, "rad")),
     ),
 )

@@ -11,8 +11,10 @@ import pytest
 from calib.cache import PairCache
 from calib.cross import FACTORS_PATH, INTER_PATH
 from calib.observables import ENERGY_CROSS
-from calib.pipeline import BlockPairs, calibrate
+from calib.pipeline import BlockPairs, calibrate, pairs_of_block
 from calib.report import markdown
+from calib.schema import PAIRS
+from calib.simulation import SimulationSettings, block_path, simulate_night
 from calib.toys import Toy, toy_pairs, toy_subarray
 from config import load_configuration
 
@@ -59,6 +61,7 @@ def solved(pairs, cache, name, overrides=()):
         "n_pairs": len(pairs),
         "rejected": [],
         "participation": participation.rows(),
+        "shower_columns": [name for name in pairs.columns if name not in PAIRS],
     }
     entry = PairCache(cache).store(name, [pairs], summary)
     block = BlockPairs(Path("toy.h5"), "ok", obs_ids=(1,), subarray=array(), entry=entry)
@@ -130,6 +133,65 @@ def test_an_energy_bias_of_one_type_is_seen_flagged_and_removed_by_a_simulation(
     types = removed.extras["types"].row(0, named=True)
     # The simulation has the same throughputs here, so nothing is left.
     assert types["contrast"] == pytest.approx(0.0, abs=4 * types["contrast_error"])
+
+
+def off_axis(pairs, per_degree):
+    """Showers up to 2 deg beside a pointing; ln E of the LST changes by so much a degree."""
+    offset = 0.25 + 0.5 * (pl.col("event_id") % 4)
+    biased = [
+        pl.when(pl.col(f"tel_id_{side}") < 3)
+        .then(pl.col(f"value_{side}") * (per_degree * offset).exp())
+        .otherwise(pl.col(f"value_{side}"))
+        .alias(f"value_{side}")
+        for side in (1, 2)
+    ]
+    return (
+        pairs.with_columns(*biased)
+        .with_columns(*ENERGY_CROSS.statistic)
+        .select(pairs.columns)
+        # Across the zenith, where altitude and azimuth alone say little.
+        .with_columns(
+            altitude_deg=89.0 + offset * 0.5 + 0.5,
+            azimuth_deg=pl.lit(10.0),
+            pointing_altitude_rad=(89.5 + offset * 0.5).radians() - offset.radians(),
+            pointing_azimuth_rad=pl.lit(370.0).radians(),
+        )
+    )
+
+
+def test_a_bias_off_axis_is_seen_and_flagged(tmp_path):
+    lines, bins = {}, {}
+    for name, per_degree in (("plain", 0.0), ("biased", -0.05)):
+        result = solved(off_axis(drawn(3, n_showers=8000), per_degree), tmp_path, name)
+        trends, shown = result.extras["contrast_trends"], result.extras["contrast_bins"]
+        lines[name] = trends.filter(pl.col("covariate") == "offset").row(0, named=True)
+        bins[name] = shown.filter(pl.col("covariate") == "offset")
+    assert bins["biased"]["mean"].to_list() == pytest.approx([0.25, 0.75, 1.25, 1.75], abs=1e-6)
+    assert lines["plain"]["flag"] == "ok"
+    assert lines["biased"]["flag"] == "trend"
+    assert lines["biased"]["slope"] == pytest.approx(-0.05, abs=4 * lines["biased"]["slope_error"])
+
+
+@pytest.mark.parametrize("tables", [("observation", "configuration"), ()])
+def test_offsets_of_a_file_are_from_its_pointing_or_left_out_with_the_reason(tmp_path, tables):
+    settings = SimulationSettings(
+        array="north", n_blocks=1, n_showers=1500, seed=4, pointing_tables=tables
+    )
+    simulate_night(tmp_path, settings)
+    configuration = load_configuration(preset="energy-cross")
+    block = pairs_of_block(
+        block_path(tmp_path, 1001), ENERGY_CROSS, configuration, tmp_path / "cache"
+    )
+    shown = calibrate([block], ENERGY_CROSS, configuration).extras["contrast_bins"]
+    offsets = shown.filter(pl.col("covariate") == "offset")
+    notes = dict(block.notes)
+    if tables:
+        # Gamma rays 0.5 deg about the pointing per coordinate, protons 1.5 deg.
+        assert 0.3 < np.average(offsets["mean"], weights=offsets["n_showers"]) < 1.5
+        assert notes["pointing"].startswith("taken from /configuration")
+    else:
+        assert offsets.is_empty()
+        assert "no offset" in notes["pointing"]
 
 
 def test_the_participation_factor_shifts_three_steps_by_the_mean_coefficient(tmp_path):

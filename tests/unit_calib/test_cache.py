@@ -96,7 +96,7 @@ def test_the_key_depends_on_content_options_and_schema(cache, key, monkeypatch):
     assert cache.key("digest", {"min_energy": 0.5}) == key
     assert cache.key("other", {"min_energy": 0.5}) != key
     assert cache.key("digest", {"min_energy": 0.6}) != key
-    monkeypatch.setattr(cache_module, "SCHEMA_ID", "pairs-2")
+    monkeypatch.setattr(cache_module, "SCHEMA_ID", "another")
     assert cache.key("digest", {"min_energy": 0.5}) != key
 
 

@@ -82,11 +82,13 @@ def test_without_any_pointing_the_block_fails_with_the_reason(make, tmp_path):
 
 
 def test_measured_altitudes_are_interpolated_and_never_extrapolated():
-    pointing = Pointing({5: (np.array([10.0, 20.0]), np.array([1.0, 1.2]))}, {})
+    directions = np.array([[1.0, 6.2], [1.2, 6.4]])
+    pointing = Pointing({5: (np.array([10.0, 20.0]), directions)}, {})
     times = np.array([10.0, 15.0, 20.0, 9.9, 20.1, np.nan, 15.0])
     tel_ids = np.array([5, 5, 5, 5, 5, 5, 6])
-    found = pointing.altitude(tel_ids, np.ones(7, np.int64), times)
-    np.testing.assert_allclose(found, [1.0, 1.1, 1.2, *[np.nan] * 4])
+    found = pointing.directions(tel_ids, np.ones(7, np.int64), times)
+    np.testing.assert_allclose(found[:, 0], [1.0, 1.1, 1.2, *[np.nan] * 4])
+    np.testing.assert_allclose(found[:, 1], [6.2, 6.3, 6.4, *[np.nan] * 4])
 
 
 def test_equidistant_pairs_obey_the_formula(path, tmp_path):
