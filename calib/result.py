@@ -109,6 +109,8 @@ class Quantity:
         Digits behind the point.
     least_reach : float
         Distance from the neutral value that figures show at least.
+    rows : str
+        What the rows are that blocks contribute.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Quantity:
     neutral: float
     digits: int
     least_reach: float
+    rows: str = "pair rows"
 
     @property
     def label(self) -> str:
@@ -125,7 +128,7 @@ class Quantity:
 
 THROUGHPUT = Quantity("throughput coefficient", "", 1.0, 4, 0.02)
 #: Above 0 the telescope stamps late: corrected = stamp - offset.
-CLOCK_OFFSET = Quantity("clock offset", "ns", 0.0, 3, 0.5)
+CLOCK_OFFSET = Quantity("clock offset", "ns", 0.0, 3, 0.5, "stamps in use")
 
 
 @dataclass(frozen=True)

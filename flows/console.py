@@ -1,7 +1,6 @@
 """What the terminal shows of a run: progress on standard error, tables on standard output."""
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
@@ -11,9 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from flows.progress import Listener
-from flows.truth import compare
+from flows.truth import TrueValues, compare
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from calib.night_record import NightRecord
     from calib.pipeline import BlockPairs
     from calib.result import CalibrationResult
@@ -125,7 +126,7 @@ def print_result(
     console: Console,
     result: "CalibrationResult",
     published: "Published",
-    truth: Mapping[int, float] | None = None,
+    truth: TrueValues | None = None,
 ) -> None:
     """Print the tables of a result, its verdict, and where its files are.
 
@@ -137,15 +138,15 @@ def print_result(
         What was found.
     published : Published
         Where it is.
-    truth : mapping of int to float, optional
-        True throughput by telescope id, shown beside the coefficients.
+    truth : TrueValues, optional
+        Shown beside the coefficients.
     """
     console.print(coefficient_table(result, truth))
     if "types" in result.extras:
         console.print(_type_table(result.extras["types"]))
     if len(result.rejected):
         console.print(_table("rejected rows by rule", result.rejected))
-    console.print(_block_table(result.blocks))
+    console.print(_block_table(result.blocks, result.quantity.rows))
     console.print(f"\n{result.verdict}", style=_style(result.verdict.status), markup=False)
     for name, path in (
         ("report", published.report),
@@ -155,24 +156,25 @@ def print_result(
         console.print(f"{name:8}{path}", markup=False, soft_wrap=True)
 
 
-def coefficient_table(result: "CalibrationResult", truth: Mapping[int, float] | None) -> Table:
+def coefficient_table(result: "CalibrationResult", truth: TrueValues | None) -> Table:
     """Coefficients by telescope, with the truth if it is known."""
     gauge = str(result.fit.get("gauge", "")).replace("_", " ")
     table = Table(title=f"{result.calibration}: {_what(result)}, gauge {gauge}")
     telescopes, digits = result.telescopes, result.quantity.digits
+    known: list[str] = []
     names = ["telescope", "value", "± error", "systematic", "showers", "flag", "reason"]
     if truth is not None:
         # A cross-calibration also measures the ratio of the types.
         telescopes = compare(telescopes, truth, within_types="types" not in result.extras)
-        names[4:4] = ["truth", "pull"]
+        known = ["truth", *["difference"] * truth.additive, "pull"]
+        names[4:4] = known
     for name in names:
         table.add_column(name, justify=_justify(name), overflow="fold")
     for row in telescopes.iter_rows(named=True):
-        known = [_number(row["truth"]), _number(row["pull"], 2)] if truth is not None else []
         table.add_row(
             escape(f"{row['tel_type']} {row['tel_id']}"),
             *(_number(row[name], digits) for name in ("value", "error", "systematic")),
-            *known,
+            *(_number(row[name], 2 if name == "pull" else digits) for name in known),
             f"{row['n_events']:,}",
             row["flag"],
             escape(row["reason"]),
@@ -207,13 +209,13 @@ def _type_table(types: pl.DataFrame) -> Table:
     return table
 
 
-def _block_table(blocks: pl.DataFrame) -> Table:
+def _block_table(blocks: pl.DataFrame, rows: str) -> Table:
     shown = blocks.select(
         pl.col("path").str.split("/").list.last().alias("block"),
         "status",
         pl.col("obs_ids").alias("obs_id"),
         pl.col("n_events").alias("telescope events"),
-        pl.col("n_pairs").alias("pair rows"),
+        pl.col("n_pairs").alias(rows),
         "cached",
         "reason",
     )

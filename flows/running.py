@@ -57,7 +57,7 @@ def run(arguments: Namespace, command: str) -> Exit:
     parameters = _parameters(arguments, settings)
     job = prepare(parameters, settings)
     refuse_existing(job.output, overwrite=job.overwrite)
-    truth = read_truth(arguments.truth) if arguments.truth else None
+    truth = read_truth(arguments.truth, arguments.calibration) if arguments.truth else None
     with Terminal(command, arguments.workers) as terminal:
         if arguments.direct:
             from flows.direct import run_directly

@@ -4,16 +4,58 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from config.errors import ConfigurationError
 
-__all__ = ["compare", "read_truth"]
+__all__ = ["TrueValues", "compare", "read_truth"]
+
+#: Entries of ``truth.json`` that are factors, by calibration, the first there is; older ones have
+#: the throughput only.
+FACTORS: Mapping[str, tuple[str, ...]] = {
+    "energy-inter": ("energy_factor", "throughput"),
+    "energy-cross": ("energy_factor", "throughput"),
+    "image-inter": ("size_factor", "throughput"),
+}
+#: Entries that are differences and add up; of the second ones there may be none.
+DIFFERENCES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "timing-cross": ("clock_offset_ns", ("latency_ns",)),
+}
+#: Jumps that add to them: telescope, date, size.
+STEPS: Mapping[str, str] = {"timing-cross": "clock_steps"}
 
 
-def read_truth(path: Path) -> dict[int, float]:
-    """Read the throughput by telescope id from a ``truth.json``.
+class TrueValues(NamedTuple):
+    """Truth of one calibration by telescope id.
+
+    Parameters
+    ----------
+    values : dict of int to float
+        Factors, or differences.
+    additive : bool
+        Whether a common shift, and not a common factor, is free.
+    """
+
+    values: dict[int, float]
+    additive: bool = False
+
+
+def read_truth(path: Path, calibration: str) -> TrueValues:
+    """Read the truth of a calibration from a ``truth.json``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    calibration : str
+        Which calibration.
+
+    Returns
+    -------
+    TrueValues
+        A clock's offset holds the latency of its telescope and all its jumps.
 
     Raises
     ------
@@ -22,53 +64,82 @@ def read_truth(path: Path) -> dict[int, float]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {int(tel_id): float(value) for tel_id, value in content["throughput"].items()}
+        if calibration in DIFFERENCES:
+            return TrueValues(_differences(content, calibration), additive=True)
+        names = FACTORS.get(calibration, ("throughput",))
+        entry = next((name for name in names if name in content), names[-1])
+        return TrueValues(_by_id(content[entry]))
     except OSError as error:
         raise ConfigurationError(f"--truth {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
+        needed = DIFFERENCES.get(calibration, ("throughput",))[0]
         raise ConfigurationError(
-            f"--truth {path}: expected the truth.json of `arraycal simulate`, with a throughput "
+            f"--truth {path}: expected the truth.json of `arraycal simulate`, with {needed} "
             "by telescope"
         ) from None
 
 
+def _differences(content: Mapping[str, Any], calibration: str) -> dict[int, float]:
+    base, more = DIFFERENCES[calibration]
+    values = _by_id(content[base])
+    for name in more:
+        for tel_id, value in _by_id(content.get(name, {})).items():
+            values[tel_id] += value
+    for tel_id, _, size in content.get(STEPS[calibration], ()):
+        values[int(tel_id)] += float(size)
+    return values
+
+
+def _by_id(values: Mapping[str, Any]) -> dict[int, float]:
+    return {int(tel_id): float(value) for tel_id, value in values.items()}
+
+
 def compare(
-    telescopes: pl.DataFrame, truth: Mapping[int, float], *, within_types: bool = True
+    telescopes: pl.DataFrame, truth: TrueValues, *, within_types: bool = True
 ) -> pl.DataFrame:
-    """Add columns ``truth`` and ``pull`` to a table of telescopes.
+    """Add columns ``truth``, ``difference`` and ``pull`` to a table of telescopes.
 
     Parameters
     ----------
     telescopes : DataFrame
         Schema ``calib.result.TELESCOPES``.
-    truth : mapping of int to float
-        True throughput by telescope id; its scale does not matter.
+    truth : TrueValues
+        True factors, whose scale does not matter, or true differences, up to a constant.
     within_types : bool
         Whether only ratios within a type were measured; else one scale holds for all.
 
     Returns
     -------
     DataFrame
-        The same rows. A telescope without value or without truth has NaN in both columns.
+        The same rows. A telescope without value or without truth has NaN in all three columns.
 
     Notes
     -----
     The truth of a type (or of all telescopes) is scaled so that its geometric mean over the
-    telescopes with a value equals that of the values; ``pull`` is the difference
-    over the error, NaN where the gauge left no error.
+    telescopes with a value equals that of the values; ``difference`` is value minus truth, and
+    ``pull`` that over the error, NaN where the gauge left no error. Differences are shifted as a
+    whole: to 0 at the telescope that has no error, the reference, or to a mean of 0.
     """
-    logs = [_log(truth.get(tel_id, math.nan)) for tel_id in telescopes["tel_id"]]
-    known = pl.col("value").is_finite()
-    shift = pl.col("value").log() - pl.col("truth")
+    true = [truth.values.get(tel_id, math.nan) for tel_id in telescopes["tel_id"]]
+    value = pl.col("value")
+    if not truth.additive:
+        true, value = [_log(factor) for factor in true], value.log()
+    shift = value - pl.col("truth")
     mean_shift = shift.filter(shift.is_finite()).mean()
-    mean_shift = mean_shift.over("tel_type") if within_types else mean_shift
-    scaled = pl.when(known).then((pl.col("truth") + mean_shift).exp()).otherwise(math.nan)
-    pull = (pl.col("value") - pl.col("truth")) / pl.col("error")
-    has_error = pl.col("error") > 0
+    if truth.additive:
+        reference = shift.filter(shift.is_finite() & (pl.col("error") == 0)).first()
+        mean_shift = pl.coalesce(reference, mean_shift)
+    elif within_types:
+        mean_shift = mean_shift.over("tel_type")
+    scaled = pl.col("truth") + mean_shift
+    scaled = scaled if truth.additive else scaled.exp()
+    scaled = pl.when(pl.col("value").is_finite()).then(scaled).otherwise(math.nan)
+    pull = pl.when(pl.col("error") > 0).then(pl.col("difference") / pl.col("error"))
     return (
-        telescopes.with_columns(pl.Series("truth", logs, pl.Float64))
+        telescopes.with_columns(pl.Series("truth", true, pl.Float64))
         .with_columns(scaled.alias("truth"))
-        .with_columns(pl.when(has_error).then(pull).otherwise(math.nan).alias("pull"))
+        .with_columns((pl.col("value") - pl.col("truth")).alias("difference"))
+        .with_columns(pull.otherwise(math.nan).alias("pull"))
     )
 
 

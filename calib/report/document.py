@@ -133,7 +133,7 @@ def _block_table(result: CalibrationResult) -> str:
         "observations",
         "data model",
         "events",
-        "pair rows",
+        result.quantity.rows,
         "digest",
     )
     rows = [

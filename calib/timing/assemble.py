@@ -41,6 +41,8 @@ __all__ = ["CLIPPED", "Convention", "assemble"]
 CLIPPED = "stamp contradicts its shower (clip)"
 #: Bias of the pointing whose effect is quoted.
 POINTING_BIAS_DEG = 0.01
+#: As many jumps, or telescopes that jumped, are named in the verdict.
+LISTED_JUMPS = 3
 #: A drift this significant is told.
 MIN_DRIFT_Z = 5.0
 NS = "ns"
@@ -198,10 +200,9 @@ def _reason(  # noqa: PLR0911  one for each outcome
     if np.isfinite(found.offset_ns[node]):
         if not jumps:
             return "ok", ""
-        steps = ", ".join(
-            f"{step.size:+.2f} ns at {date(found.plan.start_s[step.index])}" for step in jumps
-        )
-        return "step", f"jumped: {steps}; the offset is that since the last jump (table intervals)"
+        last = f"{jumps[-1].size:+.2f} ns at {date(found.plan.start_s[jumps[-1].index])}"
+        times = "" if len(jumps) == 1 else f" {len(jumps)} times, last"
+        return "step", f"jumped{times}: {last}; the offset is that since then (table intervals)"
     if found.detail.sums.n_all[tel] == 0:
         return "no_data", "no selected stamp"
     if n_events < options.min_events:
@@ -303,9 +304,7 @@ def _remarks(
     if not found.settled:
         remarks.append("the iteration did not settle")
     names = [f"{kind}-{i}" for kind, i in zip(subarray.types, subarray.tel_ids, strict=True)]
-    for tel, steps in sorted(found.jumps.items()):
-        sizes = ", ".join(f"{step.size:+.1f} ns" for step in steps)
-        remarks.append(f"the clock of {names[tel]} jumped ({sizes}); see the table of steps")
+    remarks += _jump_remarks(found, names)
     for tel, drift in enumerate(found.drift):
         if abs(drift.slope) > MIN_DRIFT_Z * drift.error:
             remarks.append(
@@ -322,6 +321,21 @@ def _remarks(
             f"{found.checks.tilt_error_deg:.3f} deg: a bias of the pointing"
         )
     return remarks
+
+
+def _jump_remarks(found: Answer, names: list[str]) -> list[str]:
+    """One sentence on all jumps: those of one clock by size, of several by number."""
+    jumps = {names[tel]: steps for tel, steps in sorted(found.jumps.items()) if steps}
+    if not jumps:
+        return []
+    steps = [step.size for found_steps in jumps.values() for step in found_steps]
+    if len(jumps) == 1 and len(steps) <= LISTED_JUMPS:
+        sizes = ", ".join(f"{size:+.1f} ns" for size in steps)
+        return [f"the clock of {next(iter(jumps))} jumped ({sizes}); see the table of steps"]
+    listed = list(jumps)[:LISTED_JUMPS]
+    more = [f"{len(jumps) - len(listed)} more"] if len(jumps) > len(listed) else []
+    clocks = f"{len(jumps)} clock{'s' * (len(jumps) > 1)} by up to {max(map(abs, steps)):.1f} ns"
+    return [f"{len(steps)} jumps of {clocks} ({', '.join(listed + more)}); see the table of steps"]
 
 
 def _with_clipped(rejected: pl.DataFrame, found: Answer) -> pl.DataFrame:

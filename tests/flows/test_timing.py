@@ -20,8 +20,10 @@ def run(night, output, *more):
     return main(["run", "timing-cross", str(night), "--output", str(output), "--direct", *more])
 
 
-def test_clocks_of_a_simulated_night_are_found(night, tmp_path):
-    assert run(night, tmp_path) == 0
+def test_clocks_of_a_simulated_night_are_found(night, tmp_path, capsys):
+    assert run(night, tmp_path, "--truth", str(night / "truth.json")) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("truth", "difference", "pull", "stamps in use"))
     result = json.loads((tmp_path / "result.json").read_text())
     truth = json.loads((night / "truth.json").read_text())["clock_offset_ns"]
     assert result["fit"]["time_convention"] == "pointing_compensated"

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from config.errors import ConfigurationError
-from flows.truth import compare, read_truth
+from flows.truth import TrueValues, compare, read_truth
 
 
 def table(**columns):
@@ -16,7 +16,7 @@ def table(**columns):
 
 def test_truth_is_scaled_to_the_mean_of_the_telescopes_with_a_value():
     telescopes = table(value=[2.0, 8.0, math.nan], error=[0.1, 0.5, math.nan])
-    compared = compare(telescopes, {1: 0.5, 2: 0.5, 3: 7.0})
+    compared = compare(telescopes, TrueValues({1: 0.5, 2: 0.5, 3: 7.0}))
     # geometric means: values 4, truth 0.5 over telescopes 1 and 2, so the scale is 8
     assert compared["truth"].to_list()[:2] == pytest.approx([4.0, 4.0])
     # (2 - 4) / 0.1 and (8 - 4) / 0.5
@@ -26,13 +26,15 @@ def test_truth_is_scaled_to_the_mean_of_the_telescopes_with_a_value():
 
 
 def test_a_fixed_reference_has_no_pull():
-    compared = compare(table(value=[1.0, 1.0, 1.0], error=[0.0, 0.1, 0.1]), {1: 1, 2: 1, 3: 1})
+    compared = compare(
+        table(value=[1.0, 1.0, 1.0], error=[0.0, 0.1, 0.1]), TrueValues({1: 1, 2: 1, 3: 1})
+    )
     assert math.isnan(compared["pull"][0])
     assert compared["pull"][1] == pytest.approx(0.0)
 
 
 def test_a_telescope_without_truth_does_not_spoil_the_others():
-    compared = compare(table(value=[1.0, 2.0, 9.0], error=[0.1] * 3), {1: 1.0, 2: 2.0})
+    compared = compare(table(value=[1.0, 2.0, 9.0], error=[0.1] * 3), TrueValues({1: 1.0, 2: 2.0}))
     assert compared["truth"].to_list()[:2] == pytest.approx([1.0, 2.0])
     assert math.isnan(compared["truth"][2])
 
@@ -41,7 +43,9 @@ def test_types_are_scaled_apart():
     telescopes = pl.DataFrame(
         {"tel_type": ["LST", "MST"], "tel_id": [1, 2], "value": [3.0, 5.0], "error": [0.1, 0.1]}
     )
-    assert compare(telescopes, {1: 1.0, 2: 1.0})["truth"].to_list() == pytest.approx([3.0, 5.0])
+    assert compare(telescopes, TrueValues({1: 1.0, 2: 1.0}))["truth"].to_list() == pytest.approx(
+        [3.0, 5.0]
+    )
 
 
 @pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"throughput": {"one": 1}}'])
@@ -49,10 +53,57 @@ def test_another_file_than_a_truth_is_refused(tmp_path, content):
     path = tmp_path / "truth.json"
     path.write_text(content)
     with pytest.raises(ConfigurationError, match=r"expected the truth\.json"):
-        read_truth(path)
+        read_truth(path, "energy-inter")
 
 
 def test_a_truth_is_read_by_telescope(tmp_path):
     path = tmp_path / "truth.json"
     path.write_text(json.dumps({"throughput": {"1": 0.9, "12": 1.1}}))
-    assert read_truth(path) == {1: 0.9, 12: 1.1}
+    assert read_truth(path, "energy-inter") == TrueValues({1: 0.9, 12: 1.1})
+
+
+@pytest.mark.parametrize(
+    ("calibration", "entry"),
+    [
+        ("energy-inter", "energy_factor"),
+        ("energy-cross", "energy_factor"),
+        ("image-inter", "size_factor"),
+    ],
+)
+def test_every_calibration_has_a_truth_of_its_own(tmp_path, calibration, entry):
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({"throughput": {"1": 0.9}, entry: {"1": 1.3}}))
+    assert read_truth(path, calibration) == TrueValues({1: 1.3})
+
+
+def test_the_truth_of_clocks_holds_latency_and_jumps(tmp_path):
+    path = tmp_path / "truth.json"
+    clocks = {"1": 2.0, "2": -3.0}
+    steps = [[2, 700.0, 10.0], [2, 900.0, -4.0]]
+    content = {"clock_offset_ns": clocks, "latency_ns": {"1": 0.5}, "clock_steps": steps}
+    path.write_text(json.dumps(content))
+    assert read_truth(path, "timing-cross") == TrueValues({1: 2.5, 2: 3.0}, additive=True)
+
+
+def test_a_truth_without_clocks_says_what_is_missing(tmp_path):
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({"throughput": {"1": 1.0}}))
+    with pytest.raises(ConfigurationError, match="with clock_offset_ns by telescope"):
+        read_truth(path, "timing-cross")
+
+
+def test_true_clocks_are_shifted_over_all_types():
+    telescopes = table(value=[3.0, 1.0, math.nan], error=[0.5, 0.5, math.nan], tel_type=list("LMM"))
+    compared = compare(telescopes, TrueValues({1: 10.0, 2: 12.0, 3: 7.0}, additive=True))
+    # Differences -7 and -11: the mean shift is -9.
+    assert compared["truth"].to_list()[:2] == pytest.approx([1.0, 3.0])
+    assert compared["difference"].to_list()[:2] == pytest.approx([2.0, -2.0])
+    assert compared["pull"].to_list()[:2] == pytest.approx([4.0, -4.0])
+    assert math.isnan(compared["truth"][2])
+
+
+def test_true_clocks_are_shifted_to_the_reference():
+    telescopes = table(value=[0.0, 1.0, 5.0], error=[0.0, 0.5, 0.5])
+    compared = compare(telescopes, TrueValues({1: 10.0, 2: 12.0, 3: 15.0}, additive=True))
+    assert compared["truth"].to_list() == pytest.approx([0.0, 2.0, 5.0])
+    assert compared["pull"].to_list()[1:] == pytest.approx([-2.0, 0.0])

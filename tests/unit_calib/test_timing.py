@@ -316,6 +316,22 @@ def test_the_report_shows_clocks_with_their_jumps(tmp_path):
     assert "MST" in markdown(result)
 
 
+def test_many_jumps_are_one_sentence_of_the_verdict_and_one_line_of_each_telescope(tmp_path):
+    stamps = stamps_of(n_showers=4000, duration_s=1600.0)
+    late = pl.lit(0, pl.Int64)
+    for tel_id in (2, 6, 7, 9):
+        own = pl.col("tel_id") == tel_id
+        late += 200 * (own & (pl.col("event_id") > 1000)) - 80 * (own & (pl.col("event_id") > 2500))
+    jumped = stamps.with_columns(delay_quarters=pl.col("delay_quarters") + late)
+    _, result = run(tmp_path, block_tables(jumped))
+    (reason,) = (reason for reason in result.verdict.reasons if "jump" in reason)
+    assert reason.startswith("8 jumps of 4 clocks by up to 50.")
+    assert "(LST-2, MST-6, MST-7, 1 more); see the table of steps" in reason
+    rows = result.telescopes.filter(pl.col("flag") == "step")
+    assert rows["tel_id"].to_list() == [2, 6, 7, 9]
+    assert all(text.startswith("jumped 2 times, last: -") for text in rows["reason"])
+
+
 def test_the_published_table_has_offsets_in_ns(tmp_path):
     _, result = run(tmp_path, block_tables(stamps_of()))
     published = publish(result, TIMING_CROSS, tmp_path / "out", overwrite=False)
