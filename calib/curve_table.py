@@ -1,4 +1,4 @@
-"""The fitted distance curves, and what was noted of the blocks, as tables of the result."""
+"""Distance curves, what they leave, and what was noted of the blocks, as tables of the result."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from calib.residual_bins import residual_bins
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from calib.fit import Fit
+    from calib.residual_bins import Windows
     from calib.result import CalibrationResult
     from calib.subarray import Subarray
 
-__all__ = ["BLOCK_NOTES", "DISTANCE_CURVE", "with_curves", "with_notes"]
+__all__ = ["BLOCK_NOTES", "DISTANCE_CURVE", "with_curves", "with_notes", "with_residuals"]
 
 #: Value of each curve at its knots, ln(value) relative to the knot that is held at zero (error
 #: zero); NaN where the data do not tell.
@@ -56,6 +59,48 @@ def with_curves(result: CalibrationResult, fitted: Fit, subarray: Subarray) -> C
         extras=result.extras | {"distance_curve": pl.concat(tables)},
         units=result.units | {"distance_curve": {"impact_m": "m"}},
     )
+
+
+def with_residuals(
+    result: CalibrationResult,
+    fitted: Fit,
+    windows: Windows,
+    subarray: Subarray,
+    *,
+    least: int,
+    unit: str,
+) -> CalibrationResult:
+    """Add what the distance curves of a fit do not explain, if it has any.
+
+    Parameters
+    ----------
+    result, fitted : CalibrationResult, Fit
+        The result and where it is from.
+    windows : callable
+        Returns the showers window by window.
+    subarray : Subarray
+        The telescopes.
+    least : int
+        Telescope events a bin needs.
+    unit : str
+        Unit of the value; without one it is the size of an image in p.e.
+
+    Returns
+    -------
+    CalibrationResult
+        With the table ``residual_bins`` of ``calib.residual_bins``.
+    """
+    if fitted.solution.linear is None:
+        return result
+    bins = residual_bins(
+        windows,
+        fitted.model,
+        subarray.types,
+        fitted.solution.component >= 0,
+        least=least,
+        unit=unit or "p.e.",
+    )
+    return replace(result, extras=result.extras | {"residual_bins": bins})
 
 
 def with_notes(

@@ -20,7 +20,7 @@ from calib.cache import Entry, PairCache
 from calib.coefficients import assemble
 from calib.cross_inter import from_result, read_inter, three_step_result
 from calib.curve import Knots
-from calib.curve_table import with_curves, with_notes
+from calib.curve_table import with_curves, with_notes, with_residuals
 from calib.errors import ArraycalError, CannotCompute
 from calib.fit import FitOptions, fit
 from calib.model import NO_CURVE
@@ -379,7 +379,16 @@ def calibrate(
     if observable.scope == "same_type":
         result = assemble(fitted, subarray, observable, configuration, **tables)
         notes = [(str(block.path), *note) for block in good for note in block.notes]
-        return with_notes(with_curves(result, fitted, subarray), notes)
+        least = configuration.RelativeThroughputFitter.min_events
+        result = with_residuals(
+            with_curves(result, fitted, subarray),
+            fitted,
+            windows,
+            subarray,
+            least=least,
+            unit=observable.unit,
+        )
+        return with_notes(result, notes)
     joint = cross.joint_scale(fitted, subarray, configuration)
     result = assemble(fitted, subarray, observable, configuration, **tables, scaled=joint.scaled)
     return cross.describe_types(result, joint, fitted, windows, subarray, configuration)

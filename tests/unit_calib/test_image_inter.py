@@ -143,6 +143,10 @@ def test_throughputs_of_a_simulated_night_come_back_within_their_errors(tmp_path
         error = (own["error"] / own["value"]).to_numpy()
         # Both relative to the mean of the type; 13 telescopes.
         assert np.abs((found - expected + expected.mean()) / error).max() < 4
+    residuals = result.extras["residual_bins"]
+    for (covariate,), part in residuals.group_by("covariate"):
+        assert set(part["tel_type"]) == {"LST", "MST"}, covariate
+        assert part["error"].is_between(1e-4, 0.5).all()
 
 
 # --- bad input ---------------------------------------------------------------------------

@@ -1,0 +1,72 @@
+"""Distance curves in the report: the curves, and what they leave by distance and by size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from calib.figures import encode
+from calib.figures.sizes import CURVE_CAPTION, RESIDUAL_CAPTIONS, curve_figure, residual_figures
+from calib.report import elements as page
+from calib.report.facts import fixed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import polars as pl
+
+    from calib.result import CalibrationResult
+
+__all__ = ["sizes_section"]
+
+
+def sizes_section(result: CalibrationResult) -> Iterator[str]:
+    """Yield the parts on the dependence on the distance; nothing where none was fitted."""
+    curve = result.extras.get("distance_curve")
+    if curve is None:
+        return
+    yield "<h2>Dependence on the impact distance</h2>"
+    drawn = curve_figure(curve)
+    parts = []
+    if drawn is not None:
+        parts.append(page.figure(encode(drawn, "svg"), "distance curve", CURVE_CAPTION))
+    bins = result.extras.get("residual_bins")
+    if bins is not None:
+        parts += [
+            page.figure(encode(figure, "svg"), f"residual by {name}", RESIDUAL_CAPTIONS[name])
+            for name, figure in residual_figures(bins).items()
+        ]
+    if parts:
+        yield f'<div class="figures">{"".join(parts)}</div>'
+    yield page.details(f"Distance curves ({len(curve)} knots)", _curve_table(curve))
+    if bins is not None:
+        yield page.details(f"Residuals in bins ({len(bins)})", _bin_table(bins))
+
+
+def _curve_table(curve: pl.DataFrame) -> str:
+    rows = [
+        (
+            row["tel_type"],
+            fixed(row["impact_m"], 1),
+            fixed(row["log_value"], 4, "+"),
+            fixed(row["error"], 4),
+        )
+        for row in curve.iter_rows(named=True)
+    ]
+    return page.table(("type", "knot/m", "ln relative light", "error"), rows, numbers=" nnn")
+
+
+def _bin_table(bins: pl.DataFrame) -> str:
+    header = ("type", "in", "from", "to", "telescope events", "residual", "error")
+    rows = [
+        (
+            row["tel_type"],
+            f"{row['covariate']} [{row['unit']}]",
+            f"{row['low']:.3g}",
+            f"{row['high']:.3g}",
+            f"{row['n_events']:,}",
+            fixed(row["residual"], 4, "+"),
+            fixed(row["error"], 4),
+        )
+        for row in bins.iter_rows(named=True)
+    ]
+    return page.table(header, rows, numbers="  nnnnn")
