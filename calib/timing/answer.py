@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["Answer", "answer"]
+__all__ = ["CURVATURE_BIAS", "Answer", "answer"]
 
+#: Part by which the curvature of the front may be wrong: errors of core and maximum flatten it.
+CURVATURE_BIAS = 0.03
 #: A jump so close to the edge of a chunk, in showers, is at the edge.
 NEAR_EDGE = 3
 
@@ -59,6 +61,8 @@ class Answer:
         Showers in common.
     systematic_ns : array, shape (n,)
         Excess rms over halves of the showers, by telescope.
+    bowl_ns : array, shape (n,)
+        What a curvature of the front wrong by `CURVATURE_BIAS` does to the offsets, by telescope.
     columns, column_error : dict of str to float
         Errors of front and walk belong to the names of `Model.names`.
     jumps : dict of int to list of Step
@@ -89,6 +93,7 @@ class Answer:
     n_events: Floats
     common: Floats
     systematic_ns: Floats
+    bowl_ns: Floats
     column_error: dict[str, float]
     jumps: dict[int, list[Step]]
     history: History
@@ -178,6 +183,7 @@ def answer(
         n_events=n_events,
         common=common,
         systematic_ns=systematic_ns(last.halves, gauge.transform[newest], options.min_events / 2),
+        bowl_ns=(gauge.transform @ _bowl_ns(normal, model, component))[nodes.newest],
         column_error=dict(zip(model.names(), error.tolist(), strict=True)),
         jumps=jumps,
         history=past,
@@ -209,6 +215,25 @@ def _without_last(normal: Normal, count: int) -> Normal:
         normal, matrix=matrix, curvature=matrix, vector=normal.vector[keep],
         meat=normal.meat[keep, keep],
     )  # fmt: skip
+
+
+def _bowl_ns(normal: Normal, model: Model, component: Indices) -> Floats:
+    """Shift of every node when the front is held at a wrong curvature, walks free.
+
+    The change of the right-hand side is that of the stamps by the column of the curvature; without
+    that column in the fit, nothing is known of it and the shift is 0.
+    """
+    if "curvature" not in model.columns:
+        return np.zeros(normal.n_nodes)
+    place = normal.n_nodes + model.names().index("curvature")
+    size = normal.n_nodes + len(model.names())
+    free = np.delete(np.arange(size), place)
+    matrix = normal.matrix[np.ix_(free, free)]
+    held = replace(
+        normal, matrix=matrix, curvature=matrix, meat=normal.meat[np.ix_(free, free)],
+        vector=CURVATURE_BIAS * normal.matrix[free, place],
+    )  # fmt: skip
+    return np.nan_to_num(solve_normal(held, component).nodes)
 
 
 def _pooled_model(fitted: Fit, nodes: Nodes) -> Model:

@@ -11,6 +11,7 @@ from calib.pairs import TELESCOPE_LEVEL
 from calib.quality import judge
 from calib.result import CLOCK_OFFSET, CalibrationResult
 from calib.schema import REJECTED
+from calib.timing.answer import CURVATURE_BIAS
 from calib.timing.front import C_M_PER_NS
 from calib.timing.tables import (
     date,
@@ -158,9 +159,9 @@ def _telescopes(
     with np.errstate(invalid="ignore", divide="ignore"):
         rms = np.sqrt(sums.square_ns2 / sums.expected)
     known = np.isfinite(value)
-    systematic = np.hypot(found.systematic_ns, _tilt_ns(found, subarray, options))
-    # Halves of the data can be too few to tell; the tilt alone is then all there is.
-    systematic = np.where(np.isnan(systematic), _tilt_ns(found, subarray, options), systematic)
+    # Halves of the data can be too few to tell; tilt and bowl are then all there is.
+    shapes = np.hypot(_tilt_ns(found, subarray, options), found.bowl_ns)
+    systematic = np.hypot(np.nan_to_num(found.systematic_ns), shapes)
     verdicts = [_reason(found, subarray, node, options) for node in range(len(subarray))]
     nothing = np.full(len(subarray), np.nan)
     return pl.DataFrame(
@@ -285,9 +286,15 @@ def _facts(
         "tilt_between_pointings_deg": found.checks.tilt_deg,
         "tilt_between_pointings_error_deg": found.checks.tilt_error_deg,
         f"offset_of_{POINTING_BIAS_DEG}_deg_pointing_bias_ns": largest,
+        f"offset_of_{CURVATURE_BIAS}_curvature_bias_ns": float(np.max(np.abs(found.bowl_ns))),
         "passes": found.passes,
         "settled": found.settled,
     }
+    if len(set(subarray.types)) > 1:
+        facts["types"] = (
+            "a latency common to a telescope type is part of its offsets; showers cannot tell it "
+            "from the clocks"
+        )
     if found.checks.n_pointings < 2:  # noqa: PLR2004
         facts["unconstrained"] = (
             "a plane across the array: with one pointing, a bias of the pointing (or of the "

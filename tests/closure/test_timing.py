@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from calib.errors import CannotCompute
-from calib.timing.answer import answer
+from calib.timing.answer import CURVATURE_BIAS, answer
 from calib.timing.showers import prepare
 from calib.timing.toys import TRUE_SCALE, TimingToy, toy_setup, toy_stamps, toy_timing_array
 from config.models import CalculateTimingCalibrationOptions
@@ -235,3 +235,40 @@ def test_a_missing_reference_leaves_no_number():
     found = solve([toy_stamps(TimingToy(offsets(23)), ARRAY, 24)], reference_telescope=99)
     assert not found.anchored
     assert np.isnan(found.offset_ns).all()
+
+
+def test_the_bowl_is_what_a_wrong_curvature_does_to_the_offsets():
+    stamps = [toy_stamps(TimingToy(offsets(25), n_showers=3000), ARRAY, 26)]
+    found = solve(stamps)
+    scale = float(np.exp(found.model.log_scale))
+    held = [
+        solve(stamps, fit_curvature=False, curvature_scale=scale * factor).offset_ns
+        for factor in (1.0, np.exp(CURVATURE_BIAS))
+    ]
+    # A front held too flat leaves the opposite in the offsets.
+    assert held[0] - held[1] == pytest.approx(found.bowl_ns, abs=0.01)
+    assert np.abs(found.bowl_ns).max() > 0.03
+    assert found.bowl_ns.mean() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_drifts_are_measured_without_bias_and_with_honest_errors():
+    # 0.3 ns/h for an hour: too little for a jump. Slopes are relative to the array.
+    drift, repeats, errors, pulls = 0.3, 16, [], []
+    truth = np.where(np.arange(N) == 5, drift, 0.0)
+    for seed in range(repeats):
+        toy = TimingToy(offsets(seed), n_showers=6000, duration_s=3600.0)
+        stamps = toy_stamps(toy, ARRAY, seed + 400)
+        # Rounded at random, so that quarters of nanoseconds add up to a straight line.
+        dither = pl.Series(np.random.default_rng(seed).uniform(-0.5, 0.5, len(stamps)))
+        added = 4 * drift * (pl.col("shower_s") - START_S) / 3600
+        late = (added + dither).round().cast(pl.Int64) * (pl.col("tel_id") == 6)
+        found = solve([stamps.with_columns(delay_quarters=pl.col("delay_quarters") + late)])
+        slope, error = np.array(found.drift).T
+        assert not found.jumps
+        rest = slope - truth
+        errors.append(rest - rest.mean())
+        pulls.append(errors[-1] / error)
+    # Errors are 0.13 ns/h: the mean of 16 is known to 0.03, the width of 208 pulls to 5 %.
+    assert abs(np.mean(errors, axis=0)[5]) < 0.1
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.12
+    assert 0.85 < np.std(pulls) < 1.15
