@@ -18,13 +18,14 @@ import polars as pl
 from calib import cross, dl2
 from calib.cache import Entry, PairCache
 from calib.coefficients import assemble
+from calib.comparison import read_other, with_comparison
 from calib.cross_inter import from_result, read_inter, three_step_result
 from calib.curve import Knots
 from calib.curve_table import with_curves, with_notes, with_residuals
 from calib.errors import ArraycalError, CannotCompute
 from calib.fit import FitOptions, fit
 from calib.model import NO_CURVE
-from calib.observables import ENERGY_INTER
+from calib.observables import ENERGY_INTER, IMAGE_INTER
 from calib.pairs import (
     REPEATED,
     TELESCOPE_LEVEL,
@@ -388,6 +389,9 @@ def calibrate(
             least=least,
             unit=observable.unit,
         )
+        compare = configuration.CalculateInterCalibration.compare
+        if compare is not None and observable is IMAGE_INTER:
+            result = with_comparison(result, read_other(Path(compare)))
         return with_notes(result, notes)
     joint = cross.joint_scale(fitted, subarray, configuration)
     result = assemble(fitted, subarray, observable, configuration, **tables, scaled=joint.scaled)

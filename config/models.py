@@ -215,6 +215,11 @@ class CalculateInterCalibrationOptions(ToolOptions):
     asymmetry_label: Annotated[
         Literal["energy_asymmetry", "image_asymmetry"], BeforeValidator(lowercase)
     ] = Field("energy_asymmetry", description="Quantity the telescopes are compared by.")
+    compare: Name | None = Field(
+        None,
+        description="image-inter: result.json of energy-inter or energy-cross, or the folder that "
+        "holds it, whose coefficients are compared with those of the sizes; our own.",
+    )
 
 
 class CalculateCrossCalibrationOptions(_EnergyReading):

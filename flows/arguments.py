@@ -172,6 +172,14 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         },
     ),
     (
+        "--compare",
+        {
+            "metavar": "RESULT",
+            "help": "image-inter: result.json of energy-inter or energy-cross, or the folder that "
+            "holds it, whose coefficients are shown beside those of the sizes (default: none)",
+        },
+    ),
+    (
         "--overwrite",
         {
             "action": "store_true",

@@ -9,9 +9,9 @@ from datetime import date
 from pathlib import Path
 
 from calib.criteria import CriterionError, columns_of
-from calib.observables import OBSERVABLES, Observable
+from calib.observables import ENERGY_INTER, IMAGE_INTER, OBSERVABLES, Observable
 from calib.result import Verdict
-from calib.store import Published
+from calib.store import RESULT, Published
 from config.errors import ConfigurationError
 from config.loading import load_configuration
 from config.models import Configuration
@@ -33,6 +33,7 @@ __all__ = [
 
 log = logging.getLogger("arraycal.flows")
 
+INTER_CALIBRATIONS = (ENERGY_INTER.name, IMAGE_INTER.name)
 #: What is taken from a folder: the first pattern that finds anything.
 FOLDER_PATTERNS = (("*.dl2.h5", "*.dl2.hdf5"), ("*.h5", "*.hdf5"))
 #: End of the name of a file with the corrected values of a block.
@@ -142,6 +143,7 @@ def configured(
     overrides = [*parameters.overrides, *_named_files(parameters)]
     configuration = load_configuration(files, preset=_preset(parameters), overrides=overrides)
     configuration = _with_absolute_files(configuration, data_root)
+    _check_inter(parameters.calibration, configuration)
     _refuse_malformed_criteria(configuration)
     return configuration
 
@@ -152,11 +154,14 @@ def _named_files(parameters: CalibrateParameters | NightCalibration) -> list[str
         "inter_calibration": parameters.inter,
         "simulation_reference": parameters.simulation_reference,
     }
-    return [
+    texts = [
         f"CalculateCrossCalibration.{key}={json.dumps(text)}"
         for key, text in named.items()
         if text is not None
     ]
+    if parameters.compare is not None:
+        texts.append(f"CalculateInterCalibration.compare={json.dumps(parameters.compare)}")
+    return texts
 
 
 def _with_absolute_files(configuration: Configuration, root: Path | None) -> Configuration:
@@ -171,7 +176,46 @@ def _with_absolute_files(configuration: Configuration, root: Path | None) -> Con
         if not path.is_file():
             raise ConfigurationError(f"{key}: there is no file {path}")
     changed = section.model_copy(update={key: str(path) for key, path in found.items()})
-    return configuration.model_copy(update={"CalculateCrossCalibration": changed})
+    inter = configuration.CalculateInterCalibration
+    if inter.compare is not None:
+        inter = inter.model_copy(update={"compare": str(_result_file(inter.compare, root))})
+    return configuration.model_copy(
+        update={"CalculateCrossCalibration": changed, "CalculateInterCalibration": inter}
+    )
+
+
+def _result_file(text: str, root: Path | None) -> Path:
+    """Find the result that a file or the folder with it stands for."""
+    path = inside(text, root, "data_root")
+    if path.is_dir():
+        path = inside(str(path / RESULT), root, "data_root")
+    if not path.is_file():
+        raise ConfigurationError(
+            f"compare: there is no file {path}; expected the {RESULT} of energy-inter or "
+            "energy-cross, or the folder that holds it"
+        )
+    return path
+
+
+def _check_inter(calibration: str, configuration: Configuration) -> None:
+    """Look at the options of an inter-calibration that only make sense for some."""
+    section, label = configuration.CalculateInterCalibration, OBSERVABLES[calibration].label
+    if section.compare is not None and calibration != IMAGE_INTER.name:
+        raise ConfigurationError(
+            f"compare is for {IMAGE_INTER.name}, which compares its coefficients with those of "
+            f"energies; {calibration} has nothing to compare"
+        )
+    is_inter = calibration in INTER_CALIBRATIONS
+    if (
+        is_inter
+        and "asymmetry_label" in section.model_fields_set
+        and section.asymmetry_label != label
+    ):
+        # No mistake: one file of ctao-calibpipe may serve several of our calibrations.
+        log.warning(
+            "CalculateInterCalibration.asymmetry_label is %s; %s compares by %s all the same",
+            section.asymmetry_label, calibration, label,
+        )  # fmt: skip
 
 
 def _refuse_malformed_criteria(configuration: Configuration) -> None:

@@ -296,6 +296,7 @@ def _calibrate(
 def _fingerprint(job: Job, blocks: Sequence[BlockPairs]) -> str:
     section = job.configuration.CalculateCrossCalibration
     named = {name: getattr(section, name) for name in ("inter_calibration", "simulation_reference")}
+    named["compare"] = job.configuration.CalculateInterCalibration.compare
     inputs = {name: file_digest(Path(path)) for name, path in named.items() if path is not None}
     text = to_yaml(job.configuration)
     return fingerprint(job.observable.name, text, blocks, own_version(), inputs)

@@ -96,6 +96,11 @@ class CalibrateParameters(BaseModel):
         description="energy-cross: result.json of the same calibration of simulated blocks, whose "
         "contrasts between types are subtracted.",
     )
+    compare: Text | None = Field(
+        None,
+        description="image-inter: result.json of energy-inter or energy-cross, or the folder that "
+        "holds it, to compare the coefficients with.",
+    )
     overwrite: bool = Field(default=False, description="Replace results that exist.")
     record: Literal["automatic", "yes", "no"] = Field(
         "automatic",
@@ -146,6 +151,11 @@ class NightCalibration(BaseModel):
         None,
         description="energy-cross: result.json of the same calibration of simulated blocks, whose "
         "contrasts between types are subtracted.",
+    )
+    compare: Text | None = Field(
+        None,
+        description="image-inter: result.json of energy-inter or energy-cross, or the folder that "
+        "holds it, to compare the coefficients with.",
     )
 
 

@@ -125,6 +125,7 @@ def _parameters(arguments: Namespace, settings: Settings) -> CalibrateParameters
             simulation_reference=_file_from_here(
                 arguments.simulation_reference, settings.data_root
             ),
+            compare=_file_from_here(arguments.compare, settings.data_root),
             overwrite=arguments.overwrite,
             record=arguments.record,
             night=arguments.night,

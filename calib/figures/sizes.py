@@ -8,14 +8,21 @@ import numpy as np
 import polars as pl
 
 from calib.curve import Knots
-from calib.figures.style import QUIET, STYLE, looks, new_figure, plain
+from calib.figures.style import INK, QUIET, STYLE, label_telescopes, looks, new_figure, plain
 from calib.residual_bins import DISTANCE, EXPECTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["CURVE_CAPTION", "RESIDUAL_CAPTIONS", "curve_figure", "residual_figures"]
+__all__ = [
+    "CONTRAST_CAPTION",
+    "CURVE_CAPTION",
+    "RESIDUAL_CAPTIONS",
+    "contrast_figure",
+    "curve_figure",
+    "residual_figures",
+]
 
 CURVE_CAPTION = (
     "Fitted distance curve of each type: ln of the light seen at an impact distance over that at "
@@ -31,6 +38,11 @@ RESIDUAL_CAPTIONS = {
         "the image cleaning lowers the faint end, saturation the bright one."
     ),
 }
+
+CONTRAST_CAPTION = (
+    "Log contrast of the coefficients of sizes with those of energies, each over the geometric "
+    "mean of the telescopes of the type that both have. A ring marks those that disagree."
+)
 
 #: Points of a drawn curve.
 STEPS = 200
@@ -123,3 +135,42 @@ def residual_figures(bins: pl.DataFrame) -> dict[str, Figure]:
             axes.legend()
             drawn[str(name)] = figure
     return drawn
+
+
+def contrast_figure(comparison: pl.DataFrame) -> Figure | None:
+    """Draw the contrasts of sizes with energies by telescope.
+
+    Parameters
+    ----------
+    comparison : DataFrame
+        Schema ``calib.comparison.COMPARISON``.
+
+    Returns
+    -------
+    Figure or None
+        None without any contrast.
+    """
+    import matplotlib as mpl
+
+    table = comparison.sort("tel_type", "tel_id").with_row_index("place")
+    known = table.filter(pl.col("contrast").is_finite())
+    if known.is_empty():
+        return None
+    with mpl.rc_context(STYLE):
+        figure = new_figure(6.0, 3.2)
+        axes = figure.add_subplot()
+        axes.axhline(0.0, color=QUIET, linewidth=0.8, zorder=0)
+        axes.grid(axis="y")
+        for tel_type, look in looks(known["tel_type"]).items():
+            own = known.filter(pl.col("tel_type") == tel_type)
+            place, contrast = own["place"].to_numpy(), own["contrast"].to_numpy()
+            axes.errorbar(
+                place, contrast, own["error"].to_numpy(), fmt=look.marker, color=look.colour, ms=4,
+                label=plain(tel_type),
+            )  # fmt: skip
+            off = own["flag"].to_numpy() == "contrast"
+            axes.plot(place[off], contrast[off], "o", ms=11, mfc="none", mec=INK, mew=1.0)
+        label_telescopes(axes, table["tel_id"].to_list(), 5.2)
+        axes.set(xlabel="telescope", ylabel="ln contrast, sizes over energies")
+        axes.legend()
+    return figure

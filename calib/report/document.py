@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from calib.figures import CAPTIONS, CLOCK_FIGURES, encode, figures
 from calib.report import elements as page
 from calib.report.facts import MISSING, fixed, key_facts, observations, shown
-from calib.report.sizes_page import sizes_section
+from calib.report.sizes_page import comparison_section, sizes_section
 from calib.report.summary_page import markdown
 from calib.report.timing_page import offset_pairs, offset_table, timing_section
 from calib.report.types_page import types_section
@@ -50,6 +50,7 @@ def html(result: CalibrationResult) -> str:
             *timing_section(result),
             *types_section(result),
             *sizes_section(result),
+            *comparison_section(result),
             "<h2>Figures</h2>",
             _figures(result),
             "<h2>Data</h2>",

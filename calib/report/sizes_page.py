@@ -1,11 +1,18 @@
-"""Distance curves in the report: the curves, and what they leave by distance and by size."""
+"""Image sizes in the report: distance curves, what they leave, and the contrast with energies."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from calib.figures import encode
-from calib.figures.sizes import CURVE_CAPTION, RESIDUAL_CAPTIONS, curve_figure, residual_figures
+from calib.figures.sizes import (
+    CONTRAST_CAPTION,
+    CURVE_CAPTION,
+    RESIDUAL_CAPTIONS,
+    contrast_figure,
+    curve_figure,
+    residual_figures,
+)
 from calib.report import elements as page
 from calib.report.facts import fixed
 
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
 
     from calib.result import CalibrationResult
 
-__all__ = ["sizes_section"]
+__all__ = ["comparison_section", "sizes_section"]
 
 
 def sizes_section(result: CalibrationResult) -> Iterator[str]:
@@ -70,3 +77,45 @@ def _bin_table(bins: pl.DataFrame) -> str:
         for row in bins.iter_rows(named=True)
     ]
     return page.table(header, rows, numbers="  nnnnn")
+
+
+def comparison_section(result: CalibrationResult) -> Iterator[str]:
+    """Yield the comparison with the energies; nothing where none was asked for."""
+    table = result.extras.get("comparison")
+    if table is None:
+        return
+    fit = result.fit
+    yield "<h2>Sizes against energies</h2>"
+    yield (
+        f"<p>Compared with {page.text(fit['compared_calibration'])}, "
+        f"{page.text(fit['compared_with'])}. Observations: "
+        f"{page.text(fit['compared_observations'])}. Telescopes that lose light lose it in both "
+        "and have no contrast; one with a contrast has another size or another energy than its "
+        "throughput explains.</p>"
+    )
+    drawn = contrast_figure(table)
+    if drawn is not None:
+        picture = page.figure(encode(drawn, "svg"), "contrast with energies", CONTRAST_CAPTION)
+        yield f'<div class="figures">{picture}</div>'
+    header = (
+        "type", "telescope", "sizes", "energies", "ln contrast", "error", "z", "flag", "reason",
+    )  # fmt: skip
+    rows = [
+        (
+            row["tel_type"],
+            str(row["tel_id"]),
+            fixed(row["value"], 4),
+            fixed(row["other"], 4),
+            fixed(row["contrast"], 4, "+"),
+            fixed(row["error"], 4),
+            fixed(row["z"], 1, "+"),
+            row["flag"],
+            row["reason"],
+        )
+        for row in table.iter_rows(named=True)
+    ]
+    tones = ["" if flag == "ok" else "warn" for flag in table["flag"]]
+    yield page.details(
+        f"Contrasts ({len(rows)})", page.table(header, rows, numbers=" nnnnnn", tones=tones),
+        is_open=True,
+    )  # fmt: skip
