@@ -1,0 +1,105 @@
+"""Closure of corrected stamps: the clocks of a corrected block agree, and integers stay exact."""
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from calib.apply import apply_to_block
+from calib.calibrations import calibrate, rows_of_block
+from calib.coefficients_file import read_coefficients
+from calib.hdf5 import open_file, require_table
+from calib.observables import TIMING_CROSS
+from calib.simulation import SimulationSettings, simulate_night
+from calib.simulation.settings import ClockSettings
+from calib.store import publish
+from config import load_configuration
+
+TRIGGER = "/dl1/event/telescope/trigger"
+QUARTERS_PER_S = 4_000_000_000
+#: So late that one stamp in twenty falls into the next second.
+LATE, LATE_NS = 3, 5e7
+
+
+def calibrated(blocks, cache):
+    configuration = load_configuration(preset="timing-cross")
+    rows = [rows_of_block(block, TIMING_CROSS, configuration, cache) for block in blocks]
+    return calibrate(rows, TIMING_CROSS, configuration)
+
+
+def quarters(time):
+    """Quarter nanoseconds since the beginning of the night; exact."""
+    whole = time.astype(np.int64)
+    return (whole[:, 0] - whole[:, 0].min()) * QUARTERS_PER_S + whole[:, 1]
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory):
+    """Truth and result of two blocks, and a third one before and after its correction."""
+    folder = tmp_path_factory.mktemp("clocks")
+    settings = SimulationSettings(
+        array="north",
+        n_blocks=3,
+        n_showers=4000,
+        seed=11,
+        clocks=ClockSettings(offset_scatter_ns=5.0, offset_ns={LATE: LATE_NS}),
+    )
+    truth = simulate_night(folder, settings)
+    *before, last = sorted(folder.glob("*.dl2.h5"))
+    result = calibrated(before, folder / "cache")
+    published = publish(result, TIMING_CROSS, folder / "out", overwrite=False)
+    output = folder / "last.corrected.h5"
+    outcome = apply_to_block(
+        last,
+        read_coefficients(published.monitoring),
+        output,
+        {"command": "test"},
+        folder / "cache",
+    )
+    assert outcome.complete
+    return truth, result, last, output
+
+
+def test_corrected_stamps_are_exact_and_carry_over_seconds(corrected):
+    _, result, last, output = corrected
+    offset = dict(result.telescopes.select("tel_id", "value").iter_rows())
+    with open_file(last) as one, open_file(output) as two:
+        measured = require_table(one, TRIGGER, last).read()
+        found = require_table(two, TRIGGER, output).read()
+    assert found["time"].tolist() == measured["time"].tolist()
+    shift = quarters(np.vstack([found["time_corrected"], found["time"]]))
+    shift = shift[: len(found)] - shift[len(found) :]
+    expected = np.array([-round(4 * offset[tel_id]) for tel_id in found["tel_id"].tolist()])
+    assert np.abs(shift - expected).max() <= 1  # a tie between two quarters may go either way
+    assert (np.unique(shift).size) <= 13
+    seconds = found["time"][:, 0].astype(int) - found["time_corrected"][:, 0].astype(int)
+    late = found["tel_id"] == LATE
+    assert set(seconds[late].tolist()) == {0, 1}
+    assert 0.03 < seconds[late].mean() < 0.08
+    assert (found["time_corrected"][:, 1] < QUARTERS_PER_S).all()
+
+
+def test_the_clocks_of_a_corrected_block_agree(corrected, tmp_path):
+    truth, result, last, output = corrected
+    copy = tmp_path / "copy.h5"
+    shutil.copy(last, copy)
+    with open_file(output) as source, h5py.File(copy, "r+") as file:
+        rows = file[TRIGGER][:]
+        rows["time"] = require_table(source, TRIGGER, output).read()["time_corrected"]
+        file[TRIGGER][:] = rows
+    first, uncorrected, again = (
+        found.telescopes.sort("tel_id")
+        for found in (result, calibrated([last], tmp_path), calibrated([copy], tmp_path))
+    )
+    true = np.array([truth.clock_offset_ns[tel_id] for tel_id in first["tel_id"]])
+    assert np.abs(uncorrected["value"].to_numpy() - true + true.mean()).max() < 0.8
+    # Mean 0 in both, and what is left is the error of the two measurements.
+    value, error = (
+        again["value"].to_numpy(),
+        np.hypot(*(t["error"].to_numpy() for t in (first, again))),
+    )
+    assert np.abs(value).max() < 0.5
+    # A quarter of a nanosecond is rounded away: 0.07 ns.
+    pulls = value / np.hypot(error, 0.25 / np.sqrt(12))
+    assert np.sqrt(np.mean(pulls**2)) < 1.6  # 12 degrees of freedom know it to 20 %
