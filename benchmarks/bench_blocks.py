@@ -35,11 +35,11 @@ TABLES = (
 CHECKSUM_BYTES = 4
 
 
-def chunks(path: Path) -> list[tuple[int, int]]:
+def chunks(path: Path, groups: tuple[str, ...] = TABLES) -> list[tuple[int, int]]:
     """Offset and size of every compressed chunk of the tables."""
     found: list[tuple[int, int]] = []
     with h5py.File(path) as file:
-        for group in TABLES:
+        for group in groups:
             for table in file[group].values():
                 infos = (table.id.get_chunk_info(i) for i in range(table.id.get_num_chunks()))
                 found.extend((info.byte_offset, info.size) for info in infos)
