@@ -62,7 +62,7 @@ def cpu(work: partial[None]) -> float:
 
 def main() -> None:
     """Print the table."""
-    settings = SimulationSettings(array="south", n_blocks=1, n_showers=60_000, seed=7)
+    settings = SimulationSettings(array="south", n_blocks=1, n_showers=150_000, seed=7)
     (path,), _ = night("sizes-south", settings)
     block = dl2.open_block(path)
     n_events = sum(len(w.events) for w in dl2.windows(block, ["hillas_intensity"], rows=1_000_000))
