@@ -8,7 +8,16 @@ import numpy as np
 import polars as pl
 
 from calib.curve import Knots
-from calib.figures.style import INK, QUIET, STYLE, label_telescopes, looks, new_figure, plain
+from calib.figures.style import (
+    INK,
+    QUIET,
+    STYLE,
+    Margins,
+    label_telescopes,
+    looks,
+    new_figure,
+    plain,
+)
 from calib.residual_bins import DISTANCE, EXPECTED
 
 if TYPE_CHECKING:
@@ -119,7 +128,7 @@ def residual_figures(bins: pl.DataFrame) -> dict[str, Figure]:
     drawn = {}
     with mpl.rc_context(STYLE):
         for (name,), part in bins.group_by("covariate", maintain_order=True):
-            figure = new_figure(5.0, 3.0)
+            figure = new_figure(5.1, 3.0, Margins(left=0.75))
             axes = figure.add_subplot()
             axes.axhline(0.0, color=QUIET, linewidth=0.8, zorder=0)
             axes.grid(axis="y")
