@@ -1,10 +1,14 @@
 """Clocks of a simulated night, from the command line to the published table."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from flows.cli import main
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+REAL = SHARED / "data" / "real" / "simtel_proton_ob202.dl2.h5"
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +45,40 @@ def test_the_wrong_convention_stops_with_the_numbers(night, tmp_path, capsys):
     wrong = ["--set", "CalculateTimingCalibration.time_convention=raw"]
     assert run(night, tmp_path, *wrong) == 4
     assert "the stamps are not 'raw'" in capsys.readouterr().err
+
+
+#: The real file has three usable showers, most telescopes far from the axis.
+FEW = {
+    "min_events": 2,
+    "min_common_events": 2,
+    "max_core_distance": 2000,
+    "max_pointing_offset": 20,
+    "max_angular_uncertainty": 5,
+    "fit_walk": "false",
+}
+
+
+ALL_OF_THEM = [
+    text
+    for key, value in FEW.items()
+    for text in ("--set", f"CalculateTimingCalibration.{key}={value}")
+]
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the shared real files are not here")
+class TestRealStamps:
+    """Stamps of sim_telarray, of which a fit is left with 8 degrees of freedom."""
+
+    def test_they_agree_with_the_fitted_front_within_3_ns(self, tmp_path):
+        assert run(REAL, tmp_path, *ALL_OF_THEM) == 3
+        result = json.loads((tmp_path / "result.json").read_text())
+        assert result["fit"]["time_convention"] == "pointing_compensated"
+        assert 0.5 < result["fit"]["residual_rms_ns"] < 3.0
+        assert result["fit"]["n_telescope_events"] > 25
+        flags = {row["flag"] for row in result["telescopes"]}
+        assert flags == {"ok", "few_events"}
+
+    def test_taken_as_raw_they_are_refused(self, tmp_path, capsys):
+        raw = ["--set", "CalculateTimingCalibration.time_convention=raw"]
+        assert run(REAL, tmp_path, *ALL_OF_THEM, *raw) == 4
+        assert "slope of +0.9" in capsys.readouterr().err
