@@ -9,6 +9,7 @@ the solution of every chunk, of every pointing and of the whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -334,9 +335,23 @@ def _add_matrix(
         weighted = weight * found.column[:, one]
         mixed = tally(link, weighted, n_groups * n).reshape(n_groups, n)
         result.matrix[:, :n, n + one] = result.matrix[:, n + one, :n] = mixed
-        for two in range(one, m):
-            product = tally(row_group, weighted * found.column[:, two], n_groups)
-            result.matrix[:, n + one, n + two] = result.matrix[:, n + two, n + one] = product
+    if m:
+        result.matrix[:, n:, n:] = _column_products(found, row_group, n_groups)
+
+
+def _column_products(found: Residuals, row_group: Indices, n_groups: int) -> Floats:
+    """Weighted products of the global columns, shape (n_groups, m, m)."""
+    column, weight = found.column, found.weight
+    if np.any(np.diff(row_group) < 0):
+        order = np.argsort(row_group, kind="stable")
+        column, weight, row_group = column[order], weight[order], row_group[order]
+    # Chunks are contiguous: one product of matrices for each.
+    edges = np.searchsorted(row_group, np.arange(n_groups + 1))
+    products = [
+        column[low:high].T @ (weight[low:high, None] * column[low:high])
+        for low, high in pairwise(edges.tolist())
+    ]
+    return np.array(products)
 
 
 def _add_gradient(

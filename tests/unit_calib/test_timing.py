@@ -436,6 +436,19 @@ def test_the_sums_are_those_of_the_full_design():
     assert got.meat[0] == pytest.approx(meat, rel=1e-9, abs=1e-6)
 
 
+def test_groups_of_showers_in_any_order_add_up_to_the_whole():
+    showers = prepare(stamps_of(n_showers=40), toy_setup(ARRAY))
+    n, columns = len(ARRAY), ("curvature", "walk")
+    model = timing_sums.Model(np.zeros((1, n)), 0.2, np.ones(2), np.ones(n), 1e9, columns)
+    found = timing_sums.residuals(showers, np.zeros(40, int), model)
+    whole = timing_sums.sums(showers, np.zeros(40, int), 1, found, n)
+    parts = timing_sums.sums(showers, np.arange(40) % 3, 4, found, n)
+    assert parts.matrix.sum(axis=0) == pytest.approx(whole.matrix[0], rel=1e-9, abs=1e-9)
+    assert parts.meat.sum(axis=0) == pytest.approx(whole.meat[0], rel=1e-9, abs=1e-9)
+    assert not parts.matrix[3].any()
+    assert np.linalg.norm(parts.matrix[:3, n:, n:], axis=(1, 2)).min() > 0
+
+
 def test_clipping_takes_the_wrong_stamp_and_not_its_neighbours():
     showers = prepare(stamps_of(n_showers=50, outliers=0.0), toy_setup(ARRAY))
     rest = np.random.default_rng(6).standard_normal(len(showers.shower))
