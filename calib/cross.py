@@ -16,7 +16,7 @@ import polars as pl
 
 from calib.cross_bins import ENERGY, contrast_bins, trends
 from calib.cross_gauge import Joint, mean_of, mean_weights, scale_jointly
-from calib.cross_reference import corrected, read_reference
+from calib.cross_reference import NOT_SIMULATED, corrected, read_reference
 from calib.errors import NothingToDo, WrongUsage
 from calib.result import Verdict
 from calib.slope import NO_SLOPE, Slope
@@ -199,7 +199,7 @@ def describe_types(
         extras=result.extras | {"types": types, "contrast_bins": bins, "contrast_trends": lines},
         published=result.published
         | {INTER_PATH: _inter(joint, subarray), FACTORS_PATH: factors(types)},
-        verdict=with_remarks(result.verdict, _remarks(lines)),
+        verdict=with_remarks(result.verdict, [*_uncorrected(types), *_remarks(lines)]),
     )
 
 
@@ -302,6 +302,10 @@ def _reason(joint: Joint, tel_type: str, reference: str) -> str:
     if own.reason:
         return own.reason
     base = joint.types[reference]
+    if tel_type == reference:
+        return "no telescope of it has enough data"
+    if not len(own.nodes):
+        return "no telescope of it has enough data in common with the others"
     return base.reason or f"not connected to the reference type {reference}"
 
 
@@ -323,6 +327,12 @@ def _inter(joint: Joint, subarray: Subarray) -> pl.DataFrame:
             )
         )
     return pl.concat(parts).sort("tel_type", "tel_id")
+
+
+def _uncorrected(types: pl.DataFrame) -> list[str]:
+    """Types that a simulation reference should have corrected and could not."""
+    names = types.filter(pl.col("reason") == NOT_SIMULATED)["tel_type"]
+    return [f"the factor of {name} is not corrected: {NOT_SIMULATED}" for name in names]
 
 
 def _remarks(lines: pl.DataFrame) -> list[str]:

@@ -11,12 +11,13 @@ import polars as pl
 
 from calib import network
 from calib.coefficients import assemble
+from calib.coefficients_file import read_coefficients
+from calib.correction import for_array
 from calib.cross import FACTORS_PATH, INTER_PATH, TYPES, check_types, factors, with_remarks
 from calib.cross_three_step import Inter, TypeFactor, three_step
-from calib.errors import CannotCompute, WrongUsage
+from calib.errors import WrongUsage
 from calib.fit import Fit
 from calib.gauges import Scaled
-from calib.hdf5 import open_file, require_table
 from calib.model import Model
 from calib.rules import pairs_to_form
 from calib.summary import empty_summary, merge, summarise
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 __all__ = ["from_result", "read_inter", "three_step_result"]
-
-COLUMNS = ("tel_type", "tel_id", "value", "error")
 
 
 def from_result(result: CalibrationResult, subarray: Subarray) -> Inter:
@@ -76,32 +75,23 @@ def read_inter(
     Raises
     ------
     CannotCompute
-        If the file cannot be read, lacks the table or its columns, or holds no positive number
-        for a telescope.
+        If the file cannot be read, lacks the table or its columns, holds no positive number for a
+        telescope, or is of another array.
     WrongUsage
-        If it is of other observations and that is not allowed.
+        If it is of other observations and that is not allowed, or not of energies.
     """
-    with open_file(path) as file:
-        table = require_table(file, INTER_PATH, path)
-        table.require(*COLUMNS)
-        rows = table.read()
-        content = {name: table.column(name, rows) for name in COLUMNS}
-        found = tuple(sorted(np.atleast_1d(file[INTER_PATH].attrs.get("obs_id", [])).tolist()))
+    read = read_coefficients(path, table="inter", quantity="energy")
+    found = read.obs_ids
     if found != obs_ids and not allow_other:
         raise WrongUsage(
             f"{path}: the inter-calibration is of the observations {list(found)}, the blocks are "
             f"{list(obs_ids)}. Use the same blocks for both, or accept it with "
             "--set CalculateCrossCalibration.allow_other_observations=true"
         )
-    n = len(subarray)
-    value, error = np.full(n, np.nan), np.full(n, np.nan)
-    for tel_id, c, sigma in zip(content["tel_id"], content["value"], content["error"], strict=True):
-        node = subarray.index.get(int(tel_id))
-        if node is None or math.isnan(c):
-            continue
-        if not 0 < c < math.inf:
-            raise CannotCompute(f"{path}: the coefficient of telescope {tel_id} is {c}.")
-        value[node], error[node] = c, sigma
+    rows, _ = for_array(read, subarray)
+    nodes = [subarray.index[tel_id] for tel_id in rows["tel_id"]]
+    value, error = np.empty(len(subarray)), np.empty(len(subarray))
+    value[nodes], error[nodes] = rows["value"], rows["error"]
     known = np.isfinite(value)
     covariance = np.where(known[:, None] & known[None, :], np.diag(error**2), np.nan)
     return Inter(value, error, covariance)

@@ -17,7 +17,10 @@ from calib.errors import WrongUsage
 if TYPE_CHECKING:
     from calib.result import CalibrationResult
 
-__all__ = ["corrected", "read_reference"]
+__all__ = ["NOT_SIMULATED", "corrected", "read_reference"]
+
+#: Reason of a type that a simulation says nothing about.
+NOT_SIMULATED = "no bin in common with the simulation"
 
 KEYS = ["covariate", "tel_type", "tel_ref", "low"]
 
@@ -52,6 +55,11 @@ def read_reference(path: str, reference: str) -> pl.DataFrame:
             f"simulation_reference {path}: expected the result.json of a joint energy-cross of "
             "simulated blocks"
         ) from None
+    if content["extras"].get("energy_slopes"):
+        raise WrongUsage(
+            f"simulation_reference {path}: it was made with energy_slope, and its bins lack the "
+            "slope. Calibrate the simulations without it."
+        )
     found = bins["tel_ref"].unique().sort().to_list()
     if found != [reference]:
         raise WrongUsage(
@@ -115,7 +123,7 @@ def _shifted_types(types: pl.DataFrame, shifts: dict[str, tuple[float, float]]) 
                 "contrast_error": math.hypot(row["contrast_error"], error),
                 "expected": shift,
                 "expected_error": error,
-                "reason": row["reason"] or ("no bin in common with the simulation" * missing),
+                "reason": row["reason"] or (NOT_SIMULATED * missing),
             }
         )
     return pl.DataFrame(rows, schema=types.schema)

@@ -22,7 +22,7 @@ exit status:
   0  usable
   1  the machine failed (disk full, server lost): run again
   2  wrong usage or configuration
-  3  degraded: some block or telescope was left out; it is named
+  3  degraded: some block or telescope was left out or looks wrong; it is named
   4  unusable, or nothing could be computed
   5  nothing to do: the data are sound and hold nothing for this calibration
   130  interrupted; nothing half-written is left

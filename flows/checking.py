@@ -118,11 +118,14 @@ def describe(block: Block) -> dict[str, str]:
 
 def _rows(block: Block) -> dict[int, int]:
     """Rows by telescope id of the first DL2 table group."""
-    group = next(
+    groups = (
         source.group
         for source in block.columns.values()
         if source.scope == "telescope" and source.group.startswith("/dl2")
     )
+    group = next(groups, None)
+    if group is None:
+        return {}
     with hdf5.open_file(block.path) as file:
         tables = hdf5.telescope_tables(file, group, block.path)
         return {tel_id: len(table) for tel_id, table in tables.items()}

@@ -9,11 +9,11 @@ from datetime import date
 from pathlib import Path
 
 from calib.criteria import CriterionError, columns_of
-from calib.observables import ENERGY_INTER, IMAGE_INTER, OBSERVABLES, Observable
+from calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, OBSERVABLES, Observable
 from calib.result import Verdict
 from calib.store import RESULT, Published
 from config.errors import ConfigurationError
-from config.loading import load_configuration
+from config.loading import available_presets, load_configuration
 from config.models import Configuration
 from config.settings import Settings
 from flows.parameters import AUTOMATIC, NO_PRESET, CalibrateParameters, NightCalibration
@@ -154,6 +154,12 @@ def _named_files(parameters: CalibrateParameters | NightCalibration) -> list[str
         "inter_calibration": parameters.inter,
         "simulation_reference": parameters.simulation_reference,
     }
+    given = [key for key, text in named.items() if text is not None]
+    if given and parameters.calibration != ENERGY_CROSS.name:
+        raise ConfigurationError(
+            f"{' and '.join(given)} is for {ENERGY_CROSS.name}; {parameters.calibration} has no "
+            "use for it"
+        )
     texts = [
         f"CalculateCrossCalibration.{key}={json.dumps(text)}"
         for key, text in named.items()
@@ -232,6 +238,11 @@ def _preset(parameters: CalibrateParameters | NightCalibration) -> str | None:
         return None
     if parameters.preset == AUTOMATIC:
         return None if parameters.config else parameters.calibration
+    if not parameters.preset.startswith(parameters.calibration):
+        raise ConfigurationError(
+            f"preset {parameters.preset} is not made for {parameters.calibration}; choose "
+            f"{' or '.join(n for n in available_presets() if n.startswith(parameters.calibration))}"
+        )
     return parameters.preset
 
 

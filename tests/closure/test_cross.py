@@ -135,6 +135,18 @@ def test_an_energy_bias_of_one_type_is_seen_flagged_and_removed_by_a_simulation(
     assert types["contrast"] == pytest.approx(0.0, abs=4 * types["contrast_error"])
 
 
+def test_a_simulation_that_says_nothing_of_a_type_degrades_the_verdict(tmp_path):
+    content = solved(drawn(1), tmp_path, "other").to_json()
+    bins = content["extras"]["contrast_bins"]
+    content["extras"]["contrast_bins"] = [row for row in bins if row["covariate"] != "energy"]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(content))
+    overrides = [f"CalculateCrossCalibration.simulation_reference={path}"]
+    found = solved(drawn(1), tmp_path, "data", overrides)
+    assert found.verdict.status == "degraded"
+    assert "the factor of LST is not corrected" in str(found.verdict)
+
+
 def off_axis(pairs, per_degree):
     """Showers up to 2 deg beside a pointing; ln E of the LST changes by so much a degree."""
     offset = 0.25 + 0.5 * (pl.col("event_id") % 4)

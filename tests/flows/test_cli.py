@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import h5py
 import polars as pl
 import pytest
 
@@ -378,6 +379,16 @@ def test_check_tells_all_from_some_from_none(blocks, text_file, capsys):
     assert main(["check", str(blocks[0]), str(text_file)]) == 3
     assert "not a readable HDF5 file" in capsys.readouterr().out
     assert main(["check", str(text_file)]) == 4
+
+
+def test_check_goes_on_behind_a_block_without_tables_of_telescopes(blocks, tmp_path, capsys):
+    bare = tmp_path / "bare.dl2.h5"
+    shutil.copy(blocks[0], bare)
+    with h5py.File(bare, "r+") as file:
+        del file["/dl2/event/telescope"]
+    # Image sizes and stamps are still there.
+    assert main(["check", str(bare), str(blocks[1])]) in {0, 3}
+    assert "1002" in capsys.readouterr().out
 
 
 def test_check_says_why_a_preset_cannot_run(real_data, capsys):

@@ -114,6 +114,16 @@ def parameters(**changes):
     return CalibrateParameters(**({"blocks": ["night"], "output": "result"} | changes))
 
 
+def test_a_preset_of_another_calibration_is_refused_with_those_that_fit(tree):
+    with pytest.raises(ConfigurationError, match="choose image-inter or image-inter-peer"):
+        prepare(parameters(calibration="image-inter", preset="timing-cross"), roots(tree))
+
+
+def test_files_that_a_calibration_has_no_use_for_are_refused(tree):
+    with pytest.raises(ConfigurationError, match="simulation_reference is for energy-cross"):
+        prepare(parameters(simulation_reference="night/a.dl2.h5"), roots(tree))
+
+
 def roots(tree):
     return Settings(data_root=tree, output_root=tree / "out")
 

@@ -117,7 +117,10 @@ def test_without_data_of_the_reference_type_the_result_is_unusable(tmp_path):
     ("content", "error", "message"),
     [
         ({"obs_id": [1, 2]}, WrongUsage, r"observations \[1, 2\], the blocks are \[1\]"),
-        ({"value": [1.0, -2.0]}, CannotCompute, "coefficient of telescope 2 is -2"),
+        ({"value": [1.0, -2.0]}, CannotCompute, "telescope 2"),
+        ({"tel_id": [1, 1]}, CannotCompute, "telescope"),
+        ({"tel_type": ["MST", "MST"]}, CannotCompute, r"telescopes \[1\] are of another type"),
+        ({"tel_id": [7, 8]}, CannotCompute, "none of its telescopes"),
     ],
 )
 def test_an_inter_calibration_that_does_not_fit_is_refused(tmp_path, content, error, message):
@@ -132,10 +135,10 @@ def test_an_inter_calibration_of_other_observations_can_be_accepted(tmp_path):
     np.testing.assert_array_equal(inter.value, [1.0, 1.1, np.nan])
 
 
-def written(folder, *, obs_id=(1,), value=(1.0, 1.1)):
+def written(folder, *, obs_id=(1,), value=(1.0, 1.1), tel_id=(1, 2), tel_type=("LST", "MST")):
     columns = {
-        "tel_type": Column(np.asarray(["LST", "MST"])),
-        "tel_id": Column(np.asarray([1, 2])),
+        "tel_type": Column(np.asarray(tel_type)),
+        "tel_id": Column(np.asarray(tel_id)),
         "value": Column(np.asarray(value)),
         "error": Column(np.asarray([0.0, 0.01])),
     }
