@@ -322,6 +322,8 @@ def _remarks(
         remarks.append(_no_reference(subarray, options))
     if not np.isfinite(found.plan.pointing).all():
         remarks.append("the pointing is not known everywhere: not all checks could be made")
+    if found.checks.unchecked:
+        remarks.append(f"the time convention could not be checked: {found.checks.unchecked}")
     if found.checks.tilt_deg > MIN_DRIFT_Z * found.checks.tilt_error_deg:
         remarks.append(
             f"the offsets of different pointings are tilted by {found.checks.tilt_deg:.3f} +- "

@@ -9,6 +9,9 @@ leaves no trace in the residuals: it hides in the offsets, as ``n_p . r / c``. T
 3. residuals against the direction of the shower relative to the pointing: with one axis of the
    positions (or of the directions) mirrored the coefficient is 2. With right axes it is 0, and up
    to 1 when the spread of the directions is mostly their error.
+
+The slopes are those of most telescopes: a clock far off neither hides the plane wave nor makes one.
+Where clocks scatter so much that a slope tells nothing, `Checks.unchecked` says so.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import linprog
 
 from calib.errors import CannotCompute
 from calib.normal import solve_normal
@@ -38,8 +42,14 @@ __all__ = ["Checks", "Pointing", "check", "pointing_solutions", "refuse_mirrored
 SAME_POINTING_DEG = 0.1
 #: A slope this close to +-1 is the plane wave.
 SLOPE_TOLERANCE = 0.05
-#: A slope less certain than this says nothing.
+#: A slope less certain than this refuses nothing.
 MAX_SLOPE_ERROR = 0.1
+#: The plane wave is excluded if a slope of +-1 is that many errors away.
+EXCLUDED_Z = 4.0
+#: Telescopes that many sigma off the others do not take part in a slope.
+FAR_Z = 5.0
+#: Scatter of clocks below which none of them is far off, ns.
+LEAST_SCATTER_NS = 0.5
 #: Tilts between pointings that no bias of the pointing explains, and how sure one must be.
 MAX_TILT_DEG, MIN_TILT_Z = 0.5, 5.0
 #: Coefficient between mirrored axes (2) and directions that are all error (1), and its certainty.
@@ -82,6 +92,8 @@ class Checks:
         Largest tilt between the solutions of two pointings; NaN with one pointing.
     n_pointings : int
         Pointings that differ.
+    unchecked : str
+        Why the convention of the stamps could not be checked; empty if it was.
     """
 
     slope: float
@@ -89,6 +101,7 @@ class Checks:
     tilt_deg: float
     tilt_error_deg: float
     n_pointings: int
+    unchecked: str = ""
 
 
 def pointing_solutions(fitted: Fit) -> list[Pointing]:
@@ -138,33 +151,94 @@ def check(
     positions = np.asarray(subarray.positions_m)
     slope, error = np.nan, np.nan
     tilt, tilt_error = np.nan, np.nan
+    excluded = False
     for number, one in enumerate(solutions):
         wave = positions @ one.towards / C_M_PER_NS
         found = _slope(one.offset_ns, wave, subarray.type_codes)
         _refuse_plane_wave(found, wave, one.offset_ns, compensated, f"{path}the offsets")
+        excluded |= _excludes(found)
         if not found[1] >= error:
             slope, error = found
         for other in solutions[:number]:
-            found = _compare(one, other, positions, compensated, path)
+            excluded |= _excludes(_difference_slope(one, other, positions, compensated, path))
+            found = _compare(one, other, positions, path)
             if not found[0] <= tilt:
                 tilt, tilt_error = found
-    return Checks(slope, error, tilt, tilt_error, len(solutions))
+    unchecked = "" if excluded else _unchecked(solutions, slope, error)
+    return Checks(slope, error, tilt, tilt_error, len(solutions), unchecked)
+
+
+def _excludes(found: tuple[float, float]) -> bool:
+    """Whether a slope and its error exclude the plane wave."""
+    slope, error = found
+    return bool(abs(slope) + EXCLUDED_Z * error < 1)
+
+
+def _unchecked(solutions: list[Pointing], slope: float, error: float) -> str:
+    if not solutions:
+        return "the pointing is not known"
+    if np.isfinite(slope):
+        return (
+            f"the offsets have a slope of {slope:+.2f} +- {error:.2f} against the plane wave of "
+            "the pointing, which excludes neither 0 (right) nor +-1 (wrong); "
+            "a second pointing decides"
+        )
+    known = max(np.count_nonzero(np.isfinite(one.offset_ns)) for one in solutions)
+    return f"{known} telescopes are too few to tell a plane wave from offsets"
 
 
 def _slope(offset: Floats, wave: Floats, kinds: Indices) -> tuple[float, float]:
-    """Slope of offsets against a plane wave with a constant for each type, and its error."""
+    """Slope of offsets against a plane wave with a constant for each type, and its error.
+
+    Least squares of the telescopes that are not far off the line of least absolute deviations,
+    which a minority of them cannot move far.
+    """
     known = np.isfinite(offset)
-    types = np.unique(kinds[known])
-    if np.count_nonzero(known) < max(MIN_TELESCOPES, len(types) + 2):
-        return np.nan, np.nan
-    design = np.column_stack([wave[known], *(kinds[known] == kind for kind in types)])
-    solution, _, rank, _ = np.linalg.lstsq(design, offset[known], rcond=None)
-    if rank < design.shape[1]:
-        return np.nan, np.nan
-    rest = offset[known] - design @ solution
+    offset, wave, kinds = offset[known], wave[known], kinds[known]
+    while True:
+        types = np.unique(kinds)
+        if len(offset) < max(MIN_TELESCOPES, len(types) + 2):
+            return np.nan, np.nan
+        design = np.column_stack([wave, *(kinds == kind for kind in types)])
+        if np.linalg.matrix_rank(design) < design.shape[1]:
+            return np.nan, np.nan
+        rest = np.abs(offset - design @ _least_deviations(design, offset))
+        # As many deviations as there are parameters are zero by construction.
+        sigma = 1.4826 * np.median(np.sort(rest)[design.shape[1] :])
+        near = rest <= FAR_Z * max(float(sigma), LEAST_SCATTER_NS)
+        if near.all():
+            break
+        offset, wave, kinds = offset[near], wave[near], kinds[near]
+    solution = np.linalg.lstsq(design, offset, rcond=None)[0]
+    rest = offset - design @ solution
     variance = np.sum(rest**2) / (len(rest) - design.shape[1])
     inverse = np.linalg.inv(design.T @ design)
     return float(solution[0]), float(np.sqrt(variance * inverse[0, 0]))
+
+
+def _least_deviations(design: Floats, values: Floats) -> Floats:
+    """Parameters with the least sum of absolute deviations.
+
+    It does not depend on how far off a value is, only on the side: values are cut off, so that a
+    clock that is a second off costs no digits.
+    """
+    n, m = design.shape
+    middle = np.median(values)
+    deviation = values - middle
+    span = float(np.median(np.abs(deviation)) + np.ptp(design[:, 0])) or 1.0
+    scaled = np.clip(deviation / span, -100.0, 100.0)
+    unit = np.column_stack([design[:, 0] / span, design[:, 1:]])
+    found = linprog(
+        np.concatenate([np.zeros(m), np.ones(2 * n)]),
+        A_eq=np.hstack([unit, np.eye(n), -np.eye(n)]),
+        b_eq=scaled,
+        bounds=[(None, None)] * m + [(0, None)] * (2 * n),
+    )
+    assert found.x is not None  # noqa: S101  any parameters will do with large deviations
+    result: Floats = found.x[:m] * span
+    result[0] /= span
+    result[1:] += middle
+    return result
 
 
 def _refuse_plane_wave(
@@ -189,25 +263,35 @@ def _refuse_plane_wave(
     )
 
 
-def _compare(
+def _difference_slope(
     one: Pointing,
     other: Pointing,
     positions: Floats,
     compensated: bool,  # noqa: FBT001  private
     path: str,
 ) -> tuple[float, float]:
+    """Slope of the differences against those of the plane waves; raise if it is theirs."""
+    difference = one.offset_ns - other.offset_ns
+    wave = positions @ (one.towards - other.towards) / C_M_PER_NS
+    found = _slope(difference, wave, np.zeros(len(wave), np.intp))
+    what = _differences(one, other, path)
+    _refuse_plane_wave(found, wave, difference, compensated, what)
+    return found
+
+
+def _differences(one: Pointing, other: Pointing, path: str) -> str:
+    angle = float(separation_deg(one.towards, other.towards))
+    return f"{path}the differences between offsets of two pointings {angle:.1f} deg apart"
+
+
+def _compare(one: Pointing, other: Pointing, positions: Floats, path: str) -> tuple[float, float]:
     """Tilt between two pointings in degrees, and its error; raise if it is a contradiction."""
     difference = one.offset_ns - other.offset_ns
     known = np.isfinite(difference)
     if np.count_nonzero(known) < MIN_TELESCOPES:
         return np.nan, np.nan
     turn = one.towards - other.towards
-    wave = positions @ turn / C_M_PER_NS
-    angle = float(separation_deg(one.towards, other.towards))
-    what = f"{path}the differences between offsets of two pointings {angle:.1f} deg apart"
-    _refuse_plane_wave(
-        _slope(difference, wave, np.zeros(len(wave), int)), wave, difference, compensated, what
-    )
+    what = _differences(one, other, path)
     design = np.column_stack([positions[known, :2] / C_M_PER_NS, np.ones(known.sum())])
     weight = 1.0 / np.hypot(one.error_ns[known], other.error_ns[known])
     weighted = design * weight[:, None]

@@ -156,6 +156,43 @@ def test_a_wrong_convention_is_refused_with_the_numbers(compensated, blocks):
 
 
 @pytest.mark.parametrize("compensated", [True, False])
+def test_one_clock_far_off_does_not_hide_a_wrong_convention(compensated):
+    truth = offsets(7)
+    truth[5] += 1000.0
+    frames = two_pointings(truth, 8, compensated=compensated)[:1]
+    with pytest.raises(CannotCompute, match=r"slope of [+-](1\.0|0\.9)"):
+        solve(frames, compensated=not compensated)
+
+
+def test_one_clock_far_off_is_no_reason_to_doubt_the_right_convention():
+    truth = offsets(7)
+    truth[5] += 1000.0
+    found = solve(two_pointings(truth, 8)[:1])
+    assert not found.checks.unchecked
+    assert abs(found.checks.slope) < 5 * found.checks.slope_error < 0.2
+
+
+@pytest.mark.parametrize("compensated", [True, False])
+def test_clocks_that_scatter_like_the_plane_wave_leave_the_convention_unchecked(compensated):
+    frames = two_pointings(100 * offsets(7), 8)[:1]
+    found = solve(frames, compensated=compensated)
+    assert "excludes neither 0 (right) nor +-1 (wrong)" in found.checks.unchecked
+
+
+def test_two_pointings_check_the_convention_of_clocks_that_scatter():
+    frames = two_pointings(100 * offsets(7), 8)
+    assert not solve(frames).checks.unchecked
+    with pytest.raises(CannotCompute, match=r"two pointings .*slope of [+-](1\.0|0\.9)"):
+        solve(frames, compensated=True)
+
+
+def test_few_telescopes_leave_the_convention_unchecked():
+    frame = two_pointings(offsets(7), 8)[0].filter(pl.col("tel_id") <= 4)
+    found = solve([frame.filter(pl.len().over("event_id") >= 3)])
+    assert found.checks.unchecked == "4 telescopes are too few to tell a plane wave from offsets"
+
+
+@pytest.mark.parametrize("compensated", [True, False])
 def test_the_right_convention_passes_and_pointings_combine(compensated):
     truth = offsets(9)
     found = solve(two_pointings(truth, 10, compensated=compensated), compensated=compensated)
