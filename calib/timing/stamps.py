@@ -19,17 +19,19 @@ from calib import dl2, hdf5
 from calib.errors import CannotCompute
 from calib.pairs import REPEATED, TELESCOPE_LEVEL
 from calib.rules import value_by_telescope
+from calib.timing.aim import array_pointing, read_pointings
 from calib.timing.front import direction, front, separation_deg
 from calib.timing.stamp_columns import StampColumns, stamp_columns
-from calib.timing.trigger import QUARTERS_PER_S, TriggerReader, altitude_m, pointings
+from calib.timing.trigger import QUARTERS_PER_S, TriggerReader, altitude_m
 from calib.timing.usable import refuse_useless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
     from calib.dl2 import Block
+    from calib.pointing import Pointing
     from config.models import Configuration
 
     Bools = npt.NDArray[np.bool_]
@@ -153,7 +155,7 @@ def stamp_windows(
     columns = stamp_columns(block, configuration)
     facts.has_sizes = columns.size is not None
     with hdf5.open_file(block.path) as file:
-        pointing = pointings(file, block)
+        pointing = read_pointings(file, block.path)
         triggers = TriggerReader(file, block, stream=stream)
         repeated = 0
         for window in dl2.windows(block, columns.names, rows=rows, stream=stream):
@@ -198,7 +200,7 @@ def _selected(
     columns: StampColumns,
     configuration: Configuration,
     block: Block,
-    pointing: Mapping[int, tuple[float, float]],
+    pointing: tuple[Pointing, ...],
     facts: Facts,
 ) -> pl.DataFrame:
     """Join stamps and events, apply every rule, and count."""
@@ -299,17 +301,13 @@ def _renamed(frame: pl.DataFrame, columns: StampColumns) -> pl.DataFrame:
     )
 
 
-def _with_pointing(
-    frame: pl.DataFrame, pointing: Mapping[int, tuple[float, float]]
-) -> pl.DataFrame:
-    unknown = (float("nan"), float("nan"))
-    obs_ids = frame["obs_id"].unique().to_list()
-    table = pl.DataFrame(
-        [(obs_id, *pointing.get(obs_id, unknown)) for obs_id in obs_ids],
-        schema={"obs_id": pl.Int64, "pointing_alt_deg": pl.Float64, "pointing_az_deg": pl.Float64},
-        orient="row",
+def _with_pointing(frame: pl.DataFrame, pointing: tuple[Pointing, ...]) -> pl.DataFrame:
+    altitude, azimuth = array_pointing(
+        pointing, frame["obs_id"].to_numpy().astype(np.int64), frame["shower_s"].to_numpy()
     )
-    return frame.join(table, on="obs_id", how="left", maintain_order="left")
+    return frame.with_columns(
+        pl.Series("pointing_alt_deg", altitude), pl.Series("pointing_az_deg", azimuth)
+    )
 
 
 def _tests(frame: pl.DataFrame, block: Block, configuration: Configuration) -> dict[str, Bools]:

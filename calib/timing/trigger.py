@@ -1,4 +1,4 @@
-"""What a block file says of time: trigger stamps as integers, pointing, altitude.
+"""What a block file says of time: trigger stamps as integers, altitude.
 
 ``/dl1/event/telescope/trigger`` holds the stamps of all telescopes, as two unsigned integers: whole
 seconds and quarter nanoseconds. They stay integers here; a float of seconds or a modified Julian
@@ -15,7 +15,6 @@ import polars as pl
 from calib import hdf5
 from calib.dl2_cursor import Numbering, UnsortedRows
 from calib.errors import CannotCompute
-from calib.timing.front import direction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,18 +25,14 @@ if TYPE_CHECKING:
 
     from calib.dl2 import Block
 
-__all__ = ["QUARTERS_PER_S", "TriggerReader", "altitude_m", "pointings"]
+__all__ = ["QUARTERS_PER_S", "TriggerReader", "altitude_m"]
 
 TELESCOPE_TRIGGER = "/dl1/event/telescope/trigger"
 ARRAY_TRIGGER = "/dl1/event/subarray/trigger"
-POINTING = "/configuration/telescope/pointing"
-OBSERVATION_BLOCK = "/configuration/observation/observation_block"
 LAYOUT = "/configuration/instrument/subarray/layout"
 
 #: Quarter nanoseconds in a second.
 QUARTERS_PER_S = 4_000_000_000
-#: ctapipe's number of the frame in which a pointing is given as altitude and azimuth.
-ALTAZ_FRAME = 0
 #: Rows to read at a time.
 READ_ROWS = 400_000
 
@@ -169,45 +164,6 @@ def _looked_up(
         return np.full(len(keys), -1)
     place = np.searchsorted(known, keys).clip(max=len(known) - 1)
     return np.where(known[place] == keys, types["event_type"][place], -1)
-
-
-def pointings(file: hdf5.File, block: Block) -> dict[int, tuple[float, float]]:
-    """Mean pointing of the telescopes by observation, altitude and azimuth in degrees.
-
-    Taken from the telescopes' fixed pointings, else from the observation block if that is given in
-    the horizon frame. An observation of which neither is known is left out.
-    """
-    towards: dict[int, list[npt.NDArray[np.float64]]] = {}
-    for table in hdf5.telescope_tables(file, POINTING, block.path).values():
-        table.require("obs_id", "telescope_pointing_altitude", "telescope_pointing_azimuth")
-        rows = table.read()
-        alt, az = (
-            np.degrees(rows[f"telescope_pointing_{name}"].astype(np.float64))
-            for name in ("altitude", "azimuth")
-        )
-        for obs_id, vector in zip(rows["obs_id"].tolist(), direction(alt, az), strict=True):
-            if np.isfinite(vector).all():
-                towards.setdefault(int(obs_id), []).append(vector)
-    found = {obs_id: _angles(np.mean(vectors, axis=0)) for obs_id, vectors in towards.items()}
-    return _of_observation_blocks(file, block.path) | found
-
-
-def _angles(vector: npt.NDArray[np.float64]) -> tuple[float, float]:
-    x, y, z = vector
-    return float(np.degrees(np.arctan2(z, np.hypot(x, y)))), float(np.degrees(np.arctan2(-y, x)))
-
-
-def _of_observation_blocks(file: hdf5.File, path: Path) -> dict[int, tuple[float, float]]:
-    table = hdf5.find_table(file, OBSERVATION_BLOCK, path)
-    names = [f"subarray_pointing_{name}" for name in ("lat", "lon", "frame")]
-    if table is None or any(name not in table.columns for name in names):
-        return {}
-    rows = table.read()
-    return {
-        int(obs_id): (float(lat), float(lon))
-        for obs_id, lat, lon, frame in zip(rows["obs_id"], *(rows[n] for n in names), strict=True)
-        if frame == ALTAZ_FRAME and np.isfinite([lat, lon]).all()
-    }
 
 
 def altitude_m(file: hdf5.File, path: Path) -> float | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import polars.testing
 import pytest
 from astropy import units
 from astropy.coordinates import AltAz, EarthLocation
@@ -20,6 +21,7 @@ from calib.hdf5 import Column, create_file, set_attributes, write_table
 from calib.observables import TIMING_CROSS
 from calib.pairs import REPEATED
 from calib.report import html, markdown
+from calib.simulation import SimulationSettings, block_path, simulate_night
 from calib.store import publish
 from calib.timing import sums as timing_sums
 from calib.timing.acquire import coincidences, group_median
@@ -359,6 +361,23 @@ def test_without_a_pointing_compensated_stamps_cannot_be_used(tmp_path):
     tables["/dl1/event/subarray/trigger"] = {"obs_id": np.ones(1, int), "event_id": np.ones(1, int)}
     with pytest.raises(CannotCompute, match="the pointing is not in the file"):
         run(tmp_path, tables, process="Simulation")
+
+
+@pytest.mark.parametrize("place", ["dl1", "dl0"])
+def test_a_monitored_pointing_serves_as_well_as_a_fixed_one(tmp_path, place):
+    stamps = []
+    for tables in (("configuration",), (place,)):
+        folder = tmp_path / tables[0]
+        settings = SimulationSettings(
+            array="north", n_blocks=1, n_showers=300, seed=3, pointing_tables=tables
+        )
+        simulate_night(folder, settings)
+        stamps.append(read(block_path(folder, 1001))[0])
+    fixed, monitored = stamps
+    assert len(fixed) > 100
+    # The toy does not track: only the way to the same angles differs.
+    pl.testing.assert_frame_equal(fixed, monitored, abs_tol=1e-4)
+    assert fixed["pointing_alt_deg"].is_finite().all()
 
 
 def test_stamps_that_run_backwards_are_told(tmp_path):
