@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from calib import dl2, hdf5
-from calib.correction import correct_stamps
+from calib.clock_intervals import offsets_at
+from calib.correction import by_telescope, correct_stamps
 from calib.errors import CannotCompute
 from calib.hdf5 import Column
 from calib.monitoring import SERVICE
@@ -57,7 +58,7 @@ COUNTS = pl.Schema(
         "reason": pl.String,
     }
 )
-UNITS = {"offset": "ns", "offset_applied": "ns"}
+UNITS = {"offset": "ns", "offset_applied": "ns", "valid_from": "s", "valid_to": "s"}
 DESCRIPTIONS = {
     "value": "Throughput coefficient",
     "error": "Its error, common to all events of the telescope",
@@ -65,6 +66,8 @@ DESCRIPTIONS = {
     "factor_error": "Error of the factor, common to all events of the telescope",
     "offset": "corrected = stamp - offset",
     "offset_applied": "Offset in whole quarter nanoseconds",
+    "valid_from": "Of stamps from this date, TAI since 1970; NaN: no limit",
+    "valid_to": "Of stamps to this date, TAI since 1970; NaN: no limit",
     "reason": "Why there is no correction",
     "no_value": "Rows without a value to correct",
     "uncorrected": "Rows with a value, of a telescope without coefficient",
@@ -91,7 +94,7 @@ class Tally:
         counts = pl.DataFrame(rows, schema=schema, orient="row")
         left = pl.col("rows") - pl.col("corrected") - pl.col("no_value")
         return (
-            counts.join(corrections.select("tel_id", "tel_type", "reason"), on="tel_id")
+            counts.join(by_telescope(corrections), on="tel_id")
             .with_columns(left.alias("uncorrected"))
             .select(COUNTS.names())
             .sort("tel_type", "tel_id")
@@ -202,7 +205,7 @@ def time_parts(block: dl2.Block, corrections: pl.DataFrame, tally: Tally) -> Ite
     CannotCompute
         If there are no high-resolution stamps, or a stamp makes no sense.
     """
-    tel_ids, offsets = corrections["tel_id"].to_numpy(), corrections["offset"].to_numpy()
+    tel_ids = corrections["tel_id"].to_numpy()
     with hdf5.open_file(block.path) as file:
         table = hdf5.require_table(file, TRIGGER, block.path)
         table.require("obs_id", "event_id", "tel_id", "time")
@@ -215,14 +218,13 @@ def time_parts(block: dl2.Block, corrections: pl.DataFrame, tally: Tally) -> Ite
         for start in range(0, len(table), step):
             rows = table.read(start, start + step)
             found = rows["tel_id"].astype(np.int64)
-            place = np.searchsorted(tel_ids, found).clip(max=len(tel_ids) - 1)
-            if np.any(tel_ids[place] != found):
-                strangers = np.setdiff1d(found, tel_ids).tolist()
+            strangers = np.setdiff1d(found, tel_ids).tolist()
+            if strangers:
                 raise CannotCompute(
                     f"{TRIGGER} has rows of telescopes {strangers}, not in the layout."
                 )
             stamps = np.ascontiguousarray(rows["time"])
-            corrected = correct_stamps(stamps, offsets[place])
+            corrected = correct_stamps(stamps, offsets_at(stamps, found, corrections))
             for tel_id in np.unique(found).tolist():
                 mine = found == tel_id
                 counts = [int(np.count_nonzero(t[mine].any(axis=1))) for t in (stamps, corrected)]
@@ -259,6 +261,8 @@ def facts_of(coefficients: Coefficients) -> dict[str, Any]:
     formula = "corrected = measured * factor, factor = value ** -response_slope"
     if coefficients.quantity == "time":
         formula = "corrected = stamp - offset"
+        if len(coefficients.intervals):
+            formula += " (of the interval from valid_from to valid_to that the stamp lies in)"
     return {
         "file": str(coefficients.path),
         "table": coefficients.table,

@@ -7,7 +7,7 @@ never guessed: our files say which calibration made a table (companions below
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -16,6 +16,7 @@ import yaml
 
 from calib import hdf5
 from calib.cache import file_digest
+from calib.clock_intervals import INTERVALS, read_intervals
 from calib.errors import CannotCompute, NothingToDo, WrongUsage
 from calib.monitoring import SERVICE
 
@@ -111,6 +112,8 @@ class Coefficients:
         Schema `COEFFICIENTS`, ordered by telescope.
     digest : str
         Hash of the file.
+    intervals : DataFrame
+        Schema ``calib.clock_intervals.INTERVALS``: offsets of the clocks that jump.
     """
 
     path: Path
@@ -122,6 +125,7 @@ class Coefficients:
     obs_ids: tuple[int, ...]
     telescopes: pl.DataFrame
     digest: str
+    intervals: pl.DataFrame = field(default_factory=INTERVALS.to_frame)
 
 
 def read_coefficients(
@@ -149,7 +153,7 @@ def read_coefficients(
     ------
     WrongUsage
         If there is no file, the choice of table is open, or the quantity is unknown or
-        contradicts the file.
+        contradicts the file, or the column belongs to another quantity.
     CannotCompute
         If the file is damaged, has no such table, or a coefficient can be none.
     NothingToDo
@@ -166,6 +170,7 @@ def read_coefficients(
         telescopes = _telescopes(stored, NUMBERS[chosen], positive=chosen != "timing")
         calibration = _calibration(file, path, chosen)
         found = _quantity(path, chosen, calibration, quantity)
+        _refuse_column(path, found, column)
         options = _configuration(file, path, calibration) if calibration else {}
         return Coefficients(
             path=path,
@@ -177,6 +182,7 @@ def read_coefficients(
             obs_ids=_obs_ids(file, TABLES[chosen]),
             telescopes=_with_companion(telescopes, file, path, calibration),
             digest=file_digest(path),
+            intervals=read_intervals(file, path, calibration if found == "time" else ""),
         )
 
 
@@ -281,6 +287,17 @@ def _quantity(
             "Leave out --quantity, or give a file made from the other quantity."
         )
     return known or wanted or get_args(Quantity)[0]
+
+
+def _refuse_column(path: Path, quantity: Quantity, column: str | None) -> None:
+    """Refuse a column whose name says that it is another quantity."""
+    marks = {"energy": "energy", "intensity": "size", "time": "time"}
+    is_of = next((other for mark, other in marks.items() if mark in (column or "")), quantity)
+    if is_of != quantity or (quantity == "time" and column not in {None, "time"}):
+        raise WrongUsage(
+            f"{path}: the coefficients belong to {quantity}, column {column} does not. "
+            f"Leave out --column, or give a file made from what {column} holds."
+        )
 
 
 def _configuration(file: hdf5.File, path: Path, calibration: str) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from calib.clock_intervals import QUANTA_PER_NS, QUANTA_PER_S
 from calib.errors import CannotCompute
 
 if TYPE_CHECKING:
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
     from calib.coefficients_file import Coefficients
     from calib.subarray import Subarray
 
-__all__ = ["NO_ROW", "QUANTA_PER_NS", "correct_stamps", "corrections", "for_array"]
+__all__ = ["NO_ROW", "by_telescope", "correct_stamps", "corrections", "for_array"]
 
 NO_ROW = "the file of coefficients does not name it"
-#: Time stamps are counted in quarter nanoseconds.
-QUANTA_PER_NS = 4
-QUANTA_PER_S = 4_000_000_000
+OUTSIDE = "jumped: stamps have the offset of their interval, none outside; its intervals: "
 #: Surveys move a telescope by centimetres; the next telescope is tens of metres away.
 SAME_PLACE_M = 1.0
 LARGEST_SECONDS = np.iinfo(np.uint32).max
@@ -47,17 +46,59 @@ def corrections(coefficients: Coefficients) -> pl.DataFrame:
     DataFrame
         ``tel_id``, ``tel_type``, then ``value``, ``error`` (no unit), ``factor``,
         ``factor_error`` (no unit); or ``offset``, ``error``, ``offset_applied`` (ns), the last
-        rounded to quarter nanoseconds. NaN with its ``reason`` where there is none.
+        rounded to quarter nanoseconds, and ``valid_from``, ``valid_to`` (TAI seconds since 1970;
+        NaN for no limit). NaN with its ``reason`` where there is none. A clock that jumps has a row
+        per interval, any other telescope one row.
     """
     value, error = pl.col("value"), pl.col("error")
+    telescopes = coefficients.telescopes
     if coefficients.quantity == "time":
         applied = (value * QUANTA_PER_NS).round() / QUANTA_PER_NS
-        numbers = [value.alias("offset"), error, applied.alias("offset_applied")]
+        valid = pl.col("valid_from", "valid_to")
+        numbers = [value.alias("offset"), error, applied.alias("offset_applied"), valid]
+        telescopes = _with_intervals(coefficients)
     else:
         factor = value ** (-coefficients.slope)
         relative = coefficients.slope * error / value
         numbers = [value, error, factor.alias("factor"), (factor * relative).alias("factor_error")]
-    return coefficients.telescopes.select("tel_id", "tel_type", *numbers, "reason")
+    return telescopes.select("tel_id", "tel_type", *numbers, "reason")
+
+
+def _with_intervals(coefficients: Coefficients) -> pl.DataFrame:
+    """Telescopes with the offset that always holds, or those of their intervals."""
+    intervals = coefficients.intervals.rename({"value": "its_value", "error": "its_error"})
+    jumps = pl.col("valid_from").is_not_null()
+    return (
+        coefficients.telescopes.join(intervals, on="tel_id", how="left")
+        .with_columns(
+            pl.coalesce("its_value", "value").alias("value"),
+            pl.coalesce("its_error", "error").alias("error"),
+            pl.when(jumps).then(pl.lit("")).otherwise("reason").alias("reason"),
+            pl.col("valid_from", "valid_to").fill_null(np.nan),
+        )
+        .sort("tel_id", "valid_from")
+    )
+
+
+def by_telescope(table: pl.DataFrame) -> pl.DataFrame:
+    """Telescopes of `corrections` or `for_array`, and why values of theirs stay uncorrected.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Corrections, in one or more rows per telescope.
+
+    Returns
+    -------
+    DataFrame
+        ``tel_id``, ``tel_type``, ``reason``: one row per telescope.
+    """
+    if "valid_from" in table.columns:
+        text = pl.lit(OUTSIDE) + pl.len().over("tel_id").cast(pl.String)
+        jumps = pl.col("valid_from").is_not_nan()
+        table = table.with_columns(pl.when(jumps).then(text).otherwise("reason").alias("reason"))
+    columns = table.select("tel_id", "tel_type", "reason")
+    return columns.unique("tel_id", keep="first", maintain_order=True)
 
 
 def for_array(
@@ -75,7 +116,7 @@ def for_array(
     Returns
     -------
     (DataFrame, tuple of str)
-        `corrections` with a row for every telescope of the array, by id; and remarks.
+        `corrections` with every telescope of the array, by id and time; and remarks.
 
     Raises
     ------
@@ -114,14 +155,22 @@ def for_array(
     numbers = [name for name, dtype in known.schema.items() if dtype == pl.Float64]
     table = table.with_columns(
         pl.col(numbers).fill_null(np.nan), pl.col("reason").fill_null(NO_ROW)
-    ).sort("tel_id")
+    )
+    table = table.sort("tel_id", *({"valid_from"} & set(table.columns)))
     return table, _remarks(coefficients, subarray)
 
 
 def _remarks(coefficients: Coefficients, subarray: Subarray) -> tuple[str, ...]:
     usable = coefficients.telescopes.filter(pl.col("value").is_finite())
     absent = sorted(set(usable["tel_id"]) - set(subarray.tel_ids))
-    return (f"coefficients of telescopes {absent} serve nothing here",) if absent else ()
+    remarks = [f"coefficients of telescopes {absent} serve nothing here"] if absent else []
+    for tel_id in sorted(set(coefficients.intervals["tel_id"]) & set(subarray.tel_ids)):
+        count = coefficients.intervals["tel_id"].eq(tel_id).sum()
+        remarks.append(
+            f"the clock of telescope {tel_id} jumped: each stamp has the offset of its interval "
+            f"(intervals: {count}), none outside"
+        )
+    return tuple(remarks)
 
 
 def correct_stamps(

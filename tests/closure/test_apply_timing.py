@@ -103,3 +103,80 @@ def test_the_clocks_of_a_corrected_block_agree(corrected, tmp_path):
     # A quarter of a nanosecond is rounded away: 0.07 ns.
     pulls = value / np.hypot(error, 0.25 / np.sqrt(12))
     assert np.sqrt(np.mean(pulls**2)) < 1.6  # 12 degrees of freedom know it to 20 %
+
+
+#: The clock that jumps, when (s since the first stamp, about) and by how much.
+JUMPING, JUMP_NS = 3, 20.0
+
+
+@pytest.fixture(scope="module")
+def jumped(tmp_path_factory):
+    """Result for a block with a jump, and the block before and after its correction."""
+    folder = tmp_path_factory.mktemp("jump")
+    settings = SimulationSettings(
+        array="north",
+        n_blocks=1,
+        n_showers=2500,
+        seed=41,
+        clocks=ClockSettings(steps=((JUMPING, 600.0, JUMP_NS),)),
+    )
+    simulate_night(folder, settings)
+    (block,) = folder.glob("*.dl2.h5")
+    result = calibrated([block], folder / "cache")
+    published = publish(result, TIMING_CROSS, folder / "out", overwrite=False)
+    output = folder / "block.corrected.h5"
+    coefficients = read_coefficients(published.monitoring)
+    outcome = apply_to_block(block, coefficients, output, {"command": "test"}, folder / "cache")
+    assert outcome.status == "ok"
+    return result, block, output, outcome
+
+
+def test_stamps_before_and_after_a_jump_have_their_own_offset_to_the_integer(jumped):
+    result, _, output, outcome = jumped
+    intervals = result.extras["intervals"].filter(tel_id=JUMPING).sort("start_s")
+    first, second = intervals["offset_ns"]
+    assert second - first == pytest.approx(JUMP_NS, abs=0.5)
+    with open_file(output) as file:
+        rows = require_table(file, TRIGGER, output).read()
+    rows = rows[rows["tel_id"] == JUMPING]
+    done = rows["time_corrected"].any(axis=1)
+    # Whole seconds tell the sides of the jump: none of the intervals ends within these.
+    seconds = rows["time"][:, 0].astype(int)
+    before, after = seconds <= intervals["stop_s"][0] - 1, seconds >= intervals["start_s"][1] + 1
+    shift = quarters(np.vstack([rows["time_corrected"][done], rows["time"][done]]))
+    shift = shift[: done.sum()] - shift[done.sum() :]
+    assert set(shift[before[done]].tolist()) == {-round(4 * first)}
+    assert set(shift[after[done]].tolist()) == {-round(4 * second)}
+    counts = outcome.counts.filter(tel_id=JUMPING).row(0, named=True)
+    assert counts["uncorrected"] == np.count_nonzero(~done) < 0.01 * len(rows)
+    assert counts["reason"].endswith("none outside; its intervals: 2")
+    within = (seconds > intervals["start_s"][0]) & (seconds + 1 < intervals["stop_s"][1])
+    gap = (seconds >= intervals["stop_s"][0] - 1) & (seconds <= intervals["start_s"][1])
+    assert done[within & ~gap].all()
+    assert outcome.counts.filter(outcome.counts["tel_id"] != JUMPING)["uncorrected"].sum() == 0
+    assert any("telescope 3 jumped" in remark for remark in outcome.remarks)
+
+
+def test_both_sides_of_a_jump_agree_once_they_are_corrected(jumped, tmp_path):
+    result, block, output, _ = jumped
+    copy = tmp_path / "copy.h5"
+    shutil.copy(block, copy)
+    with open_file(output) as source, h5py.File(copy, "r+") as file:
+        rows = file[TRIGGER][:]
+        rows["time"] = require_table(source, TRIGGER, output).read()["time_corrected"]
+        file[TRIGGER][:] = rows
+    again = calibrated([copy], tmp_path)
+    assert len(result.extras["steps"]) == 1
+    assert again.extras["steps"].is_empty()
+    at = result.extras["steps"]["time_s"][0]
+    past = again.extras["history"].filter(tel_id=JUMPING)
+    sides = []
+    for side in (past.filter(past["stop_s"] < at), past.filter(past["start_s"] > at)):
+        weight = side["error_ns"].to_numpy() ** -2.0
+        assert len(weight) >= 1
+        sides.append((np.average(side["offset_ns"], weights=weight), weight.sum() ** -0.5))
+    (one, one_error), (two, two_error) = sides
+    error = np.hypot(one_error, two_error)
+    assert error < 0.3
+    assert abs(one - two) < 3 * np.hypot(error, 0.25 / np.sqrt(6))  # both rounded to quarters
+    assert np.abs(again.telescopes["value"].to_numpy()).max() < 0.5

@@ -82,6 +82,35 @@ def test_the_quantity_of_our_file_cannot_be_denied(make_file):
         read_coefficients(path, quantity="size")
 
 
+@pytest.mark.parametrize(
+    ("made_by", "column"),
+    [
+        ("energy-inter", "hillas_intensity"),
+        ("energy-inter", "camera_frame_hillas_intensity"),
+        ("image-inter", "RandomForestRegressor_tel_energy"),
+        ("image-inter", "time"),
+    ],
+)
+def test_a_column_of_another_quantity_is_refused(make_file, made_by, column):
+    path = make_file({TABLES["inter"]: coefficient_table([1.1, 0.9])} | companions(made_by, ["{}"]))
+    with pytest.raises(WrongUsage, match=f"column {column} does not"):
+        read_coefficients(path, column=column)
+
+
+def test_another_column_of_the_same_quantity_can_be_chosen(make_file):
+    inter = {TABLES["inter"]: coefficient_table([1.1, 0.9])}
+    path = make_file(inter | companions("energy-inter", ["{}"]))
+    assert read_coefficients(path, column="ExtraTrees_tel_energy").columns == (
+        "ExtraTrees_tel_energy",
+    )
+
+
+def test_times_have_no_other_column(make_file):
+    path = make_file({TABLES["timing"]: coefficient_table([1.0], number="offset", unit="ns")})
+    with pytest.raises(WrongUsage, match="belong to time, column hillas_intensity does not"):
+        read_coefficients(path, column="hillas_intensity")
+
+
 def test_two_calibrations_that_could_have_made_a_table_are_none_that_did(make_file):
     table = {TABLES["inter"]: coefficient_table([1.1, 0.9])}
     made = companions("energy-inter", ["{}"]) | companions("image-inter", ["{}"])
