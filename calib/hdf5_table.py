@@ -5,7 +5,6 @@ The reading half of `calib.hdf5`, which finds tables; see there for the facts of
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
@@ -19,8 +18,8 @@ import numpy as np
 from calib.errors import CannotCompute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+    from types import TracebackType
 
     import numpy.typing as npt
 
@@ -34,16 +33,39 @@ FILTERS = frozenset({1, 2, 3, 307, 32000, 32001, 32026})
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
-@contextmanager
-def sound(path: Path, what: str) -> Iterator[None]:
-    """Turn what h5py raises on a damaged file into `CannotCompute`."""
-    try:
-        yield
-    except DAMAGE as error:
-        raise CannotCompute(
-            f"{path}: {what} cannot be read, the file is damaged ({error}). "
-            "Copy or produce it again."
-        ) from error
+class sound:  # noqa: N801  reads as the statement it is used in
+    """Turn what h5py raises on a damaged file into `CannotCompute`.
+
+    Entered six times a table; a generator-based context manager takes three times as long.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    what : str
+        What is being read.
+    """
+
+    __slots__ = ("path", "what")
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path, self.what = path, what
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Translate the error."""
+        if isinstance(error, DAMAGE):
+            raise CannotCompute(
+                f"{self.path}: {self.what} cannot be read, the file is damaged ({error}). "
+                "Copy or produce it again."
+            ) from error
 
 
 def attribute_text(value: Any) -> str:  # noqa: ANN401  h5py attributes have no common type
