@@ -14,6 +14,7 @@ from calib.timing.fit import Fit, FitOptions, fit, settle, with_chunks
 from calib.timing.guards import Checks, Pointing, check, pointing_solutions, refuse_mirrored
 from calib.timing.solve import Nodes, constant_nodes, pooled
 from calib.timing.steps import ADJACENT, Drift, History, drifts, find_jumps, locate
+from calib.timing.trends import detrended, find_trends
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from calib.timing.fit import Windows
     from calib.timing.showers import Plan, Showers
     from calib.timing.sums import Model
+    from calib.timing.trends import Trends
     from config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
@@ -71,6 +73,10 @@ class Answer:
         Offsets by chunk.
     drift : list of Drift
         By telescope.
+    drifting : frozenset of int
+        Telescopes whose offset is a line in time.
+    reference_s : array, shape (n_nodes,)
+        Date for which the offset of a node holds, if its clock drifts.
     detail : Detail
         Sums of the last pass.
     checks, pointings
@@ -98,6 +104,8 @@ class Answer:
     jumps: dict[int, list[Step]]
     history: History
     drift: list[Drift]
+    drifting: frozenset[int]
+    reference_s: Floats
     detail: Detail
     checks: Checks
     pointings: list[Pointing]
@@ -140,10 +148,13 @@ def answer(
     fitted = fit(windows, n_types, kinds, _fit_options(options))
     pointings = pointing_solutions(fitted)
     checks = check(pointings, subarray, compensated=compensated)
-    jumps, past = find_jumps(fitted, options.step_probability)
+    trends = find_trends(fitted, options.step_probability)
+    windows, fitted = _without_trends(windows, fitted, trends, kinds)
+    drifting = frozenset(np.flatnonzero(trends.rate).tolist())
+    jumps, past = find_jumps(fitted, options.step_probability, drifting)
     if jumps:
         fitted = _refined(windows, fitted, jumps, past, kinds)
-        jumps, past = find_jumps(fitted, options.step_probability)
+        jumps, past = find_jumps(fitted, options.step_probability, drifting)
     cuts = {tel: [step.index for step in steps] for tel, steps in jumps.items()}
     nodes = constant_nodes(len(fitted.plan), len(subarray), cuts)
     model = _pooled_model(fitted, nodes)
@@ -162,7 +173,8 @@ def answer(
     refuse_mirrored(everything.columns[m:], error[m:], last.direction_spread_deg)
     solution = solve_normal(_without_last(normal, len(GUARD_COLUMNS)), component)
     error = np.sqrt(np.diag(solution.covariance))[len(nodes) :]
-    total = start + solution.nodes
+    reference, line = trends.nodes(fitted.plan, nodes, last.sums.n_rows)
+    total = start + solution.nodes + line
     gauge = _gauge(total, component, nodes, subarray, options)
     k = len(nodes)
     value = gauge.transform @ np.where(gauge.known, total, 0.0)
@@ -186,14 +198,36 @@ def answer(
         bowl_ns=(gauge.transform @ _bowl_ns(normal, model, component))[nodes.newest],
         column_error=dict(zip(model.names(), error.tolist(), strict=True)),
         jumps=jumps,
-        history=past,
-        drift=drifts(past, cuts),
+        history=past._replace(offset_ns=past.offset_ns + trends.chunks(fitted.plan)),
+        drift=[
+            Drift(rest.slope + rate, rest.error)
+            for rest, rate in zip(drifts(past, cuts), trends.rate.tolist(), strict=True)
+        ],
+        drifting=drifting,
+        reference_s=reference,
         detail=last,
         checks=checks,
         pointings=pointings,
         far=gauge.far,
         anchored=gauge.anchored,
     )
+
+
+def _without_trends(
+    windows: Windows, fitted: Fit, trends: Trends, kinds: Indices
+) -> tuple[Windows, Fit]:
+    """Take drifts out of the stamps and settle again."""
+    if not trends.rate.any():
+        return windows, fitted
+    windows = detrended(windows, trends)
+    model = fitted.model
+    model = replace(model, offset_ns=model.offset_ns - trends.chunks(fitted.plan))
+    return windows, _joined(fitted, settle(windows, fitted.plan, model, kinds))
+
+
+def _joined(first: Fit, again: Fit) -> Fit:
+    remarks = tuple(dict.fromkeys(first.remarks + again.remarks))
+    return replace(again, passes=first.passes + again.passes, remarks=remarks)
 
 
 def _fit_options(options: CalculateTimingCalibrationOptions) -> FitOptions:
@@ -326,10 +360,8 @@ def _refined(
         plan, offset = _cut(plan, offset, *jump)
     if plan is fitted.plan:
         return fitted
-    again = settle(windows, plan, replace(fitted.model, offset_ns=offset), kinds)
-    return replace(
-        again, passes=fitted.passes + again.passes, remarks=fitted.remarks + again.remarks
-    )
+    model = replace(fitted.model, offset_ns=offset)
+    return _joined(fitted, settle(windows, plan, model, kinds))
 
 
 def _cut(

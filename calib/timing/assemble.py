@@ -24,6 +24,7 @@ from calib.timing.tables import (
     steps_table,
     walk_table,
 )
+from calib.timing.trends import MIN_DRIFT_Z
 from config.dumping import to_yaml
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ CLIPPED = "stamp contradicts its shower (clip)"
 POINTING_BIAS_DEG = 0.01
 #: As many jumps, or telescopes that jumped, are named in the verdict.
 LISTED_JUMPS = 3
-#: A drift this significant is told.
-MIN_DRIFT_Z = 5.0
 NS = "ns"
 
 
@@ -199,11 +198,13 @@ def _reason(  # noqa: PLR0911  one for each outcome
             f"{options.max_clock_offset:g} ms (max_clock_offset)"
         )
     if np.isfinite(found.offset_ns[node]):
+        drift = _drift_reason(found, tel, node)
         if not jumps:
-            return "ok", ""
+            return ("drift", drift) if drift else ("ok", "")
         last = f"{jumps[-1].size:+.2f} ns at {date(found.plan.start_s[jumps[-1].index])}"
         times = "" if len(jumps) == 1 else f" {len(jumps)} times, last"
-        return "step", f"jumped{times}: {last}; the offset is that since then (table intervals)"
+        since = f"jumped{times}: {last}; the offset is that since then (table intervals)"
+        return "step", f"{since}; {drift}" if drift else since
     if found.detail.sums.n_all[tel] == 0:
         return "no_data", "no selected stamp"
     if n_events < options.min_events:
@@ -218,6 +219,16 @@ def _reason(  # noqa: PLR0911  one for each outcome
     if not found.anchored:
         return "no_reference", _no_reference(subarray, options)
     return "island", "not connected to the telescopes that set the zero"
+
+
+def _drift_reason(found: Answer, tel: int, node: int) -> str:
+    if tel not in found.drifting:
+        return ""
+    slope, error = found.drift[tel]
+    return (
+        f"drifts by {slope:+.2f} +- {error:.2f} ns/h; the offset is that at "
+        f"{date(found.reference_s[node])}"
+    )
 
 
 def _no_reference(subarray: Subarray, options: CalculateTimingCalibrationOptions) -> str:
@@ -313,7 +324,7 @@ def _remarks(
     names = [f"{kind}-{i}" for kind, i in zip(subarray.types, subarray.tel_ids, strict=True)]
     remarks += _jump_remarks(found, names)
     for tel, drift in enumerate(found.drift):
-        if abs(drift.slope) > MIN_DRIFT_Z * drift.error:
+        if tel in found.drifting or abs(drift.slope) > MIN_DRIFT_Z * drift.error:
             remarks.append(
                 f"the clock of {names[tel]} drifts by {drift.slope:+.2f} +- {drift.error:.2f} ns/h"
             )

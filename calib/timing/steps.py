@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["Drift", "History", "drifts", "find_jumps", "history", "locate"]
+__all__ = ["Drift", "History", "drifts", "find_jumps", "history", "locate", "with_excess"]
 
 #: Showers of a telescope in a chunk from which its offset there is searched for jumps: of fewer,
 #: a single wrong stamp makes the offset.
@@ -121,7 +121,9 @@ def _column_medians(values: Floats) -> Floats:
     )
 
 
-def find_jumps(fitted: Fit, probability: float) -> tuple[dict[int, list[Step]], History]:
+def find_jumps(
+    fitted: Fit, probability: float, drifting: frozenset[int] = frozenset()
+) -> tuple[dict[int, list[Step]], History]:
     """Find the jumps of every telescope.
 
     Parameters
@@ -130,6 +132,9 @@ def find_jumps(fitted: Fit, probability: float) -> tuple[dict[int, list[Step]], 
         The solution.
     probability : float
         Chance of finding any jump in the whole history of clocks that keep time.
+    drifting : frozenset of int
+        Telescopes whose jumps are on top of a line, so that the error of its slope is part of that
+        of the jump.
 
     Returns
     -------
@@ -144,11 +149,18 @@ def find_jumps(fitted: Fit, probability: float) -> tuple[dict[int, list[Step]], 
         if not steady.any():
             steady[:] = True
         past = history(fitted, steady)
-        noise = _with_excess(past, steady)
+        noise = with_excess(past, steady)
         found = {
             tel: list(steps)
             for tel in range(n)
-            if (steps := find_steps(past.offset_ns[:, tel], noise[:, tel], alpha=probability / n))
+            if (
+                steps := find_steps(
+                    past.offset_ns[:, tel],
+                    noise[:, tel],
+                    times=past.middle_s if tel in drifting else None,
+                    alpha=probability / n,
+                )
+            )
         }
         # The largest jump drags all others along by the common shift: it is believed first.
         added = sorted(set(found) - set(jumps), key=lambda tel: -_significance(found[tel]))
@@ -163,7 +175,7 @@ def _significance(steps: list[Step]) -> float:
     return max(abs(step.size) / step.error for step in steps)
 
 
-def _with_excess(past: History, steady: Bools) -> Floats:
+def with_excess(past: History, steady: Bools) -> Floats:
     """Errors with the scatter from chunk to chunk that they do not explain."""
     if len(past.middle_s) < 3:  # noqa: PLR2004  two points have one difference, a jump or not
         return past.error_ns

@@ -56,6 +56,7 @@ def intervals_table(found: Answer, subarray: Subarray) -> pl.DataFrame:
             "offset_ns": found.offset_ns,
             "error_ns": np.sqrt(np.diag(found.covariance)),
             "n_events": found.n_events.astype(np.int64),
+            "reference_s": found.reference_s,
         }
     ).filter(pl.col("offset_ns").is_finite())
 

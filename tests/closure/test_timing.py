@@ -309,3 +309,66 @@ def test_drifts_are_measured_without_bias_and_with_honest_errors():
     assert abs(np.mean(errors, axis=0)[5]) < 0.1
     assert np.abs(np.mean(errors, axis=0)).max() < 0.12
     assert 0.85 < np.std(pulls) < 1.15
+
+
+def drifting(seed, tel_id, rate, *, hours=1.0, **toy):
+    """Stamps of one clock that runs at a wrong rate (ns/h, 0 in the middle), and all offsets."""
+    truth = offsets(seed)
+    toy = TimingToy(truth, n_showers=6000, duration_s=3600.0 * hours, **toy)
+    stamps = toy_stamps(toy, ARRAY, seed + 500)
+    dither = pl.Series(np.random.default_rng(seed).uniform(-0.5, 0.5, len(stamps)))
+    date = (pl.col("shower_s") + pl.col("shower_quarters") / 4e9 - START_S) / 3600
+    added = (4 * rate * date + dither).round().cast(pl.Int64) * (pl.col("tel_id") == tel_id)
+    return stamps.with_columns(delay_quarters=pl.col("delay_quarters") + added), truth
+
+
+@pytest.mark.parametrize("rate", [5.0, 200.0])
+def test_a_steady_drift_is_a_drift_and_no_staircase(rate):
+    errors, pulls, slopes = [], [], []
+    for seed in range(8):
+        stamps, truth = drifting(seed, 6, rate)
+        found = solve([stamps])
+        assert not found.jumps
+        assert [ARRAY.tel_ids[tel] for tel in found.drifting] == [6]
+        slopes.append((found.drift[5].slope - rate) / found.drift[5].error)
+        reference = (found.reference_s[5] - START_S) / 3600
+        assert 0.4 < reference < 0.6
+        expected = truth + np.where(np.arange(N) == 5, rate * reference, 0.0)
+        error = found.offset_ns - (expected - expected.mean())
+        errors.append(error)
+        pulls.append(error / np.sqrt(np.diag(found.covariance)))
+    # The error of an offset is 0.05 ns, so that the mean of 8 is known to 0.02 ns.
+    assert abs(np.mean(errors, axis=0)[5]) < 0.08
+    assert 0.7 < np.std(pulls) < 1.4
+    # A slope is relative to the array; 8 pulls know their mean to 0.35 and their width to 25 %.
+    assert abs(np.mean(slopes)) < 1.5
+    assert np.std(slopes) < 2.0
+
+
+def test_a_jump_of_a_clock_that_drifts_is_one_jump():
+    stamps, _ = drifting(3, 6, 50.0)
+    found = solve([delayed(stamps, 6, 80, 2000)])
+    ((tel, (step,)),) = found.jumps.items()
+    assert ARRAY.tel_ids[tel] == 6
+    assert abs(step.size - 20.0) < 4 * step.error
+    assert abs(found.plan.start_s[step.index] - START_S - 2000) < 120.0
+    assert found.drift[tel].slope == pytest.approx(50.0, abs=1.5)
+
+
+def test_a_jump_is_no_drift():
+    toy = TimingToy(offsets(5), n_showers=3000, duration_s=1200.0)
+    for since_s in (300, 600, 900):
+        found = solve([delayed(toy_stamps(toy, ARRAY, 6), 6, 40, since_s)])
+        assert not len(found.drifting)
+
+
+def test_clocks_that_all_drift_are_followed():
+    rates = 100.0 * np.random.default_rng(1).standard_normal(N)
+    stamps, _ = drifting(4, 6, 0.0)
+    date = (pl.col("shower_s") - START_S) / 3600
+    rate = pl.col("tel_id").replace_strict(dict(zip(ARRAY.tel_ids, rates, strict=True)))
+    late = (4 * rate * date).round().cast(pl.Int64)
+    found = solve([stamps.with_columns(delay_quarters=pl.col("delay_quarters") + late)])
+    rest = np.array([drift.slope for drift in found.drift]) - rates
+    assert not found.jumps
+    assert np.std(rest) < 0.5
