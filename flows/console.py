@@ -147,6 +147,8 @@ def print_result(
     if len(result.rejected):
         console.print(_table("rejected rows by rule", result.rejected))
     console.print(_block_table(result.blocks, result.quantity.rows))
+    if "unconstrained" in result.fit:
+        console.print(f"\nunconstrained: {result.fit['unconstrained']}", markup=False)
     console.print(f"\n{result.verdict}", style=_style(result.verdict.status), markup=False)
     for name, path in (
         ("report", published.report),

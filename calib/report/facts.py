@@ -53,6 +53,7 @@ def key_facts(result: CalibrationResult) -> Iterator[tuple[str, str]]:
         "n_telescope_events": "telescope events",
         "estimator": "estimator",
         "gauge": "gauge",
+        "unconstrained": "unconstrained",
     }
     for key, name in names.items():
         if key in result.fit:

@@ -285,7 +285,7 @@ def _facts(
     facts |= {
         "residual_rms_ns": float(np.sqrt(sums.square_ns2.sum() / max(sums.expected.sum(), 1.0))),
         "chi2": float(sums.square.sum()),
-        "ndf": float(used - sums.n_showers.sum() - max(len(found.nodes) - 1, 0)),
+        "ndf": _degrees_of_freedom(found),
         "n_showers": int(sums.n_showers.sum()),
         "n_telescope_events": int(used),
         "n_outliers": int(sums.n_all.sum() - used),
@@ -313,6 +313,14 @@ def _facts(
             f"{POINTING_BIAS_DEG} deg; add a second pointing to see it"
         )
     return facts
+
+
+def _degrees_of_freedom(found: Answer) -> float:
+    """Stamps less the dates of the showers, the offsets but for a constant, and what is common."""
+    sums = found.detail.sums
+    offsets = max(np.count_nonzero(found.n_events) - 1, 0)
+    columns = sum(np.isfinite(list(found.column_error.values())))
+    return float(sums.n_rows.sum() - sums.n_showers.sum() - offsets - columns - len(found.drifting))
 
 
 def _remarks(

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Fit", "FitOptions", "fit", "one_pass", "settle", "with_chunks"]
 
 MAX_PASSES = 10
+#: What is said of stamps without any image size.
+NO_SIZES = "no image has a finite size above 0, so that the trigger walk is not fitted"
 #: Movements of a pass that end the loop: of offsets and walk (ns), of ln(radius), of a noise.
 SETTLED_NS, SETTLED_SCALE, SETTLED_NOISE = 0.01, 2e-3, 0.02
 #: Showers at which a telescope's own noise counts as much as that of its type.
@@ -87,7 +89,7 @@ class Fit:
     passes : int
         Passes over the stamps.
     settled : bool
-        Whether the last one changed nothing that matters.
+        Whether the loop ended because a pass changed nothing that matters.
     remarks : tuple of str
         What a reader must know.
     """
@@ -148,6 +150,7 @@ def fit(windows: Windows, n_types: int, kinds: Indices, options: FitOptions) -> 
         acquirer.follow(showers, first)
         first += len(showers)
         with_sizes |= bool((showers.brightness > 0).any())
+    remarks = () if with_sizes or not options.fit_walk else (NO_SIZES,)
     columns = ("curvature",) * options.fit_curvature + ("walk",) * (options.fit_walk and with_sizes)
     model = Model(
         offset_ns=acquirer.offset_ns,
@@ -157,7 +160,8 @@ def fit(windows: Windows, n_types: int, kinds: Indices, options: FitOptions) -> 
         clip=options.clip,
         columns=columns,
     )
-    return settle(windows, plan, model, kinds)
+    settled = settle(windows, plan, model, kinds)
+    return replace(settled, remarks=remarks + settled.remarks)
 
 
 def settle(windows: Windows, plan: Plan, model: Model, kinds: Indices) -> Fit:
@@ -178,6 +182,11 @@ def settle(windows: Windows, plan: Plan, model: Model, kinds: Indices) -> Fit:
         if settled:
             break
         model = better
+    if not settled:
+        # The sums are those of the model that is returned.
+        passes += 1
+        total = one_pass(windows, plan, model)
+        solution = solve_chunks(total)
     return Fit(plan, model, total, solution, passes, settled, tuple(remarks))
 
 

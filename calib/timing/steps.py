@@ -246,6 +246,6 @@ def locate(deviation_ns: Floats, size_ns: float) -> int:
     before = np.minimum(deviation_ns**2, cap)
     after = np.minimum((deviation_ns - size_ns) ** 2, cap)
     cost = np.append(0.0, np.cumsum(before)) + after.sum() - np.append(0.0, np.cumsum(after))
-    # Of places that are equally good, the middle one.
+    # Of places that are equally good, the middle one (of two, the second).
     best = np.flatnonzero(cost <= cost.min() + 1e-9 * max(cap, 1.0))
-    return int(best[-1])
+    return int(best[len(best) // 2])

@@ -69,8 +69,9 @@ ALL_OF_THEM = [
 class TestRealStamps:
     """Stamps of sim_telarray, of which a fit is left with 8 degrees of freedom."""
 
-    def test_they_agree_with_the_fitted_front_within_3_ns(self, tmp_path):
+    def test_they_agree_with_the_fitted_front_within_3_ns(self, tmp_path, capsys):
         assert run(REAL, tmp_path, *ALL_OF_THEM) == 3
+        assert "unconstrained: a plane across the array" in capsys.readouterr().out
         result = json.loads((tmp_path / "result.json").read_text())
         assert result["fit"]["time_convention"] == "pointing_compensated"
         assert 0.5 < result["fit"]["residual_rms_ns"] < 3.0

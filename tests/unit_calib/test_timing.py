@@ -21,13 +21,16 @@ from calib.hdf5 import Column, create_file, set_attributes, write_table
 from calib.observables import TIMING_CROSS
 from calib.pairs import REPEATED
 from calib.report import html, markdown
+from calib.report.facts import key_facts
 from calib.simulation import SimulationSettings, block_path, simulate_night
 from calib.store import publish
+from calib.timing import fit as timing_fit
 from calib.timing import sums as timing_sums
 from calib.timing.acquire import coincidences, group_median
 from calib.timing.front import C_M_PER_NS, Front, arrival_ns, direction, front
 from calib.timing.showers import Setup, make_plan, prepare
 from calib.timing.stamps import RULES, Facts, stamp_windows
+from calib.timing.steps import locate
 from calib.timing.toys import TimingToy, toy_setup, toy_stamps, toy_timing_array
 from calib.timing.usable import refuse_useless
 from config.models import CalculateTimingCalibrationOptions, Configuration
@@ -342,6 +345,8 @@ def test_the_published_table_has_offsets_in_ns(tmp_path):
         table = hdf5.require_table(file, path, published.monitoring)
         assert table.columns == ("tel_type", "tel_id", "offset", "error")
         assert (table.unit("offset"), table.unit("error")) == ("ns", "ns")
+        described = [str(value) for value in file[path].attrs.values()]
+        assert any("corrected stamp = stamp - offset" in text for text in described)
         rows = table.read()
     known = result.telescopes.filter(pl.col("value").is_finite()).sort("tel_type", "tel_id")
     assert rows["offset"].tolist() == known["value"].to_list()
@@ -513,3 +518,48 @@ class TestRealFiles:
                 into.append(float(np.std(rest - mean[showers.shower])))
         assert min(spread[True]) < 3.0
         assert min(spread[False]) > 30.0
+
+
+def test_of_places_for_a_jump_that_are_equally_good_the_middle_one_is_taken():
+    # Stamps half-way between both levels, or wrong by far, tell nothing.
+    assert locate(np.array([0.0, 0.0, 5.0, 500.0, 5.0, 500.0, 10.0, 10.0]), 10.0) == 4
+    assert locate(np.array([0.0, 10.0]), 10.0) == 1
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_sums_are_those_of_the_model_also_when_the_loop_does_not_settle(monkeypatch, passes):
+    monkeypatch.setattr(timing_fit, "MAX_PASSES", passes)
+    showers = prepare(stamps_of(), toy_setup(ARRAY))
+    choice = timing_fit.FitOptions(5.0, 1.0, True, True, 60.0, 200)
+    found = timing_fit.fit(lambda: [showers], 2, ARRAY.type_codes, choice)
+    assert not found.settled
+    again = timing_fit.one_pass(lambda: [showers], found.plan, found.model)
+    assert again.vector == pytest.approx(found.sums.vector, abs=1e-9)
+    assert again.matrix.shape == found.sums.matrix.shape
+
+
+def test_the_degrees_of_freedom_know_of_front_and_walk(tmp_path):
+    frame = stamps_of()
+    _, free = run(tmp_path, block_tables(frame))
+    (tmp_path / "held").mkdir()
+    held = options(fit_walk=False, fit_curvature=False)
+    _, result = run(tmp_path / "held", block_tables(frame), held)
+    facts = (free.fit, result.fit)
+    more, less = (
+        fit["n_telescope_events"] - fit["n_showers"] - fit["ndf"] - (len(ARRAY) - 1)
+        for fit in facts
+    )
+    assert (more, less) == (3, 0)  # a curvature and the walk of two types
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0, np.nan])
+def test_sizes_that_say_nothing_are_told(tmp_path, size):
+    _, result = run(tmp_path, block_tables(stamps_of().with_columns(size=pl.lit(size))))
+    assert timing_fit.NO_SIZES in str(result.verdict)
+    assert not any(name.startswith("walk_ns") for name in result.fit)
+
+
+def test_the_plane_that_one_pointing_leaves_open_is_in_the_report_and_on_the_terminal(tmp_path):
+    _, result = run(tmp_path, block_tables(stamps_of()))
+    assert "0.01 deg" in dict(key_facts(result))["unconstrained"]
+    assert "ns" in dict(key_facts(result))["unconstrained"]
