@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 from material import Cost, night
@@ -42,24 +42,52 @@ def run(*commands: Sequence[str | Path], cache: Path) -> Cost:
     return Cost(cpu, time.perf_counter() - wall)
 
 
-def peer(blocks: Sequence[Path], folder: Path) -> Cost:
+class Kind(NamedTuple):
+    """Our calibration and section, and the section and tool of the peer."""
+
+    ours: str
+    section: str
+    theirs: str
+    tool: str
+
+
+KINDS = {
+    "energies": Kind(
+        "energy-inter",
+        "CalculateAsymmetry",
+        "CalculateEnergyAsymmetry",
+        "calibpipe-energy-asymmetry-estimation",
+    ),
+    "image sizes": Kind(
+        "image-inter",
+        "CalculateImageAsymmetry",
+        "CalculateImageAsymmetry",
+        "calibpipe-image-asymmetry-estimation",
+    ),
+}
+
+
+def peer(kind: Kind, blocks: Sequence[Path], folder: Path) -> Cost:
     """Event-wise asymmetries block by block, then the inter-calibration."""
-    sections = yaml.safe_load(preset_path("energy-inter-peer").read_text())
+    sections = yaml.safe_load(preset_path(f"{kind.ours}-peer").read_text())
     ours = ("estimator", "min_events", "min_common_events", "gauge")
     fitter = sections["RelativeThroughputFitter"]
     for key in ours:
         fitter.pop(key, None)
     asymmetry = {
-        "CalculateEnergyAsymmetry": sections["CalculateAsymmetry"],
-        "QualityQuery": sections["QualityQuery"],
-        "PairFinder": sections["PairFinder"],
+        kind.theirs: sections[kind.section],
+        **{name: sections[name] for name in ("QualityQuery", "PairFinder") if name in sections},
     }
-    fit = {"CalculateInterCalibration": {"overwrite": True}, "RelativeThroughputFitter": fitter}
+    label = f"{kind.ours.split('-')[0]}_asymmetry"
+    fit = {
+        "CalculateInterCalibration": {"overwrite": True, "asymmetry_label": label},
+        "RelativeThroughputFitter": fitter,
+    }
     for name, content in (("asymmetry.yaml", asymmetry), ("fit.yaml", fit)):
         (folder / name).write_text(yaml.safe_dump(content))
     (folder / "asymmetries").mkdir()
     estimate, solve = (
-        PEER / "calibpipe-energy-asymmetry-estimation",
+        PEER / kind.tool,
         PEER / "calibpipe-inter-calibration",
     )
     commands = [
@@ -87,10 +115,10 @@ def peer(blocks: Sequence[Path], folder: Path) -> Cost:
     return run(*commands, last, cache=folder / "none")
 
 
-def ours(blocks: Sequence[Path], folder: Path) -> Cost:
+def ours(kind: Kind, blocks: Sequence[Path], folder: Path) -> Cost:
     """The same with arraycal, report and all."""
-    start = [sys.executable, "-m", "flows.cli", "run", "energy-inter", *map(str, blocks)]
-    options = ["--preset", "energy-inter-peer", "--output", str(folder / "ours"), "--direct"]
+    start = [sys.executable, "-m", "flows.cli", "run", kind.ours, *map(str, blocks)]
+    options = ["--preset", f"{kind.ours}-peer", "--output", str(folder / "ours"), "--direct"]
     return run([*start, *options], cache=folder / "cache")
 
 
@@ -99,24 +127,26 @@ def main() -> None:
     if not (PEER / "calibpipe-inter-calibration").exists():
         CONSOLE.print("ctao-calibpipe is not installed; run `make interop` first.")
         return
-    table = Table(title="energy asymmetries and inter-calibration, whole processes")
-    for name in ("night", "tool", "CPU [s]", "wall [s]", "CPU ratio"):
-        table.add_column(name, justify="left" if name in ("night", "tool") else "right")
+    table = Table(title="asymmetries and inter-calibration, whole processes")
+    for name in ("night", "compared", "tool", "CPU [s]", "wall [s]", "CPU ratio"):
+        table.add_column(name, justify="right" if "[" in name or "ratio" in name else "left")
     for array, n_showers in (("north", 5_000), ("mixed", 20_000)):
         settings = SimulationSettings(
             array=array,  # type: ignore[arg-type]
             n_blocks=2,
             n_showers=n_showers,
             seed=5,
-            write_dl1=False,
+            pointing_tables=("observation", "configuration", "dl1"),
         )
-        blocks, _ = night(f"peer-{array}", settings)
-        with tempfile.TemporaryDirectory() as folder:
-            theirs, mine = peer(blocks, Path(folder)), ours(blocks, Path(folder))
+        blocks, _ = night(f"peer-{array}-images", settings)
         label = f"{array}, 2 x {n_showers:,} showers"
-        table.add_row(label, "ctao-calibpipe", f"{theirs.cpu:.1f}", f"{theirs.wall:.1f}", "1")
-        ratio = f"1/{theirs.cpu / mine.cpu:.0f}"
-        table.add_row(label, "arraycal", f"{mine.cpu:.1f}", f"{mine.wall:.1f}", ratio)
+        for name, kind in KINDS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                theirs, mine = peer(kind, blocks, Path(folder)), ours(kind, blocks, Path(folder))
+            costs = f"{theirs.cpu:.1f}", f"{theirs.wall:.1f}"
+            table.add_row(label, name, "ctao-calibpipe", *costs, "1")
+            costs = f"{mine.cpu:.1f}", f"{mine.wall:.1f}"
+            table.add_row(label, name, "arraycal", *costs, f"1/{theirs.cpu / mine.cpu:.0f}")
     CONSOLE.print(table)
 
 
