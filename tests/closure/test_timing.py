@@ -311,10 +311,10 @@ def test_drifts_are_measured_without_bias_and_with_honest_errors():
     assert 0.85 < np.std(pulls) < 1.15
 
 
-def drifting(seed, tel_id, rate, *, hours=1.0, **toy):
+def drifting(seed, tel_id, rate, *, hours=1.0, **changes):
     """Stamps of one clock that runs at a wrong rate (ns/h, 0 in the middle), and all offsets."""
     truth = offsets(seed)
-    toy = TimingToy(truth, n_showers=6000, duration_s=3600.0 * hours, **toy)
+    toy = TimingToy(truth, n_showers=6000, duration_s=3600.0 * hours, **changes)
     stamps = toy_stamps(toy, ARRAY, seed + 500)
     dither = pl.Series(np.random.default_rng(seed).uniform(-0.5, 0.5, len(stamps)))
     date = (pl.col("shower_s") + pl.col("shower_quarters") / 4e9 - START_S) / 3600
