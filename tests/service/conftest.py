@@ -96,7 +96,8 @@ class Site:
         return json.loads(text) if text else None
 
     def _ask(self, method, path, content):
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        # Longer than the 60 s that the server itself waits for its database, which has one writer.
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=150)
         try:
             headers = {"Content-Type": "application/json"}
             if method != "GET":  # the server knows its pages by a token
