@@ -2,10 +2,12 @@
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from datetime import date
 
 __all__ = [
     "clock_step",
     "count",
+    "dated_step",
     "names",
     "number_of_telescope",
     "number_of_type",
@@ -79,4 +81,15 @@ def clock_step(text: str) -> tuple[int, float, float]:
     except ValueError:
         raise ArgumentTypeError(
             f"found {text!r}, expected telescope, seconds and nanoseconds as in 5,600,10"
+        ) from None
+
+
+def dated_step(text: str) -> tuple[int, float, date]:
+    """Read ``ID=NUMBER@DATE``."""
+    name, _, when = text.partition("@")
+    try:
+        return *number_of_telescope(name), date.fromisoformat(when)
+    except (ArgumentTypeError, ValueError):
+        raise ArgumentTypeError(
+            f"found {text!r}, expected telescope, relative change and date as in 5=-0.08@2026-03-03"
         ) from None

@@ -1,23 +1,27 @@
 """Options of ``arraycal simulate``: what there is, with defaults and units, and what it sets."""
 
 import argparse
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from flows.argument_types import (
     clock_step,
     count,
+    dated_step,
     names,
     number_of_telescope,
     number_of_type,
     pair_of_angles,
 )
+from flows.arguments_nights import night_date
 
 __all__ = ["OPTIONS", "SIMULATE", "add_arguments"]
 
 SIMULATE = """\
 Write a simulated night: genuine DL2 block files (block_OBSID.dl2.h5) and truth.json, with
-everything that was put into them: throughput, biases, pointings, clocks.
+everything that was put into them: throughput, biases, pointings, clocks. Several nights (--nights)
+go into a folder each that bears its date, with a truth of its own.
 
 TYPE is LST, MST or SST, ID a telescope id. Options with TYPE, ID or a pair of angles may be
 repeated.
@@ -40,7 +44,7 @@ PAIRS: dict[str, Any] = {
 }
 
 Option = tuple[str, str, dict[str, Any]]
-#: By heading: flag, the setting it sets (of camera or clocks with a dot), what argparse wants.
+#: By heading: flag, the setting it sets (of camera, clocks, nights: with a dot), for argparse.
 NIGHT: tuple[Option, ...] = (
     (
         "--array",
@@ -112,6 +116,45 @@ NIGHT: tuple[Option, ...] = (
         "--energy-max",
         "energy_max_tev",
         NUMBER | {"default": 100.0, "help": "highest light-equivalent energy [TeV]"},
+    ),
+)
+NIGHTS: tuple[Option, ...] = (
+    (
+        "--night",
+        "night",
+        {
+            "metavar": "DATE",
+            "type": night_date,
+            "default": date(2020, 6, 14),
+            "help": "date of the evening, YYYY-MM-DD; the first block starts at 22:00 TAI",
+        },
+    ),
+    (
+        "--nights",
+        "nights.n_nights",
+        COUNT
+        | {
+            "type": count(1),
+            "default": 1,
+            "help": "number of nights in succession; of several each gets the folder DIR/DATE",
+        },
+    ),
+    (
+        "--step",
+        "nights.steps",
+        {
+            "metavar": "ID=X@DATE",
+            "type": dated_step,
+            "action": "append",
+            "default": [],
+            "help": "relative change of a telescope's throughput from a night on: -0.08 takes 8 %%",
+        },
+    ),
+    (
+        "--ageing",
+        "nights.ageing",
+        BY_TELESCOPE
+        | {"help": "share of its throughput that a telescope loses from night to night"},
     ),
 )
 POINTING: tuple[Option, ...] = (
@@ -292,6 +335,7 @@ CLOCKS: tuple[Option, ...] = (
 )
 GROUPS = {
     "night": NIGHT,
+    "several nights": NIGHTS,
     "pointing": POINTING,
     "energies": ENERGIES,
     "images": IMAGES,

@@ -1,10 +1,20 @@
 """``arraycal simulate``: a night of block files with known truth."""
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from calib.errors import WrongUsage
-from calib.simulation import CameraSettings, ClockSettings, SimulationSettings, simulate_night
+from calib.simulation import (
+    CameraSettings,
+    ClockSettings,
+    NightSettings,
+    SimulationSettings,
+    Truth,
+    settings_of_nights,
+    simulate_night,
+    simulate_nights,
+)
 from config.errors import ConfigurationError
 from flows.console import stdout
 from flows.outcomes import Exit
@@ -14,7 +24,7 @@ __all__ = ["settings_of", "simulate"]
 
 
 def simulate(arguments: Namespace) -> Exit:
-    """Write a simulated night and say where it is.
+    """Write a simulated night, or several, and say where they are.
 
     Raises
     ------
@@ -25,23 +35,34 @@ def simulate(arguments: Namespace) -> Exit:
     OSError
         If the machine fails.
     """
-    settings = settings_of(arguments)
+    settings, nights = settings_of(arguments)
+    folder: Path = arguments.directory
     try:
-        truth = simulate_night(arguments.directory, settings, overwrite=arguments.overwrite)
+        if nights.n_nights == 1:
+            (changed,) = settings_of_nights(settings, nights)
+            truth = simulate_night(folder, changed, overwrite=arguments.overwrite)
+            _print(folder, truth)
+        else:
+            truths = simulate_nights(folder, settings, nights, overwrite=arguments.overwrite)
+            for truth in truths:
+                _print(folder / truth.settings.night.isoformat(), truth)
     except FileExistsError as error:
         if error.errno is not None:  # a file where the folder should be
             raise
         raise WrongUsage(f"{error} (--overwrite)") from None
+    return Exit.USABLE
+
+
+def _print(folder: Path, truth: Truth) -> None:
     stdout().print(
-        f"{arguments.directory}: {len(truth.obs_ids)} blocks of {settings.n_showers:,} showers, "
+        f"{folder}: {len(truth.obs_ids)} blocks of {truth.settings.n_showers:,} showers, "
         f"{len(truth.types)} telescopes, truth in truth.json",
         markup=False,
         soft_wrap=True,
     )
-    return Exit.USABLE
 
 
-def settings_of(arguments: Namespace) -> SimulationSettings:
+def settings_of(arguments: Namespace) -> tuple[SimulationSettings, NightSettings]:
     """Collect the settings of a simulation from the command line.
 
     Raises
@@ -49,16 +70,19 @@ def settings_of(arguments: Namespace) -> SimulationSettings:
     ConfigurationError
         If no night can have these settings.
     """
-    groups: dict[str, dict[str, Any]] = {"": {}, "camera": {}, "clocks": {}}
+    groups: dict[str, dict[str, Any]] = {"": {}, "camera": {}, "clocks": {}, "nights": {}}
     for _, setting, options in OPTIONS:
         group, _, name = setting.rpartition(".")
         value = vars(arguments)[setting]
         if isinstance(value, list):  # options that may be repeated
-            value = dict(value) if "=" in options["metavar"] else tuple(value)
+            value = dict(value) if options["metavar"].endswith("=X") else tuple(value)
         groups[group][name] = value
     try:
         camera = CameraSettings(**groups["camera"])
         clocks = ClockSettings(**groups["clocks"])
-        return SimulationSettings(camera=camera, clocks=clocks, **groups[""])
+        settings = SimulationSettings(camera=camera, clocks=clocks, **groups[""])
+        nights = NightSettings(**groups["nights"])
+        settings_of_nights(settings, nights)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+    return settings, nights

@@ -2,8 +2,8 @@
 
 `settings` what to draw, `arrays` the layouts, `showers` light and triggers, `camera` what becomes
 of the images, `analysis` the reconstruction, `timing` the stamps, `block` one block in memory,
-`files`, `parameters`, `tables` and `instrument` its DL2 file, `night` all of it together, `truth`
-what it was made from.
+`files`, `parameters`, `tables` and `instrument` its DL2 file, `night` all of it together, `nights`
+several of them with telescopes that change, `truth` what it was made from.
 """
 
 from calib.simulation.night import (
@@ -12,16 +12,20 @@ from calib.simulation.night import (
     simulate_block,
     simulate_night,
 )
+from calib.simulation.nights import NightSettings, settings_of_nights, simulate_nights
 from calib.simulation.settings import CameraSettings, ClockSettings, SimulationSettings
 from calib.simulation.truth import Truth
 
 __all__ = [
     "CameraSettings",
     "ClockSettings",
+    "NightSettings",
     "SimulationSettings",
     "Truth",
     "block_path",
     "draw_throughput",
+    "settings_of_nights",
     "simulate_block",
     "simulate_night",
+    "simulate_nights",
 ]

@@ -27,7 +27,7 @@ from calib.simulation.geometry import (
     shift_direction,
 )
 from calib.simulation.showers import PROTON_LIGHT, STEREO
-from calib.simulation.timing import LEAD_S, NIGHT_START_S, time_stamps
+from calib.simulation.timing import LEAD_S, time_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ def reconstruct(
     settings, true = sample.settings, sample.showers
     is_clean = rng.random(len(sample.images.size)) >= settings.invalid_fraction
     geometry = _reconstruct_geometry(sample, is_clean, rng)
-    start_s = NIGHT_START_S + round((obs_id - settings.first_obs_id) * settings.block_duration_s)
+    start_s = settings.start_s + round((obs_id - settings.first_obs_id) * settings.block_duration_s)
     times = time_stamps(sample, start_s, clock_offset_ns, rng)
     measured = _measure(sample, geometry, is_clean, times.images, rng)
     n_showers = len(true.light_tev)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "block_path",
+    "draw_clock_offsets",
+    "draw_throughput",
+    "refuse_night",
     "simulate_block",
     "simulate_night",
 ]
@@ -79,16 +82,33 @@ def simulate_night(
     return truth
 
 
-def _clear(directory: Path, *, overwrite: bool) -> None:
-    """Remove the night of a folder, or refuse to."""
-    found = [*directory.glob(TRUTH_FILE), *sorted(directory.glob("block_*.dl2.h5"))]
-    if found and not overwrite:
+def refuse_night(directory: Path) -> None:
+    """Refuse a folder that holds a night.
+
+    Raises
+    ------
+    FileExistsError
+        If it holds blocks or a truth.
+    """
+    found = _night_in(directory)
+    if found:
         msg = (
             f"{directory} already holds a night ({found[0].name} and {len(found) - 1} more). "
             "Choose another folder or ask for overwriting."
         )
         raise FileExistsError(msg)
-    for path in found:  # the truth first: a folder that has one is complete
+
+
+def _night_in(directory: Path) -> list[Path]:
+    """Files of a night; the truth first: a folder that has one is complete."""
+    return [*directory.glob(TRUTH_FILE), *sorted(directory.glob("block_*.dl2.h5"))]
+
+
+def _clear(directory: Path, *, overwrite: bool) -> None:
+    """Remove the night of a folder, or refuse to."""
+    if not overwrite:
+        refuse_night(directory)
+    for path in _night_in(directory):
         path.unlink()
 
 

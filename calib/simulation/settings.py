@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import TYPE_CHECKING, Literal
 
 from calib.simulation.arrays import KINDS, ArrayName, Layout, make_layout
@@ -11,7 +12,14 @@ from calib.simulation.arrays import KINDS, ArrayName, Layout, make_layout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["CameraSettings", "ClockSettings", "Frame", "PointingTable", "SimulationSettings"]
+__all__ = [
+    "FIRST_NIGHT",
+    "CameraSettings",
+    "ClockSettings",
+    "Frame",
+    "PointingTable",
+    "SimulationSettings",
+]
 
 Convention = Literal["pointing_compensated", "raw"]
 Frame = Literal["telescope", "camera"]
@@ -20,6 +28,11 @@ PointingTable = Literal["observation", "configuration", "dl0", "dl1"]
 FRACTIONS = ("proton_fraction", "invalid_fraction", "invalid_geometry_fraction")
 #: Beyond it the flat ground and the straight shower axis of the toy are no approximation.
 ZENITH_LIMIT_DEG = 60
+#: In the past, so that every leap second is known.
+FIRST_NIGHT = date(2020, 6, 14)
+#: That evening, 22:00:00 TAI, whole seconds TAI since 1970.
+FIRST_START_S = 1_592_172_000
+S_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +129,8 @@ class SimulationSettings:
     """Showers per block that triggered at least two telescopes."""
     seed: int = 0
     """Seed of everything random."""
+    night: date = FIRST_NIGHT
+    """Date of the evening; the first block starts at 22:00 TAI."""
     first_obs_id: int = 1001
     """Observation block id of the first block; the others follow."""
     throughput_scatter: float = 0.08
@@ -210,6 +225,11 @@ class SimulationSettings:
     def obs_ids(self) -> tuple[int, ...]:
         """Ids of the observation blocks."""
         return tuple(range(self.first_obs_id, self.first_obs_id + self.n_blocks))
+
+    @property
+    def start_s(self) -> int:
+        """Start of the night, whole seconds TAI since 1970."""
+        return FIRST_START_S + S_PER_DAY * (self.night - FIRST_NIGHT).days
 
     def layout(self) -> Layout:
         """Make the array, with the trigger of its types."""

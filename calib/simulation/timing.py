@@ -27,12 +27,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["LEAD_S", "NIGHT_START_S", "Stamps", "time_stamps"]
+__all__ = ["LEAD_S", "Stamps", "time_stamps"]
 
 #: Time stamps count quarters of a nanosecond.
 QUANTA_PER_NS, QUANTA_PER_S = 4, 4_000_000_000
-#: 2020-06-14T22:00:00 TAI; in the past, so that every leap second is known.
-NIGHT_START_S = 1_592_172_000
 #: Between the start of a block and its first shower: no stamp falls before the start.
 LEAD_S = 1
 S_PER_HOUR = 3600.0
@@ -79,7 +77,7 @@ def time_stamps(
     n_showers = len(sample.showers.light_tev)
     moment = LEAD_S + np.sort(rng.random(n_showers)) * settings.block_duration_s
     delay += _trigger_delay_ns(sample)
-    delay += _clock_ns(sample, start_s - NIGHT_START_S + moment[shower], clock_offset_ns)
+    delay += _clock_ns(sample, start_s - settings.start_s + moment[shower], clock_offset_ns)
     delay += _outliers_ns(sample, own)
     quanta = np.rint(moment * QUANTA_PER_S).astype(np.int64)[shower]
     stamps = start_s * QUANTA_PER_S + quanta + np.rint(delay * QUANTA_PER_NS).astype(np.int64)

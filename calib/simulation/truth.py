@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +54,8 @@ class Truth:
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
         temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(self), indent=1, default=date.isoformat)
+        temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(path)
 
     @classmethod
@@ -138,6 +140,8 @@ def _read_settings(raw: Mapping[str, Any]) -> SimulationSettings:
     for name in ("throughput", "energy_factor"):
         # The first version had null for no given throughput.
         settings[name] = _by_id(settings.get(name) or {})
+    if "night" in settings:
+        settings["night"] = date.fromisoformat(settings["night"])
     if "camera" in settings:
         settings["camera"] = CameraSettings(**settings["camera"])
     if "clocks" in settings:

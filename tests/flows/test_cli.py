@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import date
 
 import h5py
 import polars as pl
@@ -13,7 +14,7 @@ import pytest
 
 from calib import pipeline
 from calib.observables import OBSERVABLES
-from calib.simulation import CameraSettings, ClockSettings, SimulationSettings
+from calib.simulation import CameraSettings, ClockSettings, NightSettings, SimulationSettings
 from flows import direct
 from flows.arguments import make_parser
 from flows.cli import main
@@ -281,7 +282,7 @@ def test_help_gives_the_default_of_every_option(command):
 
 def test_simulate_has_the_defaults_of_the_settings():
     arguments = make_parser().parse_args(["simulate", "somewhere"])
-    assert settings_of(arguments) == SimulationSettings()
+    assert settings_of(arguments) == (SimulationSettings(), NightSettings())
 
 
 def test_every_option_of_simulate_reaches_its_setting():
@@ -297,14 +298,20 @@ def test_every_option_of_simulate_reaches_its_setting():
         "--clock-scatter": "5", "--clock-offset": "5=2e6", "--clock-drift": "6=3",
         "--clock-step": "7,600,10", "--jitter": "MST=2", "--latency": "SST=40",
         "--walk": "MST=3", "--outliers": "0.02", "--outlier-window": "90",
-        "--missing-stamps": "0.01",
+        "--missing-stamps": "0.01", "--night": "2026-03-01", "--nights": "3",
+        "--step": "5=-0.08@2026-03-03", "--ageing": "6=0.01",
     }  # fmt: skip
     switches = ["--no-dl1", "--truncation"]
     words = [word for option in given.items() for word in option]
     assert {flag for flag, *_ in OPTIONS} == {*given, *switches}
-    settings = settings_of(make_parser().parse_args(["simulate", "there", *words, *switches]))
+    found = settings_of(make_parser().parse_args(["simulate", "there", *words, *switches]))
+    settings, nights = found
+    assert nights == NightSettings(
+        n_nights=3, steps=((5, -0.08, date(2026, 3, 3)),), ageing={6: 0.01}
+    )
     assert settings == SimulationSettings(
         array="south", n_blocks=3, n_showers=70, seed=8, first_obs_id=5, block_duration_s=600.0,
+        night=date(2026, 3, 1),
         throughput_scatter=0.1, throughput={5: 0.8}, proton_fraction=0.5, energy_min_tev=0.02,
         energy_max_tev=50.0, zenith_deg=30.0, azimuth_deg=90.0, pointings=((40.0, 10.0),),
         pointing_tables=("observation", "dl1"), energy_bias={"SST": 0.1},
@@ -324,7 +331,9 @@ def test_every_option_of_simulate_reaches_its_setting():
 
 def test_options_of_simulate_may_be_repeated():
     words = ["--pointing", "20,180", "--pointing", "40,0", "--size-bias", "LST=1", "--size-bias"]
-    settings = settings_of(make_parser().parse_args(["simulate", "there", *words, "MST=2"]))
+    words += ["MST=2", "--step", "5=0.1@2026-03-01", "--step", "5=0.2@2026-03-02"]
+    settings, nights = settings_of(make_parser().parse_args(["simulate", "there", *words]))
+    assert nights.steps == ((5, 0.1, date(2026, 3, 1)), (5, 0.2, date(2026, 3, 2)))
     assert settings.pointings == ((20.0, 180.0), (40.0, 0.0))
     assert settings.camera.size_bias == {"LST": 1.0, "MST": 2.0}
 
@@ -336,6 +345,13 @@ def test_options_of_simulate_may_be_repeated():
         (["--size-bias", "LST"], "found 'LST', expected a number as in MST=0.1"),
         (["--throughput", "LST=1"], "found 'LST=1', expected a telescope and a number as in"),
         (["--clock-step", "5,60"], "found '5,60', expected telescope, seconds and nanoseconds"),
+        (["--step", "5=0.1"], "found '5=0.1', expected telescope, relative change and date as in"),
+        (
+            ["--step", "5=-1@2026-03-01"],
+            "throughput of telescope 5 is to change by -1 of",
+        ),
+        (["--ageing", "99=0.1"], "the throughput of telescopes [99] is to change, but the array"),
+        (["--night", "today"], "found 'today', expected a date such as 2026-03-01"),
         (["--clock-offset", "99=1"], "clocks.offset_ns is given for telescopes [99], but array"),
         (["--pointing-tables", "dl9"], "found 'dl9', expected some of observation,configuration"),
         (["--array", "north", "--size-bias", "SST=1"], "camera.size_bias is given for SST, but"),
@@ -356,6 +372,21 @@ def test_simulate_writes_a_night_once(tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0
     assert sorted(p.name for p in (tmp_path / "n").iterdir()) == ["block_1001.dl2.h5", "truth.json"]
+
+
+def test_simulate_writes_each_night_into_a_folder_of_its_date(tmp_path, capsys):
+    arguments = ["simulate", str(tmp_path / "n"), "--array", "north", "--blocks", "1"]
+    arguments += ["--showers", "20", "--night", "2026-02-28", "--nights", "2", "--ageing", "3=0.5"]
+    assert main(arguments) == 0
+    folders = [tmp_path / "n" / night for night in ("2026-02-28", "2026-03-01")]
+    shown = capsys.readouterr().out
+    assert all(f"{folder}: 1 blocks of 20 showers" in shown for folder in folders)
+    first, second = (read_truth(folder / "truth.json", "image-inter").values for folder in folders)
+    assert second == pytest.approx(first | {3: 0.5 * first[3]})
+    (folders[0] / "truth.json").unlink()
+    (folders[0] / "block_1001.dl2.h5").unlink()
+    assert main(arguments) == 2  # the second night is still there
+    assert not list(folders[0].iterdir())
 
 
 def test_simulate_refuses_an_impossible_night(tmp_path, capsys):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from calib.simulation import SimulationSettings, analysis, simulate_night
+from calib.simulation import SimulationSettings, simulate_night
 from flows.processes import read_process
 
 #: Few showers give every telescope a coefficient only with low limits.
@@ -137,17 +137,15 @@ class Site:
 
     def simulate(self, night, *, n_blocks=1, n_showers=1500):
         """Drop the blocks of a night into the data folder."""
-        evening = datetime(night.year, night.month, night.day, 22, tzinfo=UTC)
         settings = SimulationSettings(
             array="north",
             n_blocks=n_blocks,
             n_showers=n_showers,
             seed=night.toordinal(),
+            night=night,
             first_obs_id=10 * night.toordinal(),
         )
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(analysis, "NIGHT_START_S", round(evening.timestamp()) + 37)
-            simulate_night(self.data / night.isoformat(), settings)
+        simulate_night(self.data / night.isoformat(), settings)
 
 
 def _wait_until(condition, timeout_s):
