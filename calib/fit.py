@@ -34,7 +34,16 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Windows = Callable[[], Iterable[Showers]]
 
-__all__ = ["Fit", "FitOptions", "carried_on", "fit", "systematic_error"]
+__all__ = [
+    "SPLITS",
+    "Fit",
+    "FitOptions",
+    "carried_on",
+    "fit",
+    "half_differences",
+    "solve",
+    "systematic_error",
+]
 
 #: Starting value of sigma(ln E); only the first pass uses it.
 START_SIGMA = 0.2
@@ -119,6 +128,8 @@ class Fit:
         Passes over the pairs, splits not counted.
     settled : bool
         Whether the last pass changed nothing that matters.
+    halves : tuple of Summary
+        Sums of the upper halves, in the order of `SPLITS`.
     """
 
     solution: network.Solution
@@ -127,6 +138,7 @@ class Fit:
     half_differences: tuple[network.Solution, ...]
     passes: int
     settled: bool
+    halves: tuple[Summary, ...] = ()
 
 
 def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
@@ -157,13 +169,12 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
         return _nothing(model)
     if options.estimator == "pair":
         summary = merge(summarise(showers, model) for showers in windows())
-        solution = network.solve_pairs(summary, _components(summary, options))
-        return Fit(solution, summary, model, (), 1, settled=True)
+        return Fit(solve(summary, options), summary, model, (), 1, settled=True)
     held = stationary = settled = False
     previous: network.Solution | None = None
     for passes in range(1, options.max_iterations + 1):
         summary = merge(summarise(showers, model) for showers in windows())
-        solution = network.solve_events(summary, _components(summary, options))
+        solution = solve(summary, options)
         step = _largest_step(previous, solution)
         if held and step <= SETTLED:
             settled = stationary
@@ -173,8 +184,15 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
             held = stationary or passes >= options.max_iterations - FINAL_PASSES
         model = _next_model(model, summary, solution, subarray, options, passes, held=held)
         previous = solution
-    differences = _half_differences(windows, model, summary, options)
-    return Fit(solution, summary, model, differences, passes, settled)
+    halves = _upper_halves(windows, model)
+    differences = half_differences(summary, halves, options)
+    return Fit(solution, summary, model, differences, passes, settled, halves)
+
+
+def solve(summary: Summary, options: FitOptions) -> network.Solution:
+    """Solve sums with the estimator of the options, for the telescopes that are tied together."""
+    solver = network.solve_pairs if options.estimator == "pair" else network.solve_events
+    return solver(summary, _components(summary, options))
 
 
 def _nothing(model: Model) -> Fit:
@@ -286,18 +304,31 @@ def _shapes(before: Estimate, summary: Summary) -> Floats:
     return np.asarray(shape / mean[:, None, None])
 
 
-def _half_differences(
-    windows: Windows, model: Model, summary: Summary, options: FitOptions
-) -> tuple[network.Solution, ...]:
-    """Half the difference between the solutions of disjoint halves of the showers."""
+def _upper_halves(windows: Windows, model: Model) -> tuple[Summary, ...]:
+    """Sums of the showers above the point where each split cuts."""
     model = replace(model, split_at=_split_points(windows, model))
+    return tuple(
+        merge(summarise(showers, model, split) for showers in windows()) for split in SPLITS
+    )
+
+
+def half_differences(
+    summary: Summary, halves: Iterable[Summary], options: FitOptions
+) -> tuple[network.Solution, ...]:
+    """Half the difference between the solutions of disjoint halves of the showers.
+
+    Parameters
+    ----------
+    summary : Summary
+        Sums of all showers.
+    halves : iterable of Summary
+        Sums of the upper half, by split.
+    options : FitOptions
+        Of the solution.
+    """
     differences = []
-    for split in SPLITS:
-        upper = merge(summarise(showers, model, split) for showers in windows())
-        lower = _subtract(summary, upper)
-        one, two = (
-            network.solve_events(half, _components(half, options)) for half in (upper, lower)
-        )
+    for upper in halves:
+        one, two = (solve(half, options) for half in (upper, _subtract(summary, upper)))
         differences.append(
             network.Solution(
                 log_throughput=0.5 * (one.log_throughput - two.log_throughput),

@@ -35,12 +35,15 @@ from calib.pairs import (
 )
 from calib.rules import value_by_telescope
 from calib.showers import Showers, prepare
+from calib.sums import Sums
 from config.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from calib.cross_three_step import Inter
+    from calib.fit import Fit
+    from calib.gauges import Scaled
     from calib.observables import Observable
     from calib.result import CalibrationResult
     from calib.subarray import Subarray
@@ -128,7 +131,7 @@ def _within_types(
 ) -> CalibrationResult:
     """Every type in a gauge of its own."""
     fitted = fit(windows, subarray, fit_options(configuration, subarray))
-    result = assemble(fitted, subarray, observable, configuration, **tables)
+    result = _assembled(fitted, subarray, observable, configuration, tables)
     result = with_residuals(
         with_curves(result, fitted, subarray),
         fitted,
@@ -154,8 +157,23 @@ def _across_types(
     slope = cross.energy_slopes(subarray, configuration)
     fitted = fit(windows, subarray, replace(fit_options(configuration, subarray), slope=slope))
     joint = cross.joint_scale(fitted, subarray, configuration)
-    result = assemble(fitted, subarray, observable, configuration, **tables, scaled=joint.scaled)
+    result = _assembled(fitted, subarray, observable, configuration, tables, scaled=joint.scaled)
     return cross.describe_types(result, joint, fitted, windows, subarray, configuration)
+
+
+def _assembled(
+    fitted: Fit,
+    subarray: Subarray,
+    observable: Observable,
+    configuration: Configuration,
+    tables: Mapping[str, Any],
+    scaled: Scaled | None = None,
+) -> CalibrationResult:
+    """Put the result together, with the sums that windows of nights are solved from."""
+    result = assemble(fitted, subarray, observable, configuration, **tables, scaled=scaled)
+    kept = {name: tables[name] for name in ("blocks", "rejected")}
+    sums = Sums(subarray, fitted.summary, fitted.halves, fitted.model, fitted.settled, kept)
+    return replace(result, sums=sums)
 
 
 def _inter(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from calib.sums import Sums
+
 __all__ = [
     "BLOCKS",
     "CLOCK_OFFSET",
@@ -181,6 +183,8 @@ class CalibrationResult:
         Units (VOUnit syntax) by name or path of such a table, then by column.
     quantity : Quantity
         What the values are.
+    sums : Sums or None
+        What windows of several nights are solved from; no part of the published files.
     """
 
     calibration: str
@@ -201,6 +205,7 @@ class CalibrationResult:
     published: dict[str, pl.DataFrame] = field(default_factory=dict)
     units: dict[str, dict[str, str]] = field(default_factory=dict)
     quantity: Quantity = THROUGHPUT
+    sums: Sums | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as plain data; what is not a finite number becomes null."""

@@ -13,7 +13,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from calib.history.tables import KEY, Coefficient, Run
+from calib.history.tables import KEY, Coefficient, Run, StoredSums
+from calib.sums import FORMAT, pack
 
 if TYPE_CHECKING:
     from datetime import date
@@ -55,10 +56,13 @@ class Entry:
         Columns of `Run` except ``id``.
     coefficients : list of dict
         Columns of `Coefficient` except ``run_id``.
+    sums : bytes or None
+        From ``calib.sums.pack``; None for a result whose sums windows of nights cannot use.
     """
 
     run: dict[str, Any]
     coefficients: list[dict[str, Any]]
+    sums: bytes | None = None
 
 
 def configuration_digest(configuration: Configuration) -> str:
@@ -134,7 +138,8 @@ def entry_of(
     }
     columns = ("tel_id", "tel_type", "value", "error", "systematic", "n_events", "flag", "reason")
     rows = result.telescopes.select(columns).iter_rows(named=True)
-    return Entry(_storable(run), [_storable(row) for row in rows])
+    sums = None if result.sums is None else pack(result.sums)
+    return Entry(_storable(run), [_storable(row) for row in rows], sums)
 
 
 def _published(result: CalibrationResult) -> datetime:
@@ -195,4 +200,8 @@ def record(history: History, entry: Entry) -> int:
         if entry.coefficients:
             rows = [{"run_id": run_id, **row} for row in entry.coefficients]
             connection.execute(sa.insert(Coefficient), rows)
+        connection.execute(sa.delete(StoredSums).where(StoredSums.run_id == run_id))
+        if entry.sums is not None:
+            stored = {"run_id": run_id, "format": FORMAT, "content": entry.sums}
+            connection.execute(sa.insert(StoredSums).values(**stored))
     return run_id

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-__all__ = ["KEY", "Base", "Coefficient", "Run"]
+__all__ = ["KEY", "Base", "Coefficient", "Run", "StoredSums"]
 
 #: What makes a run another one, and not a newer version of the same.
 KEY = ("night", "calibration", "configuration_digest")
@@ -93,3 +93,15 @@ class Coefficient(Base):
     n_events: Mapped[int] = mapped_column(BigInteger)
     flag: Mapped[str]
     reason: Mapped[str] = mapped_column(Text)
+
+
+class StoredSums(Base):
+    """The sums of a run, from which windows of nights are solved; not every run has them."""
+
+    __tablename__ = "summaries"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    format: Mapped[int]
+    """Layout of the content."""
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    """Bytes of `calib.sums`."""

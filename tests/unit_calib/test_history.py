@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -22,7 +23,7 @@ from calib.history import database
 from calib.history.database import HistoryError, open_history
 from calib.history.reading import COEFFICIENTS, RUNS, Selection, coefficients, covariances, runs
 from calib.history.recording import configuration_digest, entry_of, record
-from calib.history.tables import Base
+from calib.history.tables import Base, StoredSums
 from calib.nights import Span
 from calib.result import BLOCKS, RESIDUALS, TELESCOPES, CalibrationResult, Verdict
 from calib.schema import REJECTED
@@ -228,6 +229,61 @@ def test_the_migrations_end_at_the_tables_the_code_uses(url):
         assert compare_metadata(context, Base.metadata) == []
 
 
+def make_first_version(url):
+    """A history as its first version made it, with one run."""
+    engine = database._engine(database._parse(url))
+    if engine.dialect.name == "sqlite":
+        Path(engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+    config = database._alembic()
+    entry = make_entry()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        tables = Base.metadata.tables
+        run_id = connection.execute(
+            sa.insert(tables["runs"]).values(**entry.run).returning(tables["runs"].c.id)
+        ).scalar_one()
+        rows = [{"run_id": run_id, **row} for row in entry.coefficients]
+        connection.execute(sa.insert(tables["coefficients"]), rows)
+        assert not sa.inspect(connection).has_table("summaries")
+    engine.dispose()
+    return run_id
+
+
+def sums_in(history):
+    with history.reading() as connection:
+        query = sa.select(StoredSums.run_id, StoredSums.format, StoredSums.content)
+        return [tuple(row) for row in connection.execute(query)]
+
+
+def test_a_history_of_the_first_version_is_upgraded_with_all_it_holds(url):
+    run_id = make_first_version(url)
+    with open_history(url) as history:
+        found, table = everything(history)
+        assert found["run_id"].to_list() == [run_id]
+        assert table["value"].to_list()[:2] == [1.02, 0.98]
+        assert covariances(history, Selection())[run_id] == pytest.approx(1e-4 * np.eye(2))
+        assert sums_in(history) == []
+        # The old run takes sums when its night is recorded again.
+        assert record(history, replace(make_entry(), sums=b"sums")) == run_id
+        assert sums_in(history) == [(run_id, 1, b"sums")]
+
+
+def test_sums_are_kept_bit_by_bit_and_replaced_with_their_run(url):
+    content = bytes(range(256)) * 5000
+    with open_history(url) as history:
+        first = record(history, replace(make_entry(), sums=b"older"))
+        other = record(history, replace(make_entry(night=date(2026, 3, 2)), sums=b"other"))
+        record(history, replace(make_entry(), sums=content))
+        assert sorted(sums_in(history)) == [(first, 1, content), (other, 1, b"other")]
+        # A result without sums must not keep those of the one it replaces.
+        record(history, make_entry())
+        assert sums_in(history) == [(other, 1, b"other")]
+        with history.writing() as connection:
+            connection.execute(sa.delete(Base.metadata.tables["runs"]))
+        assert sums_in(history) == []
+
+
 def test_a_database_shared_with_other_programs_keeps_their_tables(url):
     with open_history(url) as history, history.writing() as connection:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num TEXT)")
@@ -243,7 +299,7 @@ def test_a_history_of_a_newer_version_is_refused_and_left_alone(url):
     with open_history(url) as history, history.writing() as connection:
         connection.exec_driver_sql("UPDATE arraycal_schema SET version_num='9999'")
     with (
-        pytest.raises(HistoryError, match=r"schema version 9999, of a newer arraycal.* up to 0001"),
+        pytest.raises(HistoryError, match=r"schema version 9999, of a newer arraycal.* up to 0002"),
         open_history(url),
     ):
         pass
