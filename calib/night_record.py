@@ -66,6 +66,8 @@ class CalibrationRecord:
         Blocks asked for, and how many of them were in the cache already.
     is_reused : bool
         Whether the results of an earlier run were found unchanged.
+    outliers : tuple of str
+        Telescopes that stand out from their siblings, as ``MST 7``.
     """
 
     calibration: str
@@ -77,6 +79,7 @@ class CalibrationRecord:
     n_blocks: int = 0
     n_cached: int = 0
     is_reused: bool = False
+    outliers: tuple[str, ...] = ()
 
     def is_intact(self, night_folder: Path) -> bool:
         """Whether the results are on disk exactly as they were published."""
@@ -260,4 +263,6 @@ def read_night(folder: Path) -> NightRecord | None:
 def _calibration(raw: dict[str, Any]) -> CalibrationRecord:
     known = {item.name for item in fields(CalibrationRecord)}
     values = {name: value for name, value in raw.items() if name in known}
-    return CalibrationRecord(**values | {"reasons": tuple(raw["reasons"])})
+    # What an earlier version did not write yet is as if there were none.
+    texts = {name: tuple(raw.get(name, ())) for name in ("reasons", "outliers")}
+    return CalibrationRecord(**values | texts)

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["MIN_DEVIATION", "MIN_Z", "is_outlier", "judge"]
+__all__ = ["MIN_DEVIATION", "MIN_Z", "OUTLIER", "is_outlier", "judge", "outliers_of"]
+
+#: Flag of a telescope that stands out.
+OUTLIER = "outlier"
 
 #: A telescope stands out when it deviates from its siblings by this many times the expected
 #: size of such a deviation *and* by this much: either alone is normal somewhere.
@@ -29,6 +32,12 @@ def is_outlier(
 ) -> npt.NDArray[np.bool_]:
     """Telescopes that stand out from their siblings (NaN never does)."""
     return (abs(z) > MIN_Z) & (abs(deviation) > MIN_DEVIATION)
+
+
+def outliers_of(telescopes: pl.DataFrame) -> tuple[str, ...]:
+    """Names of the telescopes that stand out, as ``MST 7``, in order."""
+    found = telescopes.filter(pl.col("flag") == OUTLIER).sort("tel_type", "tel_id")
+    return tuple(f"{kind} {tel_id}" for kind, tel_id in found.select("tel_type", "tel_id").rows())
 
 
 def judge(telescopes: pl.DataFrame, blocks: pl.DataFrame, remarks: Sequence[str] = ()) -> Verdict:

@@ -39,8 +39,10 @@ __all__ = [
     "own_version",
     "provenance",
     "publish",
+    "publish_report",
     "refuse_existing",
     "remove_scratch",
+    "replace_file",
 ]
 
 MONITORING, REPORT, RESULT = "monitoring.h5", "report.html", "result.json"
@@ -178,6 +180,47 @@ def publish(
             (Path(name_of_scratch) / name).replace(output / name)
     sync(output)
     return Published(output / MONITORING, output / RESULT, output / REPORT)
+
+
+def publish_report(result: CalibrationResult, output: Path) -> Path:
+    """Write the report alone, whole or not at all.
+
+    Parameters
+    ----------
+    result : CalibrationResult
+        What is in the folder already.
+    output : Path
+        The folder of the result.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to; the page is as it was then.
+    """
+    with _explained(output):
+        replace_file(output / REPORT, report.html(result).encode("utf-8", "replace"))
+    return output / REPORT
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file, whole or not at all, also when the power fails.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to; the file is as it was then.
+    """
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        temporary.write_bytes(content)
+        sync(temporary)
+        temporary.replace(path)
+    sync(path.parent)
 
 
 def remove_scratch(output: Path) -> None:

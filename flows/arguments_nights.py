@@ -1,4 +1,4 @@
-"""Arguments of the commands around the night: nightly, up, down, status, register."""
+"""Arguments of the commands around the night: nightly, report, up, down, status, register."""
 
 import argparse
 from datetime import date
@@ -30,6 +30,24 @@ exit status:
   130  interrupted; nothing half-written is left
 """
 
+REPORT = """\
+Write reports again from the results they are about, without reading any block: after an update of
+arraycal, or when a page was lost. DIR is
+
+  a result (holds result.json)      its report.html
+  a folder of results, as a night   report.html of every one
+  the folder of the nights          all of them, and index.html
+"""
+
+REPORT_END = """\
+exit status:
+  0  every page was written
+  1  the machine failed (disk full): run again
+  2  wrong usage: no result in the folder
+  3  some result is damaged; it is named
+  4  the result, or every one of the night, is damaged
+  5  nothing to do: the night has no results
+"""
 
 UP = """\
 Start everything that runs by itself, on this machine: a Prefect server with its database on
@@ -71,6 +89,13 @@ MAX_PORT = 65_535
 def add_night_commands(commands: "Commands") -> None:
     """Add the commands to the parser."""
     _add_nightly(commands)
+    parser = _command(commands, "report", "write reports again", REPORT, REPORT_END)
+    parser.add_argument("folder", metavar="DIR", help="a result, a night, or all nights")
+    parser.add_argument(
+        "--index",
+        action="store_true",
+        help="of all nights: the index alone (default: every report, which takes seconds each)",
+    )
     parser = _command(commands, "up", "start server and worker", UP)
     parser.add_argument(
         "--port",

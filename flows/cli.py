@@ -1,4 +1,4 @@
-"""Command line: ``arraycal run``, ``apply``, ``simulate``, ``check`` and ``presets``.
+"""Command line: ``arraycal run``, ``apply``, ``nightly``, ``report``, ``check`` and so on.
 
 Nothing heavy is imported before it is known what is wanted.
 """
@@ -119,6 +119,12 @@ def _nightly(arguments: argparse.Namespace, line: str) -> int:
     return nightly(arguments, line)
 
 
+def _report(arguments: argparse.Namespace, _: str) -> int:
+    from flows.reporting import report
+
+    return report(arguments)
+
+
 def _up(arguments: argparse.Namespace, _: str) -> int:
     from flows.service import up
 
@@ -148,6 +154,7 @@ COMMANDS = {
     "run": _run,
     "apply": _apply,
     "nightly": _nightly,
+    "report": _report,
     "simulate": _simulate,
     "check": _check,
     "presets": _presets,

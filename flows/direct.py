@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from calib.calibrations import calibrate
 from calib.history.publishing import NOT_RECORDED, record_result
 from calib.pipeline import BlockPairs
+from calib.quality import outliers_of
 from calib.result import CalibrationResult
 from calib.store import Published, provenance, publish, refuse_existing
 from config.settings import Settings
@@ -74,7 +75,8 @@ def solve_and_publish(
     published = publish(result, job.observable, job.output, overwrite=job.overwrite)
     log.info("%s, %s", result.verdict, published.monitoring)
     listener.finished(result, published)
-    return Outcome(result.verdict, published, _record(result, job, published, settings, listener))
+    unrecorded = _record(result, job, published, settings, listener)
+    return Outcome(result.verdict, published, unrecorded, outliers_of(result.telescopes))
 
 
 def _record(

@@ -86,11 +86,14 @@ class Outcome:
         Where it is.
     unrecorded : str
         Why the history did not take it; empty if it did, or was not to.
+    outliers : tuple of str
+        Telescopes that stand out from their siblings, as ``MST 7``.
     """
 
     verdict: Verdict
     published: Published
     unrecorded: str = ""
+    outliers: tuple[str, ...] = ()
 
 
 def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:

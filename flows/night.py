@@ -13,6 +13,7 @@ from calib.cache import file_digest
 from calib.errors import ArraycalError, NothingToDo
 from calib.locks import exclusive
 from calib.night_files import NightFiles, night_files
+from calib.night_index import INDEX
 from calib.night_record import (
     CalibrationRecord,
     NightRecord,
@@ -33,6 +34,7 @@ from config.errors import ConfigurationError
 from config.settings import Settings
 from flows.job import Job, Outcome, configured, inside, look_for
 from flows.logs import log_file
+from flows.night_index import index_nights
 from flows.parameters import NightCalibration, NightlyParameters, NightOptions
 
 __all__ = [
@@ -74,12 +76,32 @@ class Stages:
 def calibrate_nights(
     nights: Iterable[date], options: NightOptions, settings: Settings, stages: Stages
 ) -> list[NightRecord]:
-    """Calibrate nights one after the other; see `calibrate_night`."""
-    records = []
-    for night in nights:
-        records.append(calibrate_night(night, options, settings, stages))
-        log.info("%s", records[-1])
+    """Calibrate nights one after the other, then bring their index up to date.
+
+    See `calibrate_night`. Nights that were done before the machine failed are in the index, too.
+    """
+    records: list[NightRecord] = []
+    try:
+        for night in nights:
+            records.append(calibrate_night(night, options, settings, stages))
+            log.info("%s", records[-1])
+    except Exception:
+        _index(records, options, settings)
+        raise
+    _index(records, options, settings)
     return records
+
+
+def _index(records: Sequence[NightRecord], options: NightOptions, settings: Settings) -> None:
+    """Bring the index up to date; what is wrong with it costs no night."""
+    if not records:
+        return
+    root = night_folder(records[-1].night, options, settings).parent
+    try:
+        if index_nights(root, settings):
+            log.info("the index of the nights is new: %s", root / INDEX)
+    except Exception:  # the nights are published; the next run tries again
+        log.exception("the index of the nights in %s could not be written", root)
 
 
 def calibrate_night(
@@ -322,6 +344,7 @@ def _solved(
         reasons=outcome.verdict.reasons,
         folder=job.output.name,
         digests=file_digests(job.output),
+        outliers=outcome.outliers,
     )
     if not outcome.unrecorded:
         return record

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from calib.errors import ArraycalError, CannotCompute, NothingToDo, WrongUsage
 from calib.history.publishing import NOT_RECORDED
 from calib.pipeline import BlockPairs
+from calib.quality import outliers_of
 from calib.result import CalibrationResult
 from calib.store import Published, provenance
 from config.settings import Settings
@@ -97,7 +98,8 @@ def solve_and_publish(blocks: list[BlockPairs], job: Job, settings: Settings) ->
     _report_outliers(result)
     log.info("%s, %s", result.verdict, published.monitoring)
     listener.finished(result, published)
-    return Outcome(result.verdict, published, _record(result, job, published, settings))
+    unrecorded = _record(result, job, published, settings)
+    return Outcome(result.verdict, published, unrecorded, outliers_of(result.telescopes))
 
 
 def _record(result: CalibrationResult, job: Job, published: Published, settings: Settings) -> str:

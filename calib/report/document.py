@@ -39,7 +39,7 @@ def html(result: CalibrationResult) -> str:
     Returns
     -------
     str
-        HTML without scripts and without anything to be loaded, for screen and paper.
+        HTML that loads nothing, for screen and paper.
     """
     return page.page(
         f"{result.calibration}: {result.verdict.status}",

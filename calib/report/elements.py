@@ -1,11 +1,14 @@
-"""A self-contained HTML page: escaping, tables, figures, style; no script, no network.
+"""A self-contained HTML page: escaping, tables, figures, style; no network.
 
 Whatever comes from a file or a configuration goes through `text`. The page also forbids itself to
-run or load anything, should that ever be forgotten.
+load anything, and to run anything but the one script of this module, should that ever be
+forgotten. It can be read without the script, which sorts tables and saves figures.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -14,10 +17,57 @@ from calib.report.facts import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["details", "figure", "page", "table", "text"]
+__all__ = ["Html", "details", "figure", "page", "table", "text"]
 
-#: Nothing but inline style and inline images; scripts above all are refused.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+#: Columns sort at a click, what is missing stays last; figures are saved as the vector graphics
+#: they are. Both buttons are made here, so that without a script there is none that does nothing.
+SCRIPT = """
+"use strict";
+const makeButton = (label, title, act) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = label;
+  button.title = title;
+  button.addEventListener("click", act);
+  return button;
+};
+const compare = (isNumber, a, b) =>
+  isNumber ? parseFloat(a.replaceAll(",", "")) - parseFloat(b.replaceAll(",", ""))
+           : a.localeCompare(b, "en", {numeric: true});
+const sort = (head, column) => {
+  const body = head.closest("table").tBodies[0];
+  const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+  for (const cell of head.parentNode.cells) cell.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+  const isNumber = head.classList.contains("n");
+  const rows = Array.from(body.rows, row => [row.cells[column].textContent.trim(), row]);
+  const isMissing = text => text === "" || text.startsWith("\u2013");
+  rows.sort(([a], [b]) => isMissing(a) || isMissing(b) ? isMissing(a) - isMissing(b)
+                                                       : sign * compare(isNumber, a, b));
+  body.append(...rows.map(([, row]) => row));
+};
+for (const row of document.querySelectorAll("table.sortable thead tr"))
+  Array.from(row.cells).forEach((head, column) => head.replaceChildren(
+    makeButton(head.textContent, "sort by this column", () => sort(head, column))));
+const save = image => {
+  const bytes = Uint8Array.from(atob(image.src.split(",")[1]), c => c.charCodeAt(0));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([bytes], {type: "image/svg+xml"}));
+  const name = document.title.split(":")[0] + " " + image.alt;
+  link.download = name.replace(/[^A-Za-z0-9]+/g, "-") + ".svg";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+};
+for (const image of document.querySelectorAll("figure img"))
+  image.parentNode.append(makeButton("SVG", "save this figure as vector graphics",
+                                     () => save(image)));
+"""
+SCRIPT_HASH = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+#: Nothing but inline style, inline images and the script above.
+POLICY = (
+    f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    f"script-src 'sha256-{SCRIPT_HASH}'"
+)
 
 STYLE = """
 :root{color-scheme:light dark;
@@ -40,6 +90,9 @@ padding:.8rem 1.1rem;margin:1.1rem 0}
 .usable{--tone:var(--good)}
 .degraded{--tone:var(--warn)}
 .unusable{--tone:var(--bad)}
+.nothing-to-do{--tone:var(--quiet)}
+td a,td span{color:var(--tone,inherit)}
+td a{font-weight:600}
 dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.9rem;
 margin:1.1rem 0}
 dt{color:var(--quiet);font-size:.82rem}
@@ -50,17 +103,31 @@ th,td{padding:.22rem .7rem;text-align:left;border-bottom:1px solid var(--line);
 vertical-align:top}
 th{color:var(--quiet);font-weight:600;white-space:nowrap}
 .n{text-align:right;white-space:nowrap}
+.b{white-space:nowrap}
+th button{font:inherit;color:inherit;background:none;border:0;padding:0;cursor:pointer}
+th button:hover,th button:focus-visible{text-decoration:underline}
+th[aria-sort=ascending] button::after{content:" \N{UPWARDS ARROW}"}
+th[aria-sort=descending] button::after{content:" \N{DOWNWARDS ARROW}"}
 tr.bad td{color:var(--bad)}
 tr.warn td{color:var(--warn)}
 .figures{display:flex;flex-wrap:wrap;gap:1.2rem;align-items:flex-start}
-figure{margin:0;padding:.7rem;background:#fff;border:1px solid var(--line);
+figure{position:relative;margin:0;padding:.7rem;background:#fff;border:1px solid var(--line);
 border-radius:6px;max-width:100%}
 figure img{display:block;max-width:100%;height:auto}
 figcaption{color:#5b6470;font-size:.82rem;margin-top:.4rem;width:0;min-width:100%}
+figure button{position:absolute;top:.35rem;right:.35rem;font:inherit;font-size:.72rem;
+color:#5b6470;background:#fff;border:1px solid #dfe3e8;border-radius:4px;padding:0 .35rem;
+cursor:pointer;opacity:.75}
+figure button:hover,figure button:focus-visible{opacity:1;color:#1b1f24}
 details{margin:.6rem 0}
 summary{cursor:pointer;font-weight:600;padding:.2rem 0}
 pre{background:var(--soft);padding:.9rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 td:last-child{overflow-wrap:anywhere}
+@media (max-width:40rem){body{padding:.9rem .7rem 3rem}
+h1{font-size:1.25rem}
+dl{grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.6rem}
+th,td{padding:.2rem .4rem}
+figure{padding:.4rem}}
 @media print{:root{color-scheme:light;
 --ink:#000;--back:#fff;--soft:#f5f7f9;--quiet:#444;--line:#bbb;
 --good:#0b7a4b;--warn:#9a5b00;--bad:#b3261e}
@@ -70,8 +137,15 @@ th,td{padding:.15rem .4rem}
 figure,tr,.verdict{break-inside:avoid}
 h2{break-after:avoid}
 .wide{overflow:visible}
+figure button{display:none}
 pre{white-space:pre-wrap}}
 """
+
+
+class Html(str):
+    """Text that is HTML already, every part of it escaped."""
+
+    __slots__ = ()
 
 
 def text(value: object) -> str:
@@ -91,6 +165,7 @@ def table(
     *,
     numbers: str = "",
     tones: Sequence[str] = (),
+    sortable: bool = True,
 ) -> str:
     """Build a table.
 
@@ -99,18 +174,21 @@ def table(
     header : sequence of str
         Column titles.
     rows : iterable of sequence of str
-        Cells as plain text.
+        Cells as plain text, or as `Html`.
     numbers : str
-        One letter a column, ``n`` for numbers (aligned right), anything else for text.
+        One letter a column, ``n`` for numbers (aligned right), ``b`` for text that is not
+        broken, anything else for text.
     tones : sequence of str
         Class of each row (``bad``, ``warn``, empty).
+    sortable : bool
+        Whether the order of the rows is the reader's.
 
     Returns
     -------
     str
         HTML.
     """
-    kinds = [' class="n"' if kind == "n" else "" for kind in numbers.ljust(len(header))]
+    kinds = [f' class="{kind}"' if kind in "nb" else "" for kind in numbers.ljust(len(header))]
     head = "".join(
         f"<th{kind}>{text(cell)}</th>" for kind, cell in zip(kinds, header, strict=False)
     )
@@ -118,11 +196,13 @@ def table(
     for number, row in enumerate(rows):
         tone = f' class="{tones[number]}"' if number < len(tones) and tones[number] else ""
         cells = "".join(
-            f"<td{kind}>{text(cell)}</td>" for kind, cell in zip(kinds, row, strict=False)
+            f"<td{kind}>{cell if isinstance(cell, Html) else text(cell)}</td>"
+            for kind, cell in zip(kinds, row, strict=False)
         )
         body.append(f"<tr{tone}>{cells}</tr>")
+    order = ' class="sortable"' if sortable and len(body) > 1 else ""
     return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="wide"><table{order}><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
@@ -139,13 +219,14 @@ def details(summary: str, content: str, *, is_open: bool = False) -> str:
     return f"<details{state}><summary>{text(summary)}</summary>{content}</details>"
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """Build the page around its parts."""
+def page(title: str, parts: Iterable[str], *, marks: str = "") -> str:
+    """Build the page around its parts; `marks` is kept for the program that wrote it."""
+    kept = f'<meta name="arraycal-marks" content="{text(marks)}">' if marks else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'{kept}<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{text(title)}</title><style>{STYLE}</style></head>\n<body>\n"
         + "\n".join(parts)
-        + "\n</body></html>\n"
+        + f"\n<script>{SCRIPT}</script></body></html>\n"
     )

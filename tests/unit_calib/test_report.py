@@ -1,5 +1,7 @@
 """The report: it shows what the result holds, and only shows it."""
 
+import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from matplotlib.container import ErrorbarContainer
 
 from calib.figures import CLOCK_FIGURES, FIGURES, encode, figures
 from calib.report import html, markdown, summary_page
+from calib.report.elements import SCRIPT
 from calib.result import BLOCKS, PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult, Verdict
 from calib.schema import REJECTED
 
@@ -105,6 +108,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.attributes, self.open, self.texts = set(), [], [], []
+        self.scripts = []
         self.feed(text)
         self.close()
 
@@ -118,18 +122,19 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.texts.append(data)
+        is_script = bool(self.open) and self.open[-1] == "script"
+        (self.scripts if is_script else self.texts).append(data)
 
 
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "strong", "pre"),
     *("ul", "li", "dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td"),
-    *("figure", "img", "figcaption", "details", "summary"),
+    *("figure", "img", "figcaption", "details", "summary", "script"),
 }
 
 
 def assert_harmless(text):
-    """Check that a page is well formed, loads nothing and runs nothing."""
+    """Check that a page is well formed, loads nothing and runs its own script alone."""
     page = Page(text)
     assert page.open == []
     assert page.tags <= TAGS
@@ -148,7 +153,11 @@ def assert_harmless(text):
     sources = [value for _, name, value in page.attributes if name == "src"]
     assert all(re.fullmatch(r"data:image/svg\+xml;base64,[\w+/=]+", source) for source in sources)
     policy = [value for _, name, value in page.attributes if name == "content"]
-    assert any(value.startswith("default-src 'none'") for value in policy)
+    (rules,) = [value for value in policy if value.startswith("default-src 'none'")]
+    (script,) = page.scripts
+    assert script == SCRIPT
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules.split("script-src ")[1] == f"'sha256-{allowed}'"
     assert "url(" not in text
     return page
 

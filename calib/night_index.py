@@ -1,0 +1,131 @@
+"""``index.html`` beside the folders of the nights: one page over all of them.
+
+It is made from the ``night.json`` of every night, and written again only when they say something
+new: a run without news reads them and leaves the page alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from datetime import date
+from typing import TYPE_CHECKING
+
+from calib.locks import exclusive
+from calib.night_record import NIGHT_FILE, NightRecord, read_night
+from calib.report.nights_page import CalibrationEntry, NightEntry, nights_page
+from calib.store import REPORT, own_version, replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+__all__ = ["INDEX", "night_folders", "update_index"]
+
+INDEX = "index.html"
+LOCK_FILE = ".index.lock"
+#: Changes whenever the same nights give another page.
+LAYOUT = 1
+MARKS = re.compile(r'<meta name="arraycal-marks" content="([0-9a-f]+)">')
+#: Bytes of a page in which its marks are.
+HEAD_BYTES = 2000
+
+
+def night_folders(root: Path) -> dict[date, Path]:
+    """Folders of nights with a verdict, by date, in order.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be read.
+    """
+    found = {}
+    for folder in root.iterdir():
+        try:
+            night = date.fromisoformat(folder.name)
+        except ValueError:
+            continue
+        if (folder / NIGHT_FILE).is_file():
+            found[night] = folder
+    return dict(sorted(found.items()))
+
+
+def update_index(
+    root: Path,
+    trends: Callable[[], Sequence[str]] = tuple,
+    *,
+    state: str = "",
+    always: bool = False,
+) -> bool:
+    """Write the index of the nights below a folder, whole or not at all, if there is news.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the folders of the nights.
+    trends : callable
+        Gives the parts of the page on the trends over the nights; called only when the page
+        is written.
+    state : str
+        Changes with the trends.
+    always : bool
+        Whether to write the page without news, too.
+
+    Returns
+    -------
+    bool
+        Whether it was written.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be read or written; an earlier index stays then.
+    """
+    with exclusive(root / LOCK_FILE):
+        records = (read_night(folder) for folder in night_folders(root).values())
+        entries = [_entry(record) for record in records if record is not None]
+        marks = _marks(entries, state)
+        if not always and _marks_of(root / INDEX) == marks:
+            return False
+        page = nights_page(entries, trends(), marks=marks)
+        replace_file(root / INDEX, page.encode("utf-8", "replace"))
+        return True
+
+
+def _entry(record: NightRecord) -> NightEntry:
+    return NightEntry(
+        night=record.night,
+        status=record.status,
+        reasons=record.reasons,
+        calibrations=tuple(
+            CalibrationEntry(
+                name=item.calibration,
+                status=item.status,
+                reasons=item.reasons,
+                report=f"{record.night}/{item.folder}/{REPORT}" if item.folder else "",
+                n_blocks=item.n_blocks,
+                outliers=item.outliers,
+            )
+            for item in record.calibrations
+        ),
+        is_complete=record.is_complete,
+        n_blocks=len(record.blocks),
+    )
+
+
+def _marks(entries: Sequence[NightEntry], state: str) -> str:
+    content = [LAYOUT, own_version(), state, [asdict(entry) for entry in entries]]
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+
+
+def _marks_of(path: Path) -> str:
+    """Return what the page that is there was made from; empty without one."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    found = MARKS.search(head)
+    return found[1] if found else ""

@@ -1,0 +1,214 @@
+"""The index over the nights: one self-contained page beside their folders, newest night first.
+
+Knows nothing of files: what is in them arrives as entries, and links are relative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from calib.report import elements as page
+from calib.report.facts import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import date
+
+__all__ = ["CalibrationEntry", "NightEntry", "nights_page"]
+
+#: Nights in the table at the top; the others are folded away by month.
+LATEST = 14
+#: Reasons in a row of a table, before it says how many more there are.
+MAX_REASONS = 3
+#: Characters of such a reason; the report and ``night.json`` have the whole text.
+LONGEST_REASON = 160
+
+
+@dataclass(frozen=True)
+class CalibrationEntry:
+    """One calibration of a night.
+
+    Parameters
+    ----------
+    name : str
+        Of the calibration.
+    status : str
+        Its verdict.
+    reasons : tuple of str
+        What is wrong.
+    report : str
+        Path of its report relative to the index, empty without one.
+    n_blocks : int
+        Blocks asked for.
+    outliers : tuple of str
+        Telescopes out of range.
+    """
+
+    name: str
+    status: str
+    reasons: tuple[str, ...] = ()
+    report: str = ""
+    n_blocks: int = 0
+    outliers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NightEntry:
+    """One night.
+
+    Parameters
+    ----------
+    night : date
+        Date of its evening.
+    status : str
+        The verdict.
+    reasons : tuple of str
+        What is wrong, each with its calibration or file.
+    calibrations : tuple of CalibrationEntry
+        In the order of their runs; none for a night without data.
+    is_complete : bool
+        False while files of the night are still being written.
+    n_blocks : int
+        Files that were calibrated.
+    """
+
+    night: date
+    status: str
+    reasons: tuple[str, ...] = ()
+    calibrations: tuple[CalibrationEntry, ...] = ()
+    is_complete: bool = True
+    n_blocks: int = 0
+
+
+def nights_page(
+    nights: Iterable[NightEntry], trends: Sequence[str] = (), *, marks: str = ""
+) -> str:
+    """Write the index.
+
+    Parameters
+    ----------
+    nights : iterable of NightEntry
+        In any order.
+    trends : sequence of str
+        Parts of the page on the trends over the nights, as HTML.
+    marks : str
+        Kept in the page for the program that wrote it.
+
+    Returns
+    -------
+    str
+        HTML that loads nothing.
+    """
+    ordered = sorted(nights, key=lambda entry: entry.night, reverse=True)
+    names = list(dict.fromkeys(item.name for entry in ordered for item in entry.calibrations))
+    latest, earlier = ordered[:LATEST], ordered[LATEST:]
+    return page.page(
+        f"Nights: {ordered[0].night} {ordered[0].status}" if ordered else "Nights",
+        [
+            "<h1>Array calibration, night by night</h1>",
+            f'<p class="quiet">{page.text(_extent(ordered))}</p>',
+            *(_newest(ordered[0]) if ordered else ()),
+            *trends,
+            *(("<h2>Latest nights</h2>", _night_table(latest, names)) if latest else ()),
+            *_by_month(earlier, names),
+        ],
+        marks=marks,
+    )
+
+
+def _extent(ordered: Sequence[NightEntry]) -> str:
+    if not ordered:
+        return "No night has been calibrated yet."
+    if len(ordered) == 1:
+        return f"1 night, {ordered[0].night}"
+    counts = {entry.status: 0 for entry in ordered}
+    for entry in ordered:
+        counts[entry.status] += 1
+    kinds = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+    return f"{len(ordered)} nights, {ordered[-1].night} to {ordered[0].night}: {kinds}"
+
+
+def _newest(entry: NightEntry) -> Iterator[str]:
+    reasons = "".join(f"<li>{page.text(reason)}</li>" for reason in entry.reasons)
+    waits = "" if entry.is_complete else " (not complete: files are still being written)"
+    yield (
+        f'<div class="verdict {_tone(entry.status)}"><strong>{entry.night}: '
+        f"{page.text(entry.status)}</strong>{page.text(waits)}"
+        f"{f'<ul>{reasons}</ul>' if reasons else ''}</div>"
+    )
+    if not entry.calibrations:
+        return
+    rows = [
+        (
+            item.name,
+            _link(item.report, item.status, _tone(item.status)),
+            str(item.n_blocks),
+            ", ".join(item.outliers) or MISSING,
+            _shortened(item.reasons),
+        )
+        for item in entry.calibrations
+    ]
+    header = ("calibration", "verdict and report", "blocks", "telescopes out of range", "remarks")
+    yield page.table(header, rows, numbers="  n", sortable=False)
+
+
+def _night_table(nights: Sequence[NightEntry], names: Sequence[str]) -> str:
+    header = ("night", "verdict", *names, "blocks", "telescopes out of range", "remarks")
+    numbers = f"  {' ' * len(names)}n"
+    return page.table(header, [_row(entry, names) for entry in nights], numbers=numbers)
+
+
+def _row(entry: NightEntry, names: Sequence[str]) -> tuple[str, ...]:
+    found = {item.name: item for item in entry.calibrations}
+    outliers = [
+        f"{telescope} ({item.name})" for item in entry.calibrations for telescope in item.outliers
+    ]
+    return (
+        entry.night.isoformat(),
+        page.Html(f'<span class="{_tone(entry.status)}">{page.text(entry.status)}</span>'),
+        *(
+            _link(found[name].report, found[name].status, _tone(found[name].status))
+            if name in found
+            else MISSING
+            for name in names
+        ),
+        str(entry.n_blocks),
+        ", ".join(outliers) or MISSING,
+        _shortened(entry.reasons),
+    )
+
+
+def _by_month(nights: Sequence[NightEntry], names: Sequence[str]) -> Iterator[str]:
+    if not nights:
+        return
+    yield "<h2>Earlier nights</h2>"
+    for month, group in groupby(nights, key=lambda entry: f"{entry.night:%Y-%m}"):
+        entries = list(group)
+        odd = sum(entry.status in {"degraded", "unusable"} for entry in entries)
+        title = f"{month}: {len(entries)} nights, {odd} of them degraded or unusable"
+        yield page.details(title, _night_table(entries, names))
+
+
+def _shortened(reasons: Sequence[str]) -> str:
+    texts = [
+        reason
+        if len(reason) <= LONGEST_REASON
+        else f"{reason[: LONGEST_REASON - 1]}\N{HORIZONTAL ELLIPSIS}"
+        for reason in reasons[:MAX_REASONS]
+    ]
+    more = len(reasons) - MAX_REASONS
+    return "; ".join([*texts, *([f"and {more} more"] if more > 0 else [])])
+
+
+def _link(target: str, label: str, tone: str) -> page.Html:
+    shown = page.text(label)
+    if not target:
+        return page.Html(f'<span class="{tone}">{shown}</span>')
+    return page.Html(f'<a class="{tone}" href="{page.text(quote(target))}">{shown}</a>')
+
+
+def _tone(status: str) -> str:
+    return page.text(status.replace(" ", "-"))

@@ -1,0 +1,131 @@
+"""``arraycal report``: reports written again from the results they are about."""
+
+import logging
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from calib.errors import ArraycalError, WrongUsage
+from calib.locks import exclusive
+from calib.night_index import INDEX, night_folders
+from calib.night_record import NIGHT_FILE, CalibrationRecord, file_digests, read_night, write_night
+from calib.result_reading import read_result
+from calib.store import MONITORING, REPORT, RESULT, publish_report
+from config.settings import load_settings
+from flows.console import stdout
+from flows.night import LOCK_FILE
+from flows.night_index import index_nights
+from flows.outcomes import Exit
+
+__all__ = ["report"]
+
+log = logging.getLogger("arraycal.flows")
+
+
+def report(arguments: Namespace) -> Exit:
+    """Write the reports of a result, a night, or all nights again.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Exit
+        ``USABLE`` when all were written, ``DEGRADED`` when some could not be, ``UNUSABLE`` when
+        none could, ``NOTHING_TO_DO`` for a night without results.
+
+    Raises
+    ------
+    WrongUsage
+        If there is nothing to report on in the folder.
+    ArraycalError
+        If it is one result, and damaged.
+    OSError
+        If the folder cannot be written.
+    """
+    folder = Path(arguments.folder).expanduser().absolute()
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise WrongUsage(f"{folder}: expected a folder with results, found {found}.")
+    if (folder / RESULT).exists():
+        with _night_of(folder):
+            _rebuild(folder)
+        return Exit.USABLE
+    if (folder / NIGHT_FILE).exists() or next(folder.glob(f"*/{RESULT}"), None):
+        return _verdict(list(_rebuild_night(folder)))
+    nights = night_folders(folder)
+    if not nights:
+        raise WrongUsage(
+            f"{folder}: expected {RESULT} (a result), folders with it, or folders of nights "
+            f"such as 2026-03-01 with {NIGHT_FILE}, found {_content(folder)}."
+        )
+    done = (
+        [] if arguments.index else [ok for path in nights.values() for ok in _rebuild_night(path)]
+    )
+    index_nights(folder, load_settings(), always=True)
+    _say(folder / INDEX)
+    return Exit.USABLE if all(done) else Exit.DEGRADED
+
+
+def _verdict(done: list[bool]) -> Exit:
+    if not done:
+        stdout().print("nothing to do: the night has no results", markup=False)
+        return Exit.NOTHING_TO_DO
+    return Exit.USABLE if all(done) else Exit.DEGRADED if any(done) else Exit.UNUSABLE
+
+
+def _rebuild_night(folder: Path) -> Iterator[bool]:
+    """Rebuild the reports of a night one by one, and tell of each whether it could be done."""
+    for path in sorted(path.parent for path in folder.glob(f"*/{RESULT}")):
+        try:
+            with _night_of(path):
+                _rebuild(path)
+        except ArraycalError as error:
+            stdout().print(f"not written: {error}", markup=False, soft_wrap=True)
+            yield False
+        else:
+            yield True
+
+
+def _rebuild(folder: Path) -> None:
+    _say(publish_report(read_result(folder), folder))
+
+
+def _say(path: Path) -> None:
+    stdout().print(f"{path}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _night_of(folder: Path) -> Iterator[None]:
+    """Keep runs of the night away meanwhile, and tell ``night.json`` of the new report."""
+    night = folder.parent
+    if not (night / NIGHT_FILE).exists():
+        yield
+        return
+    with exclusive(night / LOCK_FILE):
+        yield
+        record = read_night(night)
+        if record is None:
+            return
+        items = tuple(_with_report(item, folder) for item in record.calibrations)
+        if items != record.calibrations:
+            write_night(night, replace(record, calibrations=items))
+
+
+def _with_report(item: CalibrationRecord, folder: Path) -> CalibrationRecord:
+    """Return the record with the digest of the new report, if the result is the published one."""
+    found = file_digests(folder)
+    is_same = all(found.get(name) == item.digests.get(name) for name in (MONITORING, RESULT))
+    if item.folder != folder.name or not is_same:
+        return item
+    return replace(item, digests=item.digests | {REPORT: found[REPORT]})
+
+
+def _content(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004  a sentence
+    return ", ".join(names[:5]) + more if names else "nothing"

@@ -1,0 +1,213 @@
+"""`arraycal report`: the same pages again, from the results alone."""
+
+import json
+import shutil
+from datetime import date
+
+import pytest
+
+from calib.night_index import INDEX
+from calib.night_record import file_digests, read_night
+from flows.cli import main
+
+NIGHT = date(2020, 6, 14)
+#: Few showers give every telescope a coefficient only with low limits.
+LENIENT = (
+    "RelativeThroughputFitter.min_events=5",
+    "RelativeThroughputFitter.min_common_events=2",
+    "ShowerSelection.threshold=null",
+)
+OPTIONS = [item for text in LENIENT for item in ("--set", text)]
+CALIBRATIONS = {
+    "energy-inter": OPTIONS,
+    "energy-cross": OPTIONS,
+    "image-inter": OPTIONS,
+    "timing-cross": [],
+}
+
+
+@pytest.fixture(scope="module")
+def results(night, cache_root, tmp_path_factory):
+    """Folder of a result of every calibration."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ARRAYCAL_CACHE_ROOT", str(cache_root))
+        for name, options in CALIBRATIONS.items():
+            output = ["--output", str(folder / name), "--direct"]
+            more = ["--compare", str(folder / "energy-inter")] if name == "image-inter" else []
+            assert main(["run", name, str(night), *output, *options, *more]) in {0, 3}
+    return folder
+
+
+@pytest.fixture
+def copied(results, tmp_path):
+    shutil.copytree(results, tmp_path / "results")
+    return tmp_path / "results"
+
+
+@pytest.mark.parametrize("name", CALIBRATIONS)
+def test_the_report_comes_out_as_it_was_published(copied, name):
+    page = copied / name / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert main(["report", str(copied / name)]) == 0
+    assert page.read_bytes() == before
+    assert not list((copied / name).glob(".arraycal-*"))
+
+
+def test_every_result_of_a_folder_gets_its_report(copied, capsys):
+    pages = [copied / name / "report.html" for name in sorted(CALIBRATIONS)]
+    for page in pages:
+        page.unlink()
+    assert main(["report", str(copied)]) == 0
+    assert all(page.exists() for page in pages)
+    assert capsys.readouterr().out.split() == [str(page) for page in pages]
+
+
+def test_a_damaged_result_is_named_and_the_others_are_done(copied, capsys):
+    (copied / "energy-cross" / "result.json").write_text('{"calibration": "energy-cross"')
+    for path in copied.glob("*/report.html"):
+        path.unlink()
+    assert main(["report", str(copied)]) == 3
+    assert "energy-cross/result.json: the file is damaged" in capsys.readouterr().out
+    assert len(list(copied.glob("*/report.html"))) == 3
+
+
+def damage_json(folder):
+    (folder / "result.json").write_text("{")
+
+
+def damage_facts(folder):
+    (folder / "result.json").write_text('{"calibration": "energy-inter"}')
+
+
+def damage_tables(folder):
+    (folder / "monitoring.h5").write_bytes(b"no HDF5")
+
+
+def lose_tables(folder):
+    (folder / "monitoring.h5").unlink()
+
+
+def mix_runs(folder):
+    content = json.loads((folder / "result.json").read_text())
+    content["provenance"]["time_utc"] = "2020-01-01T00:00:00.000+00:00"
+    (folder / "result.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_json, "the file is damaged"),
+        (damage_facts, "it has no verdict"),
+        (damage_tables, "not a readable HDF5 file"),
+        (lose_tables, "found nothing"),
+        (mix_runs, "expected files of one run"),
+    ],
+)
+def test_a_result_that_is_not_whole_is_refused_in_words_and_its_report_stays(
+    copied, capsys, damage, message
+):
+    folder = copied / "energy-inter"
+    before = (folder / "report.html").read_bytes()
+    damage(folder)
+    assert main(["report", str(folder)]) == 4
+    assert message in capsys.readouterr().err
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_a_folder_without_results_is_wrong_usage(tmp_path, capsys):
+    assert main(["report", str(tmp_path / "absent")]) == 2
+    assert "expected a folder with results, found nothing" in capsys.readouterr().err
+    (tmp_path / "notes.txt").write_text("")
+    assert main(["report", str(tmp_path)]) == 2
+    assert "found notes.txt" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "notes.txt")]) == 2
+    assert "found a file" in capsys.readouterr().err
+
+
+@pytest.fixture
+def site(night, tmp_path, monkeypatch):
+    """Output folder of two nights, the second without data; a way to run a night again."""
+    (tmp_path / "options.yaml").write_text(
+        json.dumps(
+            {
+                "calibrations": [{"calibration": "energy-inter", "overrides": LENIENT}],
+                "settle_s": 0,
+            }
+        )
+    )
+    monkeypatch.setenv("ARRAYCAL_DATA_ROOT", str(night))
+    monkeypatch.setenv("ARRAYCAL_OUTPUT_ROOT", str(tmp_path / "output"))
+
+    def run(date):
+        options = ["--direct", "--options", str(tmp_path / "options.yaml")]
+        return main(["nightly", "--night", str(date), *options])
+
+    assert run(NIGHT) == 0
+    assert run("2020-06-20") == 5
+    return tmp_path / "output", run
+
+
+def energy_of(output):
+    """What the night says of its energy-inter."""
+    record = read_night(output / NIGHT.isoformat())
+    assert record is not None
+    return record.calibrations[0]
+
+
+def test_the_index_appears_with_the_nights_and_stays_without_news(site):
+    output, run = site
+    text = (output / INDEX).read_text()
+    assert 'href="2020-06-14/energy-inter/report.html"' in text
+    assert "2020-06-20: nothing to do" in text
+    assert (output / "2020-06-14" / "energy-inter" / "report.html").exists()
+    before = (output / INDEX).stat().st_ino
+    assert run(NIGHT) == 0
+    assert (output / INDEX).stat().st_ino == before
+
+
+def test_an_index_that_cannot_be_written_costs_no_night(site, caplog):
+    output, run = site
+    (output / INDEX).unlink()
+    (output / INDEX).mkdir()
+    assert run(NIGHT) == 0
+    assert "could not be written" in caplog.text
+
+
+def test_all_nights_are_rebuilt_with_the_index(site):
+    output, run = site
+    page, index = output / "2020-06-14" / "energy-inter" / "report.html", output / INDEX
+    before = page.read_bytes(), index.read_bytes()
+    page.unlink()
+    index.unlink()
+    assert main(["report", str(output)]) == 0
+    assert (page.read_bytes(), index.read_bytes()) == before
+    assert run(NIGHT) == 0
+    assert energy_of(output).is_reused
+
+
+def test_the_index_alone_leaves_the_reports(site):
+    output, _ = site
+    page = output / "2020-06-14" / "energy-inter" / "report.html"
+    page.write_text("kept")
+    (output / INDEX).unlink()
+    assert main(["report", "--index", str(output)]) == 0
+    assert page.read_text() == "kept"
+    assert (output / INDEX).exists()
+
+
+def test_a_new_report_belongs_to_the_published_results_of_its_night(site, monkeypatch):
+    output, run = site
+    monkeypatch.setattr("calib.report.html", lambda _: "<!doctype html><p>another look</p>")
+    assert main(["report", str(output / "2020-06-14")]) == 0
+    folder = output / "2020-06-14" / "energy-inter"
+    assert (folder / "report.html").read_text() == "<!doctype html><p>another look</p>"
+    assert energy_of(output).digests == file_digests(folder)
+    assert run(NIGHT) == 0
+    assert energy_of(output).is_reused
+
+
+def test_a_night_without_results_is_nothing_to_do(site):
+    output, _ = site
+    assert main(["report", str(output / "2020-06-20")]) == 5

@@ -1,0 +1,112 @@
+"""The pages in a real browser, from disk: figures are saved, tables sorted, nothing is loaded."""
+
+import shutil
+from datetime import date
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from calib.report.elements import details, figure, page, table
+from calib.report.nights_page import CalibrationEntry, NightEntry, nights_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        # Chromium's sandbox needs rights that containers and root do not have; the pages are ours.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Open a page from disk; what it complains of, and what it asks the network for, is kept."""
+    opened = []
+
+    def open_page(text, name="page.html", width=1280):
+        (tmp_path / name).write_text(text, "utf-8")
+        tab = browser.new_page(viewport={"width": width, "height": 800})
+        tab.complaints, tab.requests = [], []
+        tab.on("console", lambda message: tab.complaints.append(message.text))
+        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+        tab.on("request", lambda request: tab.requests.append(request.url))
+        tab.goto((tmp_path / name).as_uri())
+        opened.append(tab)
+        return tab
+
+    yield open_page
+    for tab in opened:
+        tab.close()
+
+
+def column(tab, number):
+    return tab.locator(f"tbody tr td:nth-child({number})").all_inner_texts()
+
+
+ROWS = [("MST", "10", "1,500"), ("LST", "9", "\N{EN DASH}"), ("SST", "-2", "20")]
+
+
+def test_a_click_on_a_title_sorts_the_rows_and_what_is_missing_stays_last(show):
+    tab = show(page("t", [table(("type", "telescope", "showers"), ROWS, numbers=" nn")]))
+    title = tab.get_by_role("button", name="telescope")
+    title.click()
+    assert column(tab, 2) == ["-2", "9", "10"]
+    assert column(tab, 1) == ["SST", "LST", "MST"]
+    title.click()
+    assert column(tab, 2) == ["10", "9", "-2"]
+    tab.get_by_role("button", name="showers").click()
+    assert column(tab, 3) == ["20", "1,500", "\N{EN DASH}"]
+    tab.get_by_role("button", name="showers").click()
+    assert column(tab, 3) == ["1,500", "20", "\N{EN DASH}"]
+    tab.get_by_role("button", name="type").click()
+    assert column(tab, 1) == ["LST", "MST", "SST"]
+    assert tab.complaints == []
+
+
+def test_a_figure_is_saved_as_the_vector_graphics_it_is(show, tmp_path):
+    from calib.figures import encode
+    from calib.figures.style import new_figure
+
+    drawn = new_figure(3, 2)
+    drawn.add_subplot().plot([0, 1])
+    tab = show(page("energy-inter: usable", [figure(encode(drawn, "svg"), "array map", "So.")]))
+    with tab.expect_download() as waiting:
+        tab.get_by_role("button", name="SVG").click()
+    assert waiting.value.suggested_filename == "energy-inter-array-map.svg"
+    waiting.value.save_as(tmp_path / "saved.svg")
+    assert ET.parse(tmp_path / "saved.svg").getroot().tag.endswith("svg")  # noqa: S314  our own
+    assert tab.complaints == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in tab.requests)
+
+
+def test_a_script_that_came_in_with_text_is_not_run(show):
+    attack = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
+    tab = show(page("t", [attack]))
+    assert tab.title() == "t"
+    assert any("Content Security Policy" in text for text in tab.complaints)
+
+
+def test_the_links_of_the_index_lead_to_the_reports(show, tmp_path):
+    target = tmp_path / "2026-03-01" / "energy-inter" / "report.html"
+    target.parent.mkdir(parents=True)
+    target.write_text(page("the report", []))
+    item = CalibrationEntry("energy-inter", "usable", (), "2026-03-01/energy-inter/report.html", 3)
+    tab = show(nights_page([NightEntry(date(2026, 3, 1), "usable", (), (item,))]))
+    tab.get_by_role("link").first.click()
+    assert tab.title() == "the report"
+
+
+def test_a_page_is_no_wider_than_a_telephone(show):
+    rows = [(f"telescope {n}", *(f"{n / 7:.4f}" for _ in range(12))) for n in range(5)]
+    wide = table(["name", *(f"column {n}" for n in range(12))], rows)
+
+    tab = show(page("t", [wide, details("more", wide, is_open=True)]), width=390)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
