@@ -2,10 +2,6 @@
 
 import multiprocessing
 import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
@@ -33,66 +29,14 @@ from config.loading import load_configuration
 NIGHT = date(2026, 3, 1)
 SPAN = Span(datetime(2026, 3, 1, 21, tzinfo=UTC), datetime(2026, 3, 2, 4, tzinfo=UTC))
 CONFIGURATION = load_configuration([], preset="energy-inter")
-#: Debian keeps the server's programs out of the path, in a folder of each version.
-SERVER_FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-
-
-def server_program(name):
-    folders = os.pathsep.join([os.environ.get("PATH", ""), *map(str, SERVER_FOLDERS)])
-    return shutil.which(name, path=folders)
-
-
-def as_ordinary_user(folder):
-    """Words before a command that let another user run it: root may not run a server."""
-    if os.geteuid() != 0:
-        return []
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    user = "postgres" if "postgres" in names else "nobody"
-    shutil.chown(folder, user)
-    return ["runuser", "-u", user, "--"]
-
-
-def run(*command):
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120, cwd="/")
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    """URL of the maintenance database of a fresh server, reached by a socket in its own folder."""
-    initdb, pg_ctl = server_program("initdb"), server_program("pg_ctl")
-    if initdb is None or pg_ctl is None:
-        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
-    if find_spec("psycopg") is None:
-        pytest.skip("psycopg is not installed (pip install 'arraycal[postgres]')")
-    # Not below pytest's folder, into which only its owner may look.
-    with tempfile.TemporaryDirectory(prefix="arraycal-pg-") as name:
-        folder = Path(name)
-        user, data = as_ordinary_user(folder), str(folder / "data")
-        run(*user, initdb, "-D", data, "-U", "arraycal", "-A", "trust", "--no-sync", "-E", "UTF8")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        log = str(folder / "log")
-        run(*user, pg_ctl, "-D", data, "-o", options, "-l", log, "-w", "start")
-        try:
-            yield f"postgresql+psycopg://arraycal@/postgres?host={folder}"
-        finally:
-            run(*user, pg_ctl, "-D", data, "-m", "immediate", "-w", "stop")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
     """URL of a new, empty database."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/new folder/history.sqlite"
-        return
-    server = request.getfixturevalue("postgres")
-    name = f"history_{os.urandom(6).hex()}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield server.replace("/postgres?", f"/{name}?").replace("+psycopg", "")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name}")
-    engine.dispose()
+        return f"sqlite:///{tmp_path}/new folder/history.sqlite"
+    return request.getfixturevalue("postgres_database")
 
 
 def make_result(values=(1.02, 0.98, float("nan")), status="usable"):
