@@ -78,6 +78,12 @@ check: $(READY) ## lint, format, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: wheel
+wheel: $(READY) ## build the wheel and try it far from the checkout
+	rm -rf dist
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+	$(BIN)/python -m pytest tests/wheel $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## run benchmarks/bench_*.py, one after the other
 	@set -e; for script in benchmarks/bench_*.py; do \
