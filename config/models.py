@@ -45,6 +45,7 @@ __all__ = [
     "ShowerSelectionOptions",
     "ThroughputConstraint",
     "ToolOptions",
+    "TrendMonitorOptions",
 ]
 
 Gauge = Literal["reference", "geometric_mean", "arithmetic_mean"]
@@ -499,6 +500,48 @@ class DistanceCurveOptions(Options):
         return self
 
 
+class TrendMonitorOptions(Options):
+    """How the history of published results is judged; a section of our own.
+
+    It changes no result. Sizes are relative for throughputs, and in ns for clocks.
+    """
+
+    look_back: Count = Field(
+        90, ge=2, description="How far back from the last night the nights count [days]."
+    )
+    min_nights: Count = Field(
+        3, ge=3, description="Nights of a telescope, at least 3, before a change gets a flag."
+    )
+    false_alarm_probability: float = Field(
+        0.01, gt=0, le=0.1, description="Chance that a steady telescope gets any flag."
+    )
+    min_odds: float = Field(
+        20.0,
+        ge=1,
+        description="How much more probable step or ageing must be for the other one to be ruled "
+        "out; otherwise both flags are given.",
+    )
+    min_change: float = Field(
+        0.01, ge=0, description="Smallest step, or total change by ageing, that gets a flag."
+    )
+    min_clock_change: float = Field(1.0, ge=0, description="The same for clocks [ns].")
+    min_outlier: float = Field(
+        0.03, ge=0, description="Smallest deviation of a single night that gets a flag."
+    )
+    min_clock_outlier: float = Field(3.0, ge=0, description="The same for clocks [ns].")
+    tolerance: float = Field(
+        0.02, gt=0, description="Change by ageing after which a validity interval ends."
+    )
+    clock_tolerance: float = Field(2.0, gt=0, description="The same for clocks [ns].")
+    night_scatter: float | None = Field(
+        None,
+        ge=0,
+        description="Scatter from night to night beyond the stated errors of throughputs; null to "
+        "find it from the steady telescopes.",
+    )
+    clock_night_scatter: float | None = Field(None, ge=0, description="The same for clocks [ns].")
+
+
 class Configuration(Options):
     """Everything a calibration can be told; the fields are the sections of the YAML files."""
 
@@ -514,6 +557,7 @@ class Configuration(Options):
     RelativeThroughputFitter: RelativeThroughputFitterOptions = RelativeThroughputFitterOptions()
     ShowerSelection: ShowerSelectionOptions = ShowerSelectionOptions()
     DistanceCurve: DistanceCurveOptions = DistanceCurveOptions()
+    TrendMonitor: TrendMonitorOptions = TrendMonitorOptions()
 
     @model_validator(mode="before")
     @classmethod
