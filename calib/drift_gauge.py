@@ -148,9 +148,13 @@ def relative_to(nights: Nights, stable: Flags, used: Flags) -> tuple[Floats, Flo
     crossed = np.einsum("tij,tj->ti", covariance, weight)
     variance = np.einsum("tii->ti", covariance) - 2.0 * crossed
     variance += np.einsum("ti,ti->t", crossed, weight)[:, None]
-    absent = present.any(axis=0)[None, :] & ~present
+    in_any, on_night = (
+        np.any(present, axis=0, keepdims=True),
+        np.any(present, axis=1, keepdims=True),
+    )
+    absent = in_any & ~present
     variance += (np.sum(np.where(absent, level_variance, 0.0), axis=1) / count**2)[:, None]
-    is_known = np.isfinite(nights.values) & present.any(axis=1)[:, None]
+    is_known = np.isfinite(nights.values) & on_night
     largest = np.max(np.einsum("tii->ti", covariance), axis=1, initial=0.0)[:, None]
     # Alone in the mean, a telescope is what it is compared with.
     is_known &= variance > ROUNDING**2 * largest
