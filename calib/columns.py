@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["ColumnSums", "column_sums", "with_columns"]
+__all__ = ["ColumnSums", "column_sums", "columns_by_shower", "with_columns"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def column_sums(
     rows: tuple[Indices, Indices],
     weights: tuple[Floats, Floats],
     gradient: Floats,
+    by_shower: Floats | None = None,
 ) -> ColumnSums:
     """Sum up the columns of some showers.
 
@@ -85,21 +86,29 @@ def column_sums(
         Weight of every pair row, and its weight in the derivative of the gradient.
     gradient : array, shape (n_rows,)
         Derivative of the squared residuals by every telescope row.
+    by_shower : array, shape (n_showers, m), optional
+        From `columns_by_shower`, where it is known already.
     """
     n, m = showers.n_nodes, columns.shape[1]
     if not m or not len(columns):
         return ColumnSums.empty(n, m)
-    nodes = sparse.csr_array(
-        (np.ones(len(columns)), showers.node, np.arange(len(columns) + 1)), shape=(len(columns), n)
-    )
-    answer = _laplacian(rows, weights[0], len(columns)) @ columns
-    curved = answer
-    if weights[1] is not weights[0]:
-        curved = _laplacian(rows, weights[1], len(columns)) @ columns
-    by_shower = np.add.reduceat(columns * gradient[:, None], showers.shower_start[:-1])
+    if by_shower is None:
+        by_shower = columns_by_shower(showers, gradient, columns)
     per_shower = sparse.csr_array(
         (gradient, showers.node, showers.shower_start), shape=(len(by_shower), n)
     )
+    # Rows out of use have no part in what follows, and may be most of them.
+    used = np.zeros(len(columns), np.bool_)
+    used[rows[0]] = used[rows[1]] = True
+    place = np.cumsum(used) - 1
+    rows, columns, y = (place[rows[0]], place[rows[1]]), columns[used], showers.y[used]
+    nodes = sparse.csr_array(
+        (np.ones(len(y)), showers.node[used], np.arange(len(y) + 1)), shape=(len(y), n)
+    )
+    answer = _laplacian(rows, weights[0], len(y)) @ columns
+    curved = answer
+    if weights[1] is not weights[0]:
+        curved = _laplacian(rows, weights[1], len(y)) @ columns
     return ColumnSums(
         mixed=np.asarray(nodes.T @ answer),
         mixed_curvature=np.asarray(nodes.T @ curved),
@@ -107,8 +116,17 @@ def column_sums(
         columns=columns.T @ answer,
         columns_curvature=columns.T @ curved,
         columns_meat=by_shower.T @ by_shower,
-        vector=answer.T @ showers.y,
+        vector=answer.T @ y,
     )
+
+
+def columns_by_shower(showers: Showers, gradient: Floats, columns: Floats) -> Floats:
+    """Gradient of every shower by the columns, shape (n_showers, m)."""
+    shape = (len(showers.shower_start) - 1, len(columns))
+    # A product with a sparse matrix: adding up slices of a dense one takes several times as long.
+    places = np.arange(len(columns))
+    per_row = sparse.csr_array((gradient, places, showers.shower_start), shape=shape)
+    return np.asarray(per_row @ columns)
 
 
 def with_columns(nodes: Normal, sums: ColumnSums) -> Normal:

@@ -18,7 +18,7 @@ from calib.cross_bins import ENERGY, contrast_bins, trends
 from calib.cross_gauge import Joint, mean_of, mean_weights, scale_jointly
 from calib.cross_reference import NOT_SIMULATED, corrected, read_reference
 from calib.errors import NothingToDo, WrongUsage
-from calib.result import Verdict
+from calib.quality import with_remarks
 from calib.slope import NO_SLOPE, Slope
 
 if TYPE_CHECKING:
@@ -242,14 +242,6 @@ def factors(types: pl.DataFrame) -> pl.DataFrame:
         "scaling_factor",
         pl.col("error").alias("scaling_factor_uncertainty"),
     )
-
-
-def with_remarks(verdict: Verdict, remarks: list[str]) -> Verdict:
-    """Add what speaks against using a result as it is."""
-    if not remarks:
-        return verdict
-    status = "degraded" if verdict.status == "usable" else verdict.status
-    return Verdict(status, (*verdict.reasons, *remarks))
 
 
 def _types(joint: Joint, fitted: Fit, subarray: Subarray, reference: str) -> pl.DataFrame:

@@ -13,12 +13,13 @@ from calib import network
 from calib.coefficients import assemble
 from calib.coefficients_file import read_coefficients
 from calib.correction import for_array
-from calib.cross import FACTORS_PATH, INTER_PATH, TYPES, check_types, factors, with_remarks
+from calib.cross import FACTORS_PATH, INTER_PATH, TYPES, check_types, factors
 from calib.cross_three_step import Inter, TypeFactor, three_step
 from calib.errors import WrongUsage
 from calib.fit import Fit
 from calib.gauges import Scaled
 from calib.model import Model
+from calib.quality import with_remarks
 from calib.rules import pairs_to_form
 from calib.summary import empty_summary, merge, summarise
 

@@ -185,14 +185,23 @@ def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, In
 
 def within_margin(showers: Showers, model: Model) -> npt.NDArray[np.bool_]:
     """Rows whose expected value keeps the margin from the threshold and from the ceiling."""
+    return clearance(showers, model) > model.margin
+
+
+def clearance(showers: Showers, model: Model) -> Floats:
+    """Distance of every row's expected value from threshold and ceiling, whichever is nearer.
+
+    In units of the largest sigma of the shower; negative below the threshold and beyond the
+    ceiling, infinite without either.
+    """
     if not len(showers.y) or not np.isfinite([*model.threshold.flat, *model.ceiling]).any():
-        return np.ones(len(showers.y), np.bool_)
+        return np.full(len(showers.y), np.inf)
     sigma2, mean, _ = resolution(showers, model.selector)
     largest = np.sqrt(np.maximum.reduceat(sigma2, showers.group_start))
     expected = mean[showers.group] + model.selector.offset(showers)
-    distance = model.margin * largest[showers.group]
-    above = expected > model.threshold[showers.kind, showers.impact_bin] + distance
-    return np.asarray(above & (expected < model.ceiling[showers.kind] - distance))
+    above = expected - model.threshold[showers.kind, showers.impact_bin]
+    nearer = np.minimum(above, model.ceiling[showers.kind] - expected)
+    return np.asarray(nearer / largest[showers.group])
 
 
 def split_values(showers: Showers, model: Model) -> dict[Split, tuple[Floats, Indices]]:

@@ -41,6 +41,7 @@ __all__ = [
     "Normal",
     "Solution",
     "components",
+    "equations",
     "fix_gauge",
     "laplacian",
     "leave_one_out",
@@ -170,7 +171,7 @@ def solve_events(summary: Summary, component: Indices) -> Solution:
     Solution
         Fixed-effects solution with the covariance of `solve_normal`.
     """
-    linear = solve_normal(_normal(summary, component), component)
+    linear = solve_normal(equations(summary, component), component)
     n, connected = len(component), int(np.count_nonzero(component >= 0))
     n_free = connected - len(members(component)) + int(np.isfinite(linear.columns).sum())
     return Solution(
@@ -183,7 +184,7 @@ def solve_events(summary: Summary, component: Indices) -> Solution:
     )
 
 
-def _normal(summary: Summary, component: Indices) -> Normal:
+def equations(summary: Summary, component: Indices) -> Normal:
     """Equations of the nodes, and of the distance curves if there are any.
 
     Too weak a link counts as none. Not so with curves, to whose sums all links have contributed:

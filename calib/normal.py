@@ -77,12 +77,15 @@ class Linear:
     prediction : array, shape (m,)
         Values of the columns without gaps, to compute residuals with: among the solutions that
         fit equally well, the one without any part in what is undetermined.
+    bread : array, shape (n + m, n + m)
+        Answer of the solution to the gradient of one shower; zero in rows of what is undetermined.
     """
 
     nodes: Floats
     columns: Floats
     covariance: Floats
     prediction: Floats
+    bread: Floats
 
 
 def laplacian(weight: Floats) -> Floats:
@@ -159,7 +162,7 @@ def solve_normal(normal: Normal, component: Indices) -> Linear:
     clusters = normal.n_clusters
     scale = clusters / (clusters - 1) if clusters > 1 else np.nan
     covariance = bread @ normal.meat @ bread.T * scale
-    return Linear(solution[:n], solution[n:], covariance, prediction)
+    return Linear(solution[:n], solution[n:], covariance, prediction, bread)
 
 
 def _linked(block: Floats) -> list[Indices]:

@@ -27,6 +27,7 @@ from calib.curve import Knots
 from calib.curve_table import with_curves, with_notes, with_residuals
 from calib.errors import CannotCompute
 from calib.fit import FitOptions, fit
+from calib.last_pass import with_last_pass
 from calib.model import NO_CURVE
 from calib.observables import ENERGY_INTER, IMAGE_INTER
 from calib.pairs import (
@@ -140,6 +141,7 @@ def _within_types(
         least=configuration.RelativeThroughputFitter.min_events,
         unit=observable.unit,
     )
+    result = with_last_pass(result, fitted, windows, subarray, configuration)
     compare = configuration.CalculateInterCalibration.compare
     if compare is None or observable is not IMAGE_INTER:
         return result
@@ -158,7 +160,9 @@ def _across_types(
     fitted = fit(windows, subarray, replace(fit_options(configuration, subarray), slope=slope))
     joint = cross.joint_scale(fitted, subarray, configuration)
     result = _assembled(fitted, subarray, observable, configuration, tables, scaled=joint.scaled)
-    return cross.describe_types(result, joint, fitted, windows, subarray, configuration)
+    result = cross.describe_types(result, joint, fitted, windows, subarray, configuration)
+    reference = configuration.CalculateCrossCalibration.reference_subsystem
+    return with_last_pass(result, fitted, windows, subarray, configuration, reference)
 
 
 def _assembled(

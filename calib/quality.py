@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["MIN_DEVIATION", "MIN_Z", "OUTLIER", "is_outlier", "judge", "outliers_of"]
+__all__ = [
+    "MIN_DEVIATION",
+    "MIN_Z",
+    "OUTLIER",
+    "is_outlier",
+    "judge",
+    "outliers_of",
+    "with_remarks",
+]
 
 #: Flag of a telescope that stands out.
 OUTLIER = "outlier"
@@ -76,6 +84,14 @@ def judge(telescopes: pl.DataFrame, blocks: pl.DataFrame, remarks: Sequence[str]
     if len(missing) == len(telescopes):
         return Verdict("unusable", tuple(reasons))
     return Verdict("degraded" if reasons else "usable", tuple(reasons))
+
+
+def with_remarks(verdict: Verdict, remarks: Sequence[str]) -> Verdict:
+    """Add what speaks against using a result as it is."""
+    if not remarks:
+        return verdict
+    status = "degraded" if verdict.status == "usable" else verdict.status
+    return Verdict(status, (*verdict.reasons, *remarks))
 
 
 def _count(names: list[str], noun: str) -> str:

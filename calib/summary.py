@@ -49,6 +49,7 @@ __all__ = [
     "merge",
     "summarise",
     "weigh",
+    "weigh_kept",
 ]
 
 #: Edges of the histogram in which the turn-on of each type is found.
@@ -302,6 +303,18 @@ def weigh(showers: Showers, model: Model, split: Split | None) -> Rows:
     n_below_margin = int(len(keep) - keep.sum())
     if split is not None:
         keep = keep & upper_half(showers, model, split)[showers.group]
+    return weigh_kept(showers, model, (z, sigma2, value_bin), keep, n_below_margin)
+
+
+def weigh_kept(
+    showers: Showers,
+    model: Model,
+    values: tuple[Floats, Floats, Indices],
+    keep: npt.NDArray[np.bool_],
+    n_below_margin: int = 0,
+) -> Rows:
+    """Give the kept rows their weights; `values` are the first three fields of `Rows`."""
+    z, sigma2, value_bin = values
     both = keep[showers.first] & keep[showers.second]
     first, second = showers.first[both], showers.second[both]
     used = np.zeros(len(z), np.bool_)

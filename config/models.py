@@ -417,6 +417,12 @@ class RelativeThroughputFitterOptions(Options):
     min_common_events: Count = Field(
         20, ge=2, description="Common showers that make two telescopes neighbours."
     )
+    histogram_pairs: Count = Field(
+        12,
+        ge=0,
+        le=500,
+        description="Pairs of each type, or combination of types, whose histograms are kept.",
+    )
     constraints: tuple[ThroughputConstraint, ...] = Field(
         (), description="Outside knowledge of single telescopes."
     )
@@ -465,6 +471,12 @@ class ShowerSelectionOptions(Options):
         2.5,
         ge=0,
         description="Distance kept from threshold and ceiling [largest sigma of the shower].",
+    )
+    scan: tuple[Annotated[float, Field(ge=0, le=20)], ...] = Field(
+        (0.0, 1.0, 2.0, 2.5, 3.0, 4.0),
+        max_length=20,
+        description="Other margins at which the solution is compared with that at the margin in "
+        "use; [] for none.",
     )
     max_iterations: Count = Field(
         20, ge=8, le=50, description="Rounds of selection and estimate, 8 to 50."
