@@ -35,6 +35,8 @@ MIN_COINCIDENCES, COINCIDENCE_SHARE = 5, 0.3
 #: Showers of a chunk that are enough to follow the offsets.
 SEARCHED = 4000
 MEDIAN_ROUNDS = 5
+#: Groups that 16 bits can number.
+NARROW = 1 << 16
 #: MAD to standard deviation of a Gaussian.
 MAD_SIGMA = 1.4826
 #: Before anything is known of the telescopes, ns.
@@ -51,7 +53,10 @@ def group_median(values: Floats, group: Indices, n_groups: int) -> Floats:
     >>> group_median(np.array([3.0, 1.0, 2.0, 7.0]), np.array([0, 0, 0, 2]), 3).tolist()
     [2.0, nan, 7.0]
     """
-    order = np.lexsort((values, group))
+    # Twice as fast as a lexical sort; the order of equal values does not matter.
+    order = np.argsort(values)
+    narrow = group.astype(np.uint16) if n_groups <= NARROW else group  # sorted by radix
+    order = order.take(np.argsort(narrow.take(order), kind="stable"))
     count = np.bincount(group, minlength=n_groups)
     start = np.cumsum(count) - count
     median = np.full(n_groups, np.nan)

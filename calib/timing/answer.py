@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from calib.changepoint import Step
     from calib.subarray import Subarray
     from calib.timing.fit import Windows
+    from calib.timing.residuals import Model
     from calib.timing.showers import Plan, Showers
-    from calib.timing.sums import Model
     from calib.timing.trends import Trends
     from config.models import CalculateTimingCalibrationOptions
 
@@ -111,6 +111,11 @@ class Answer:
     pointings: list[Pointing]
     far: dict[int, float]
     anchored: bool
+
+    @property
+    def square_ns2(self) -> Floats:
+        """Squared residuals of every telescope, ns^2."""
+        return np.asarray(self.detail.sums.square * self.model.sigma_ns**2)
 
 
 def answer(

@@ -156,7 +156,7 @@ def _telescopes(
     error = np.sqrt(np.diag(found.covariance))[newest]
     sums = found.detail.sums
     with np.errstate(invalid="ignore", divide="ignore"):
-        rms = np.sqrt(sums.square_ns2 / sums.expected)
+        rms = np.sqrt(found.square_ns2 / sums.expected)
     known = np.isfinite(value)
     # Halves of the data can be too few to tell; tilt and bowl are then all there is.
     shapes = np.hypot(_tilt_ns(found, subarray, options), found.bowl_ns)
@@ -283,7 +283,7 @@ def _facts(
             facts[f"walk_ns_at_100_pe_{tel_type}"] = float(model.walk_ns[kind])
             facts[f"walk_ns_at_100_pe_{tel_type}_error"] = error[name]
     facts |= {
-        "residual_rms_ns": float(np.sqrt(sums.square_ns2.sum() / max(sums.expected.sum(), 1.0))),
+        "residual_rms_ns": float(np.sqrt(found.square_ns2.sum() / max(sums.expected.sum(), 1.0))),
         "chi2": float(sums.square.sum()),
         "ndf": _degrees_of_freedom(found),
         "n_showers": int(sums.n_showers.sum()),

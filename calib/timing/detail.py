@@ -6,21 +6,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from calib.normal import solve_normal
 from calib.showers import tally
 from calib.summary import RESIDUAL_EDGES
 from calib.timing.fit import with_chunks
+from calib.timing.residuals import residuals
+from calib.timing.showers import WALK_SIZE
 from calib.timing.solve import constant_nodes, pooled
-from calib.timing.sums import Sums, empty_sums, residuals, sums
+from calib.timing.sums import Sums, empty_sums, pairs, sums
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from calib.timing.fit import Windows
+    from calib.timing.residuals import Model, Residuals
     from calib.timing.showers import Plan, Showers
-    from calib.timing.sums import Model, Residuals
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -31,8 +32,9 @@ __all__ = ["DISTANCE_EDGES_M", "GUARD_COLUMNS", "SIZE_EDGES", "Detail", "Profile
 #: Columns of the guard against mirrored axes.
 GUARD_COLUMNS = ("towards_x", "towards_y")
 #: Edges of the bins in which residuals are shown; the last one is open.
-DISTANCE_EDGES_M = np.append(np.arange(0.0, 420.0, 20.0), np.inf)
-SIZE_EDGES = np.append(10.0 ** np.arange(0.0, 5.01, 0.2), np.inf)
+DISTANCE_STEP_M, LOG_SIZE_STEP = 20.0, 0.2
+DISTANCE_EDGES_M = np.append(np.arange(0.0, 420.0, DISTANCE_STEP_M), np.inf)
+SIZE_EDGES = np.append(10.0 ** np.arange(0.0, 5.01, LOG_SIZE_STEP), np.inf)
 #: Halves of the showers whose offsets are compared: by distance, brightness and multiplicity.
 N_SPLITS = 3
 
@@ -146,7 +148,7 @@ def detail(windows: Windows, plan: Plan, model: Model, n_types: int) -> Detail:
         # Any cut serves: a rough half is enough.
         limits = np.median(values, axis=1) if limits is None else limits
         code = np.sum((values > limits[:, None]) << np.arange(N_SPLITS)[:, None], axis=0)
-        plain = found._replace(column=found.column[:, :0])
+        plain = found._replace(column=found.column[:0])
         result.halves.add(sums(showers, code, 2**N_SPLITS, plain, n), 0, 2**N_SPLITS)
         known = showers.offset[np.isfinite(showers.offset).all(axis=1), :2]
         result.direction += [np.full(2, len(known)), known.sum(axis=0), (known**2).sum(axis=0)]
@@ -156,56 +158,60 @@ def detail(windows: Windows, plan: Plan, model: Model, n_types: int) -> Detail:
 def _add_pairs(
     result: Detail, showers: Showers, chunk: Indices, first: int, found: Residuals
 ) -> None:
+    """Add what is counted and summed over pairs of stamps; `chunk` counts from `first`."""
     n, n_chunks = len(result.pair_sum), int(chunk[-1]) + 1
-    used = (found.weight > 0).astype(float)
-    link = chunk[showers.shower] * n + showers.telescope
-    shape = (len(showers), n_chunks * n)
-    present = sparse.csr_array((used, link, showers.start), shape=shape)
-    product = (present.T @ present).tocoo()
-    row, column = product.coords
-    np.add.at(result.common, (first + row // n, row % n, column % n), product.data)
-    # Sums over pairs from sums over rows: the differences themselves are never made.
-    shape = (len(showers), n)
-    present = sparse.csr_array((used, showers.telescope, showers.start), shape=shape)
-    value = sparse.csr_array((used * found.value, showers.telescope, showers.start), shape=shape)
-    square = sparse.csr_array(
-        (used * found.value**2, showers.telescope, showers.start), shape=shape
-    )
-    one = np.asarray((value.T @ present).toarray(), np.float64)
-    two = np.asarray((square.T @ present).toarray(), np.float64)
-    cross = np.asarray((value.T @ value).toarray(), np.float64)
-    result.pair_sum += np.asarray(one - one.T)
-    result.pair_square += np.asarray(two + two.T - 2.0 * cross)
+    used = found.weight > 0
+    here = showers.spread(chunk * n) + showers.telescope
+    common = np.zeros(n_chunks * n * n)
+    for first_rows, second_rows in pairs(showers):
+        both = np.flatnonzero(used.take(first_rows) & used.take(second_rows))
+        one, two = first_rows.take(both), second_rows.take(both)
+        column = showers.telescope.take(two)
+        common += np.bincount(here.take(one) * n + column, minlength=len(common))
+        cell = showers.telescope.take(one) * n + column
+        difference = found.value.take(one) - found.value.take(two)
+        signed = tally(cell, difference, n * n).reshape(n, n)
+        square = tally(cell, difference**2, n * n).reshape(n, n)
+        result.pair_sum += signed - signed.T
+        result.pair_square += square + square.T
+    blocks = common.reshape(n_chunks, n, n)
+    blocks = blocks + blocks.transpose(0, 2, 1)
+    alone = np.bincount(here[used], minlength=n_chunks * n).reshape(n_chunks, n)
+    blocks[:, np.arange(n), np.arange(n)] += alone
+    result.common[first : first + n_chunks] += blocks
 
 
 def _add_profiles(result: Detail, showers: Showers, found: Residuals, model: Model) -> None:
     used = np.flatnonzero(found.weight > 0)
-    kind, value = showers.kind[used], found.value[used]
-    total = found.total[showers.shower[used]]
-    spread = np.sqrt(np.maximum(1.0 / found.weight[used] - 1.0 / total, 1e-12))
-    place = np.searchsorted(RESIDUAL_EDGES, value / spread, side="right") - 1
-    place = place.clip(0, len(RESIDUAL_EDGES) - 2)
+    kind, value = showers.kind.take(used), found.value.take(used)
+    free = (1.0 - found.share.take(used)) / found.weight.take(used)
+    spread = np.sqrt(np.maximum(free, 1e-12))
+    step = RESIDUAL_EDGES[1] - RESIDUAL_EDGES[0]
+    place = _bins((value / spread - RESIDUAL_EDGES[0]) / step, RESIDUAL_EDGES)
     shape = result.histogram.shape
     link = kind * shape[1] + place
     result.histogram += np.bincount(link, minlength=result.histogram.size).reshape(shape)
-    near = np.searchsorted(DISTANCE_EDGES_M, showers.place.distance_m[used], side="right") - 1
+    near = _bins(showers.place.distance_m.take(used) / DISTANCE_STEP_M, DISTANCE_EDGES_M)
     result.distance.add(kind, near, value)
-    bright = showers.brightness[used]
-    sized = bright > 0
-    kind, value, bright = kind[sized], value[sized], bright[sized]
-    bins = np.searchsorted(SIZE_EDGES, 100.0 / bright, side="right") - 1
-    bins = bins.clip(0)
+    bright = showers.brightness.take(used)
+    sized = np.flatnonzero(bright > 0)
+    kind, value, bright = kind.take(sized), value.take(sized), bright.take(sized)
+    bins = _bins(np.log10(WALK_SIZE / bright) / LOG_SIZE_STEP, SIZE_EDGES)
     result.walk.add(kind, bins, value + model.walk_ns[kind] * bright)
     result.brightness.add(kind, bins, bright)
 
 
+def _bins(steps: Floats, edges: Floats) -> Indices:
+    """Bins of even width from the number of steps above the first edge; the outer ones are open."""
+    return np.clip(steps, 0.0, len(edges) - 2).astype(np.intp)
+
+
 def _split_values(showers: Showers, found: Residuals) -> Floats:
     """What the halves are told apart by, shape (N_SPLITS, n_showers)."""
-    count = np.diff(showers.start)
     return np.stack(
         [
-            showers.total(showers.place.distance_m) / count,
-            showers.total(showers.brightness) / count,
+            showers.total(showers.place.distance_m) / showers.count,
+            showers.total(showers.brightness) / showers.count,
             showers.total((found.weight > 0).astype(float)),
         ]
     )

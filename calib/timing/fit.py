@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calib.timing.acquire import Acquirer
+from calib.timing.residuals import Model, residuals
 from calib.timing.showers import make_plan
 from calib.timing.solve import solve_chunks
-from calib.timing.sums import Model, Sums, empty_sums, residuals, sums
+from calib.timing.sums import Sums, empty_sums, sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

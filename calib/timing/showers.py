@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from calib.pairs import node_index
+from calib.showers import tally
 from calib.timing.front import (
     C_M_PER_NS,
     Front,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
 
 __all__ = ["NS_PER_QUARTER", "WALK_SIZE", "Plan", "Setup", "Showers", "make_plan", "prepare"]
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 NS_PER_QUARTER = 0.25
 #: The walk is quoted as the delay of an image of this size, p.e.
@@ -126,12 +130,21 @@ class Showers:
 
     def predict(self, log_scale: float) -> tuple[Floats, Floats]:
         """Arrival times (ns) and their derivative with respect to ln(scale of the radius)."""
-        radius = (np.exp(log_scale) * self.radius_m)[self.shower]
+        radius = self.spread(np.exp(log_scale) * self.radius_m)
         return arrival_ns(self.place, radius, self.speed_m_per_ns)
 
     def total(self, values: Floats) -> Floats:
         """Sum of `values` by shower, shape (n_showers,)."""
-        return np.add.reduceat(values, self.start[:-1]) if len(self) else np.empty(0)
+        return tally(self.shower, values, len(self))
+
+    def spread(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """Give every row the value of its shower, shape (n_rows,)."""
+        return np.repeat(values, self.count)
+
+    @cached_property
+    def count(self) -> Indices:
+        """Stamps of each shower, shape (n_showers,)."""
+        return np.diff(self.start)
 
 
 def prepare(stamps: pl.DataFrame, setup: Setup) -> Showers:

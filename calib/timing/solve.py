@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csgraph
 
 from calib.normal import Normal
 
@@ -70,12 +69,14 @@ def solve_chunks(sums: Sums) -> ChunkSolution:
     """
     n = sums.n_rows.shape[1]
     size = sums.vector.shape[1]
-    present = _present(sums.matrix[:, :n, :n])
     schur, rest = np.zeros((size - n, size - n)), np.zeros(size - n)
     meat = np.zeros_like(schur)
-    inverse = np.zeros((len(present), n, n))
-    for first in range(0, len(present), BATCH):
+    n_chunks = len(sums.n_showers)
+    present = np.zeros((n_chunks, n), np.bool_)
+    inverse = np.zeros((n_chunks, n, n))
+    for first in range(0, n_chunks, BATCH):
         part = slice(first, first + BATCH)
+        present[part] = _present(sums.matrix[part, :n, :n])
         inverse[part] = _inverses(sums.matrix[part, :n, :n], present[part])
     mixed = sums.matrix[:, :n, n:]
     taken = inverse @ mixed
@@ -92,14 +93,17 @@ def solve_chunks(sums: Sums) -> ChunkSolution:
 
 def _present(blocks: Floats) -> Bools:
     """Telescopes of the largest group of each chunk that showers tie together."""
-    result = np.zeros(blocks.shape[:2], np.bool_)
-    for chunk, block in enumerate(blocks):
-        links = block != 0
-        np.fill_diagonal(links, val=False)
-        _, label = csgraph.connected_components(links, directed=False)
-        largest = np.flatnonzero(label == np.argmax(np.bincount(label)))
-        result[chunk, largest] = len(largest) > 1
-    return result
+    reached = (blocks != 0) | np.eye(blocks.shape[1], dtype=np.bool_)
+    while True:
+        # Twice as many steps from telescope to telescope; they end after one or two rounds.
+        steps = reached.astype(np.float32)
+        further = steps @ steps > 0
+        if np.array_equal(further, reached):
+            break
+        reached = further
+    size = reached.sum(axis=2)
+    group = reached[np.arange(len(size)), size.argmax(axis=1)]
+    return np.asarray(group & (size.max(axis=1) > 1)[:, None])
 
 
 def _inverses(blocks: Floats, present: Bools) -> Floats:

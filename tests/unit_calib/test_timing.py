@@ -25,6 +25,7 @@ from calib.report.facts import key_facts
 from calib.simulation import SimulationSettings, block_path, simulate_night
 from calib.store import publish
 from calib.timing import fit as timing_fit
+from calib.timing import residuals as timing_residuals
 from calib.timing import sums as timing_sums
 from calib.timing.acquire import coincidences, group_median
 from calib.timing.front import C_M_PER_NS, Front, arrival_ns, direction, front
@@ -431,7 +432,7 @@ def test_the_sums_are_those_of_the_full_design():
     stamps = stamps_of(n_showers=30)
     showers = prepare(stamps, toy_setup(ARRAY))
     n = len(ARRAY)
-    model = timing_sums.Model(
+    model = timing_residuals.Model(
         np.zeros((1, n)),
         0.2,
         np.array([1.0, 2.0]),
@@ -439,7 +440,7 @@ def test_the_sums_are_those_of_the_full_design():
         1e9,
         ("curvature", "walk"),
     )
-    found = timing_sums.residuals(showers, np.zeros(30, int), model)
+    found = timing_residuals.residuals(showers, np.zeros(30, int), model)
     got = timing_sums.sums(showers, np.zeros(30, int), 1, found, n)
     # By explicit elimination: telescope indicators and columns, less their mean in the shower.
     time, slope = showers.predict(0.2)
@@ -463,8 +464,8 @@ def test_the_sums_are_those_of_the_full_design():
 def test_groups_of_showers_in_any_order_add_up_to_the_whole():
     showers = prepare(stamps_of(n_showers=40), toy_setup(ARRAY))
     n, columns = len(ARRAY), ("curvature", "walk")
-    model = timing_sums.Model(np.zeros((1, n)), 0.2, np.ones(2), np.ones(n), 1e9, columns)
-    found = timing_sums.residuals(showers, np.zeros(40, int), model)
+    model = timing_residuals.Model(np.zeros((1, n)), 0.2, np.ones(2), np.ones(n), 1e9, columns)
+    found = timing_residuals.residuals(showers, np.zeros(40, int), model)
     whole = timing_sums.sums(showers, np.zeros(40, int), 1, found, n)
     parts = timing_sums.sums(showers, np.arange(40) % 3, 4, found, n)
     assert parts.matrix.sum(axis=0) == pytest.approx(whole.matrix[0], rel=1e-9, abs=1e-9)
@@ -477,7 +478,7 @@ def test_clipping_takes_the_wrong_stamp_and_not_its_neighbours():
     showers = prepare(stamps_of(n_showers=50, outliers=0.0), toy_setup(ARRAY))
     rest = np.random.default_rng(6).standard_normal(len(showers.shower))
     rest[[12, 100, 103]] += 60.0
-    weight = timing_sums.clip(showers, rest, np.ones(len(rest)), 5.0)
+    weight = timing_residuals.clip(showers, rest, np.ones(len(rest)), 5.0)
     assert np.flatnonzero(weight == 0).tolist() == [12, 100, 103]
 
 
