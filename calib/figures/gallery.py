@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from calib.figures import pairs, telescopes, timing
 from calib.figures.style import STYLE
@@ -20,13 +20,23 @@ if TYPE_CHECKING:
 
     from calib.result import CalibrationResult
 
-__all__ = ["CAPTIONS", "CLOCK_FIGURES", "FIGURES", "encode", "figures"]
+__all__ = ["CAPTIONS", "CLOCK_FIGURES", "FIGURES", "Picture", "encode", "figures"]
+
+
+class Picture(NamedTuple):
+    """A figure with its name and what it shows."""
+
+    name: str
+    caption: str
+    figure: Figure
+
 
 FIGURES: Mapping[str, Callable[[CalibrationResult], Figure | None]] = {
     "coefficients": telescopes.coefficients,
     "array map": telescopes.array_map,
     "pulls": pairs.pulls,
     "residuals": pairs.residuals,
+    "residual matrix": pairs.residual_matrix,
     "clock history": timing.clock_history,
     "distance residuals": timing.distance_residuals,
     "walk": timing.walk_curve,
@@ -56,6 +66,10 @@ CAPTIONS = {
         "Single showers: measured minus fitted log ratio of two telescopes (or stamp) over its "
         "expected size. The core width is half the central 68 %; the outermost bins hold what "
         "lies beyond."
+    ),
+    "residual matrix": (
+        "Measured minus fitted mean log ratio (or delay) of each telescope pair, for pairs with "
+        f"{pairs.MIN_SHOWERS} showers or more."
     ),
     "clock history": (
         "Offset of every telescope by chunk of time, less its final offset; dashed: jumps."

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["MIN_SHOWERS", "pulls", "rejected", "residuals"]
+__all__ = ["MIN_SHOWERS", "pulls", "rejected", "residual_matrix", "residuals"]
 
 #: Colours and histograms of pulls end here, with a note of what lies beyond.
 PULL_LIMIT = 4.0
 PULL_BINS = 33
+#: Colours of residuals end at the residual that this share of the pairs stays below.
+RESIDUAL_QUANTILE = 0.98
 #: Width of a letter of the tick labels.
 LETTER_IN = 0.066
 LONGEST_NAME = 70
@@ -49,23 +51,50 @@ def pulls(result: CalibrationResult) -> Figure | None:
         return None
     figure = new_figure(8.6, 3.9, Margins(top=0.55))
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    _draw_matrix(left, result.telescopes.sort("tel_type", "tel_id"), pairs)
+    telescopes = result.telescopes.sort("tel_type", "tel_id")
+    _draw_matrix(left, telescopes, pairs.with_columns(shown="pull"), PULL_LIMIT, "pull")
     _draw_distribution(right, pairs)
     return figure
 
 
-def _draw_matrix(axes: Axes, telescopes: pl.DataFrame, pairs: pl.DataFrame) -> None:
+def residual_matrix(result: CalibrationResult) -> Figure | None:
+    """Measured minus fitted differences of the telescope pairs, as a matrix."""
+    if "mean_residual_ns" in result.pairs.columns:
+        shown, label = pl.col("mean_residual_ns"), "residual / ns"
+    else:
+        shown = 100 * (pl.col("mean_log_ratio") - pl.col("fitted_log_ratio"))
+        label = "residual of ln ratio / %"
+    pairs = result.pairs.with_columns(shown=shown).filter(
+        pl.col("shown").is_finite(), pl.col("n_events") >= MIN_SHOWERS
+    )
+    if pairs.is_empty():
+        return None
+    figure = new_figure(4.9, 4.2, Margins(top=0.15, right=0.3))
+    axes = figure.add_subplot()
+    # The few largest are those of pairs with few showers; they would pale all others.
+    reach = float(np.quantile(np.abs(pairs["shown"].to_numpy()), RESIDUAL_QUANTILE)) or 1.0
+    _draw_matrix(axes, result.telescopes.sort("tel_type", "tel_id"), pairs, reach, label)
+    return figure
+
+
+def _draw_matrix(
+    axes: Axes, telescopes: pl.DataFrame, pairs: pl.DataFrame, limit: float, label: str
+) -> None:
+    """Draw the column `shown` of pairs."""
     tel_ids = telescopes["tel_id"].to_list()
     index = {tel_id: position for position, tel_id in enumerate(tel_ids)}
     matrix = np.full((len(tel_ids), len(tel_ids)), np.nan)
-    for first, second, pull in pairs.select("tel_id_1", "tel_id_2", "pull").iter_rows():
+    for first, second, value in pairs.select("tel_id_1", "tel_id_2", "shown").iter_rows():
         # Row over column: the sign turns with the order of the two.
-        matrix[index[first], index[second]] = pull
-        matrix[index[second], index[first]] = -pull
+        matrix[index[first], index[second]] = value
+        matrix[index[second], index[first]] = -value
     axes.set_facecolor(ABSENT)
     image = axes.imshow(matrix, cmap=DIVERGING, interpolation="none")
-    image.set_clim(-PULL_LIMIT, PULL_LIMIT)
-    axes.figure.colorbar(image, ax=axes, shrink=0.85, aspect=30, label="pull of row over column")
+    image.set_clim(-limit, limit)
+    beyond: Any = "both" if np.nanmax(np.abs(matrix)) > limit else "neither"
+    axes.figure.colorbar(
+        image, ax=axes, shrink=0.85, aspect=30, extend=beyond, label=f"{label} of row over column"
+    )
     label_telescopes(axes, tel_ids, 3.0, both=True)
     separate(axes, telescopes["tel_type"].to_list())
     axes.set(xlabel="telescope", ylabel="telescope")
@@ -112,7 +141,9 @@ def residuals(result: CalibrationResult) -> Figure | None:
         edges = np.append(own["low"].to_numpy(), own["high"].to_numpy()[-1])
         density = rows / rows.sum() / np.diff(edges)
         label = f"{plain(name)}: core width {_core_width(rows, edges):.2f}"
-        axes.stairs(density, edges, color=look.colour, linewidth=1.3, label=label)
+        axes.stairs(
+            density, edges, color=look.colour, linestyle=look.line, linewidth=1.3, label=label
+        )
     _draw_gaussian(axes, 1.0)
     axes.set(xlabel="residual / expected size", ylabel="density", yscale="log")
     axes.set(xlim=(low.min(), high.max()), ylim=(2e-5, 1.0))

@@ -1,6 +1,7 @@
 """What all figures share: their look, colours by telescope type, and safe text.
 
-Colours are those of Okabe and Ito, told apart by everyone; types also differ in their marker.
+Colours are those of Okabe and Ito, told apart by everyone; types also differ in their marker and
+in the dashes of their lines, for paper without colours.
 """
 
 from __future__ import annotations
@@ -34,6 +35,14 @@ INK, QUIET, FAINT = "#1b1f24", "#6b7280", "#dfe3e8"
 DIVERGING = "RdBu_r"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (1, 1)),
+    (0, (5, 1, 1, 1)),
+    (0, (8, 3)),
+    (0, (3, 3)),
+)
 #: Background of what is not known, beside colours whose middle is white.
 ABSENT = "#eeeeee"
 POINTS_PER_IN = 72
@@ -73,10 +82,11 @@ STYLE: Any = {
 
 
 class Look(NamedTuple):
-    """Colour and marker of a telescope type."""
+    """Colour, marker and line style of a telescope type."""
 
     colour: str
     marker: str
+    line: Any = "-"
 
 
 def looks(types: Iterable[str]) -> dict[str, Look]:
@@ -88,7 +98,9 @@ def looks(types: Iterable[str]) -> dict[str, Look]:
     's'
     """
     return {
-        name: Look(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
+        name: Look(
+            COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], LINES[index % len(LINES)]
+        )
         for index, name in enumerate(sorted(set(types)))
     }
 

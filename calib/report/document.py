@@ -11,7 +11,7 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from calib.figures import CAPTIONS, CLOCK_FIGURES, encode, figures
+from calib.figures import CAPTIONS, CLOCK_FIGURES, Picture, figures
 from calib.report import elements as page
 from calib.report.facts import MISSING, fixed, key_facts, observations, shown
 from calib.report.sizes_page import comparison_section, sizes_section
@@ -114,7 +114,7 @@ def _coefficient_table(result: CalibrationResult) -> str:
 
 def _figures(result: CalibrationResult) -> str:
     drawn = figures(result)
-    parts = [page.figure(encode(drawn[name], "svg"), name, CAPTIONS[name]) for name in drawn]
+    shown = page.figures(Picture(name, CAPTIONS[name], drawn[name]) for name in drawn)
     absent = [
         name
         for name in CAPTIONS
@@ -125,7 +125,7 @@ def _figures(result: CalibrationResult) -> str:
         if absent
         else ""
     )
-    return f'<div class="figures">{"".join(parts)}</div>{note}'
+    return f"{shown}{note}"
 
 
 def _block_table(result: CalibrationResult) -> str:

@@ -12,12 +12,15 @@ import hashlib
 from html import escape
 from typing import TYPE_CHECKING
 
+from calib.figures import encode
 from calib.report.facts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Html", "details", "figure", "page", "table", "text"]
+    from calib.figures import Picture
+
+__all__ = ["Html", "details", "figure", "figures", "page", "table", "text"]
 
 #: Columns sort at a click, what is missing stays last; figures are saved as the vector graphics
 #: they are. Both buttons are made here, so that without a script there is none that does nothing.
@@ -211,6 +214,12 @@ def figure(uri: str, name: str, caption: str) -> str:
     """Build a figure from a data URI of our own making."""
     picture = f'<img src="{uri}" alt="{text(name)}">'
     return f"<figure>{picture}<figcaption>{text(caption)}</figcaption></figure>"
+
+
+def figures(pictures: Iterable[Picture]) -> str:
+    """Build the figures of a section; nothing without any."""
+    parts = [figure(encode(drawn, "svg"), name, caption) for name, caption, drawn in pictures]
+    return f'<div class="figures">{"".join(parts)}</div>' if parts else ""
 
 
 def details(summary: str, content: str, *, is_open: bool = False) -> str:

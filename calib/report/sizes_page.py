@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from calib.figures import encode
+from calib.figures import Picture
 from calib.figures.sizes import (
     CONTRAST_CAPTION,
     CURVE_CAPTION,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from calib.result import CalibrationResult
 
-__all__ = ["comparison_section", "sizes_section"]
+__all__ = ["comparison_pictures", "comparison_section", "size_pictures", "sizes_section"]
 
 
 def sizes_section(result: CalibrationResult) -> Iterator[str]:
@@ -32,21 +32,24 @@ def sizes_section(result: CalibrationResult) -> Iterator[str]:
     if curve is None:
         return
     yield "<h2>Dependence on the impact distance</h2>"
-    drawn = curve_figure(curve)
-    parts = []
-    if drawn is not None:
-        parts.append(page.figure(encode(drawn, "svg"), "distance curve", CURVE_CAPTION))
+    yield page.figures(size_pictures(result))
     bins = result.extras.get("residual_bins")
-    if bins is not None:
-        parts += [
-            page.figure(encode(figure, "svg"), f"residual by {name}", RESIDUAL_CAPTIONS[name])
-            for name, figure in residual_figures(bins).items()
-        ]
-    if parts:
-        yield f'<div class="figures">{"".join(parts)}</div>'
     yield page.details(f"Distance curves ({len(curve)} knots)", _curve_table(curve))
     if bins is not None:
         yield page.details(f"Residuals in bins ({len(bins)})", _bin_table(bins))
+
+
+def size_pictures(result: CalibrationResult) -> Iterator[Picture]:
+    """Distance curve, and what it leaves."""
+    curve, bins = (result.extras.get(name) for name in ("distance_curve", "residual_bins"))
+    if curve is None:
+        return
+    drawn = curve_figure(curve)
+    if drawn is not None:
+        yield Picture("distance curve", CURVE_CAPTION, drawn)
+    if bins is not None:
+        for name, figure in residual_figures(bins).items():
+            yield Picture(f"residual by {name}", RESIDUAL_CAPTIONS[name], figure)
 
 
 def _curve_table(curve: pl.DataFrame) -> str:
@@ -93,10 +96,7 @@ def comparison_section(result: CalibrationResult) -> Iterator[str]:
         "and have no contrast; one with a contrast has another size or another energy than its "
         "throughput explains.</p>"
     )
-    drawn = contrast_figure(table)
-    if drawn is not None:
-        picture = page.figure(encode(drawn, "svg"), "contrast with energies", CONTRAST_CAPTION)
-        yield f'<div class="figures">{picture}</div>'
+    yield page.figures(comparison_pictures(result))
     header = (
         "type", "telescope", "sizes", "energies", "ln contrast", "error", "z", "flag", "reason",
     )  # fmt: skip
@@ -119,3 +119,11 @@ def comparison_section(result: CalibrationResult) -> Iterator[str]:
         f"Contrasts ({len(rows)})", page.table(header, rows, numbers=" nnnnnn", tones=tones),
         is_open=True,
     )  # fmt: skip
+
+
+def comparison_pictures(result: CalibrationResult) -> Iterator[Picture]:
+    """Contrasts of sizes with energies."""
+    table = result.extras.get("comparison")
+    drawn = None if table is None else contrast_figure(table)
+    if drawn is not None:
+        yield Picture("contrast with energies", CONTRAST_CAPTION, drawn)

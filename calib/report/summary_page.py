@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from calib.figures import CAPTIONS, encode, figures
+from calib.figures import CAPTIONS, Picture, encode, figures
 from calib.report.facts import fixed, key_facts, observations, printable
+from calib.report.sizes_page import comparison_pictures, size_pictures
+from calib.report.types_page import type_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from calib.result import CalibrationResult
 
@@ -16,15 +18,18 @@ __all__ = ["markdown"]
 
 #: The interface gets slow beyond a megabyte or so.
 LARGEST_BYTES = 1_000_000
-#: In order of importance: the last ones give way when the page gets too large.
-PICTURES = ("coefficients", "array map", "pulls", "residuals")
+#: In order of importance: the last ones give way when the page gets too large. Between the two
+#: come the figures of the calibration alone.
+FIRST = ("coefficients", "array map")
+LAST = (
+    *("clock history", "pulls", "residuals", "residual matrix", "correlation"),
+    *("distance residuals", "walk", "rejected rows"),
+)
 DPI = 80
 #: Characters of a cell; the HTML report has the whole text.
 LONGEST_CELL = 160
 
-HEADER = (
-    "type", "telescope", "coefficient", "statistical", "systematic", "showers", "flag", "reason",
-)  # fmt: skip
+HEADER = ("type", "telescope", None, "statistical", "systematic", "showers", "flag", "reason")
 TYPES_HEADER = (
     "type", "factor", "statistical", "systematic", "ln contrast", "error", "reason",
 )  # fmt: skip
@@ -56,7 +61,8 @@ def markdown(result: CalibrationResult) -> str:
     lines += _table(("quantity", "value"), list(key_facts(result)))
     lines += ["", "## Coefficients", ""]
     ordered = result.telescopes.sort("tel_type", "tel_id")
-    lines += _table(HEADER, [_row(row) for row in ordered.iter_rows(named=True)])
+    header = [name or result.quantity.label for name in HEADER]
+    lines += _table(header, [_row(row) for row in ordered.iter_rows(named=True)])
     lines += _types(result)
     text = "\n".join(lines) + "\n"
     return text + _pictures(result, LARGEST_BYTES - len(text.encode()))
@@ -111,13 +117,29 @@ def _cell(text: str) -> str:
 
 
 def _pictures(result: CalibrationResult, room: int) -> str:
-    """Sections with the main figures, up to a number of bytes."""
+    """Sections with figures, up to a number of bytes."""
     parts = []
-    for name, figure in figures(result, PICTURES).items():
+    for name, caption, figure in _in_order(result):
+        title = _cell(name)
         uri = encode(figure, "png", dpi=DPI)
-        part = f"\n## {name.capitalize()}\n\n![{name}]({uri})\n\n{CAPTIONS[name]}\n"
+        part = f"\n## {title[:1].upper()}{title[1:]}\n\n![{title}]({uri})\n\n{caption}\n"
         room -= len(part.encode())
         if room < 0:
             break
         parts.append(part)
     return "".join(parts)
+
+
+def _in_order(result: CalibrationResult) -> Iterator[Picture]:
+    """Yield the figures of the report, the most important first, each drawn when its turn comes."""
+    yield from _drawn(result, FIRST)
+    yield from type_pictures(result)
+    yield from size_pictures(result)
+    yield from comparison_pictures(result)
+    yield from _drawn(result, LAST)
+
+
+def _drawn(result: CalibrationResult, names: Iterable[str]) -> Iterator[Picture]:
+    for name in names:
+        for figure in figures(result, [name]).values():
+            yield Picture(name, CAPTIONS[name], figure)

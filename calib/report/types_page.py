@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from calib.figures import encode
+from calib.figures import Picture
 from calib.figures.contrasts import CAPTION, contrast_figures
 from calib.report import elements as page
 from calib.report.facts import fixed
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from calib.result import CalibrationResult
 
-__all__ = ["types_section"]
+__all__ = ["type_pictures", "types_section"]
 
 
 def types_section(result: CalibrationResult) -> Iterator[str]:
@@ -31,14 +31,19 @@ def types_section(result: CalibrationResult) -> Iterator[str]:
     bins = result.extras.get("contrast_bins")
     if bins is None or bins.is_empty():
         return
-    drawn = contrast_figures(bins, result.extras["contrast_trends"])
-    parts = [
-        page.figure(encode(figure, "svg"), name, CAPTION.format(name))
-        for name, figure in drawn.items()
-    ]
-    yield f'<div class="figures">{"".join(parts)}</div>'
+    yield page.figures(type_pictures(result))
     yield page.details("Straight lines through the bins", _trend_table(result), is_open=True)
     yield page.details(f"Contrasts in bins ({len(bins)})", _bin_table(bins))
+
+
+def type_pictures(result: CalibrationResult) -> Iterator[Picture]:
+    """Contrasts of the types by covariate."""
+    bins = result.extras.get("contrast_bins")
+    if bins is None or bins.is_empty():
+        return
+    drawn = contrast_figures(bins, result.extras["contrast_trends"])
+    for name, figure in drawn.items():
+        yield Picture(f"contrast by {name}", CAPTION.format(name), figure)
 
 
 def _type_table(types: pl.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """`arraycal report`: the same pages again, from the results alone."""
 
 import json
+import re
 import shutil
 from datetime import date
 
@@ -8,6 +9,8 @@ import pytest
 
 from calib.night_index import INDEX
 from calib.night_record import file_digests, read_night
+from calib.report import html, markdown
+from calib.result_reading import read_result
 from flows.cli import main
 
 NIGHT = date(2020, 6, 14)
@@ -53,6 +56,29 @@ def test_the_report_comes_out_as_it_was_published(copied, name):
     assert main(["report", str(copied / name)]) == 0
     assert page.read_bytes() == before
     assert not list((copied / name).glob(".arraycal-*"))
+
+
+#: Figures of a calibration alone.
+OWN = {
+    "energy-inter": (),
+    "energy-cross": ("contrast by energy", "contrast by impact distance"),
+    "image-inter": ("distance curve", "residual by impact distance", "contrast with energies"),
+    "timing-cross": ("distance residuals",),
+}
+COMMON = (
+    *("coefficients", "array map", "pulls", "residuals", "residual matrix", "correlation"),
+    "rejected rows",
+)
+
+
+@pytest.mark.parametrize("name", CALIBRATIONS)
+def test_the_page_in_the_ui_has_the_figures_of_the_report_and_stays_small(results, name):
+    result = read_result(results / name)
+    page = markdown(result)
+    assert len(page.encode()) < 1 << 20
+    shown = re.findall(r"^!\[(.+)\]\(data:image/png;base64,", page, re.MULTILINE)
+    assert set(shown) == set(re.findall(r'<img [^>]*alt="([^"]+)"', html(result)))
+    assert {*COMMON, *OWN[name]} <= set(shown)
 
 
 def test_every_result_of_a_folder_gets_its_report(copied, capsys):

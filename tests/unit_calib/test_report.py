@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 
 from calib.figures import CLOCK_FIGURES, FIGURES, encode, figures
+from calib.figures.style import COLOURS, DIVERGING, looks
 from calib.report import html, markdown, summary_page
 from calib.report.elements import SCRIPT
 from calib.result import BLOCKS, PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult, Verdict
@@ -170,10 +173,10 @@ SMALL = make_result({"LST": 4, "MST": 5})
     [
         (SMALL, set()),
         (make_result({"MST": 3}), set()),
-        (make_result({"SST": 1}), {"array map", "pulls", "correlation"}),
+        (make_result({"SST": 1}), {"array map", "pulls", "residual matrix", "correlation"}),
         (without_values(SMALL), {"correlation"}),
         (without_values(SMALL, known=[6]), {"correlation"}),
-        (replace(SMALL, pairs=SMALL.pairs.clear()), {"pulls"}),
+        (replace(SMALL, pairs=SMALL.pairs.clear()), {"pulls", "residual matrix"}),
         (replace(SMALL, pairs=SMALL.pairs.with_columns(pull=pl.lit(NAN))), {"pulls"}),
         (replace(SMALL, residuals=SMALL.residuals.clear()), {"residuals"}),
         (replace(SMALL, rejected=SMALL.rejected.clear()), {"rejected rows"}),
@@ -197,7 +200,7 @@ SMALL = make_result({"LST": 4, "MST": 5})
 def test_every_result_has_a_report(result, absent):
     assert set(FIGURES) - set(CLOCK_FIGURES) - set(figures(result)) == absent
     page = assert_harmless(html(result))
-    assert sum(tag == "img" for tag, name, _ in page.attributes if name == "src") == 6 - len(absent)
+    assert sum(tag == "img" for tag, name, _ in page.attributes if name == "src") == 7 - len(absent)
     assert result.verdict.status in markdown(result)
 
 
@@ -279,7 +282,7 @@ def test_the_pictures_of_a_large_array_fit_into_markdown():
     long = large.telescopes.with_columns(reason=pl.lit("because " * 100))
     page = markdown(replace(large, telescopes=long))
     assert len(page.encode()) < 1 << 20
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 7
     assert page.count("\n| SST |") == 70
 
 
@@ -287,7 +290,8 @@ def test_pictures_give_way_when_there_is_no_room(monkeypatch):
     whole = markdown(SMALL)
     monkeypatch.setattr(summary_page, "LARGEST_BYTES", len(whole.encode()) - 1)
     less = markdown(SMALL)
-    assert less.count("data:image/png") == 3
+    assert less.count("data:image/png") == whole.count("data:image/png") - 1 == 6
+    assert "![rejected rows]" not in less  # the last one
     monkeypatch.setattr(summary_page, "LARGEST_BYTES", 0)
     assert "data:image/png" not in markdown(SMALL)
     assert "| LST | 1 |" in markdown(SMALL)
@@ -339,6 +343,82 @@ def test_the_pull_matrix_changes_sign_across_its_diagonal():
     matrix = matrix_of(SMALL, "pulls")
     assert (matrix[1, 3], matrix[3, 1]) == (pull, -pull)
     assert np.isnan(matrix[0, 5])  # no pair across types
+
+
+def test_the_residual_matrix_is_measured_minus_fitted_in_percent():
+    # ln ratio 0.2 measured, 0.19 fitted: 1 %
+    np.testing.assert_allclose(matrix_of(SMALL, "residual matrix")[1, 3], 1.0)
+    np.testing.assert_allclose(matrix_of(SMALL, "residual matrix")[3, 1], -1.0)
+
+
+def test_pairs_with_few_showers_are_not_in_the_residual_matrix():
+    few = SMALL.pairs.with_columns(n_events=pl.when(pl.col("tel_id_1") == 2).then(9).otherwise(50))
+    matrix = matrix_of(replace(SMALL, pairs=few), "residual matrix")
+    assert np.isnan(matrix[1, 3])
+    assert np.isfinite(matrix[0, 3])
+
+
+#: How the three kinds of colour blindness see linear RGB: Machado, Oliveira & Fernandes 2009,
+#: IEEE TVCG 15, 1291, severity 1.
+BLIND = {
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def linear(colour):
+    """Linear RGB of a colour."""
+    values = np.asarray(to_rgb(colour))
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lightness_and_hue(rgb):
+    """CIE 1976 L*a*b* of linear RGB (D65)."""
+    to_xyz = [
+        [0.4124, 0.3576, 0.1805],
+        [0.2126, 0.7152, 0.0722],
+        [0.0193, 0.1192, 0.9505],
+    ]
+    ratio = np.asarray(to_xyz) @ np.clip(rgb, 0, 1) / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("kind", BLIND)
+def test_telescope_types_have_colours_that_everyone_tells_apart(kind):
+    # A difference of 2.3 can just be noticed; three types are usual, six the most there are.
+    seen = [lightness_and_hue(np.asarray(BLIND[kind]) @ linear(colour)) for colour in COLOURS]
+    distance = {(i, j): np.linalg.norm(seen[i] - seen[j]) for i, j in combinations(range(6), 2)}
+    assert min(distance[pair] for pair in combinations(range(3), 2)) > 15
+    assert min(distance.values()) > 5
+
+
+@pytest.mark.parametrize("kind", BLIND)
+def test_more_and_less_are_told_apart_by_everyone(kind):
+    matrix = np.asarray(BLIND[kind])
+    low, middle, high = (
+        lightness_and_hue(matrix @ linear(colormaps[DIVERGING](x)[:3])) for x in (0.1, 0.5, 0.9)
+    )
+    assert np.linalg.norm(low - high) > 40
+    assert middle[0] - max(low[0], high[0]) > 25
+
+
+def test_types_differ_without_colours_too():
+    types = looks(["LST", "MST", "SST", "a", "b", "c"]).values()
+    assert len({look.marker for look in types}) == len({str(look.line) for look in types}) == 6
 
 
 def test_unit_residuals_have_unit_width():
