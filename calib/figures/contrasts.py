@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from calib.figures.style import QUIET, STYLE, looks, new_figure, plain
+from calib.figures.style import QUIET, STYLE, Margins, log_axis, looks, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,13 +44,13 @@ def contrast_figures(bins: pl.DataFrame, trends: pl.DataFrame) -> dict[str, Figu
 
 
 def _draw(part: pl.DataFrame, trends: pl.DataFrame) -> Figure:
-    figure = new_figure(5.0, 3.0)
+    figure = new_figure(5.1, 3.0, Margins(left=0.75))
     axes = figure.add_subplot()
     axes.axhline(0.0, color=QUIET, linewidth=0.8, zorder=0)
     axes.grid(axis="y")
     logarithmic = part["covariate"][0] == "energy"
     if logarithmic:
-        axes.set_xscale("log")
+        log_axis(axes)
     for tel_type, look in looks(part["tel_type"].unique().sort()).items():
         own = part.filter(pl.col("tel_type") == tel_type)
         error = np.hypot(own["error"].to_numpy(), own["expected_error"].to_numpy())

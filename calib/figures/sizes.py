@@ -14,6 +14,7 @@ from calib.figures.style import (
     STYLE,
     Margins,
     label_telescopes,
+    log_axis,
     looks,
     new_figure,
     plain,
@@ -133,7 +134,8 @@ def residual_figures(bins: pl.DataFrame) -> dict[str, Figure]:
             axes.axhline(0.0, color=QUIET, linewidth=0.8, zorder=0)
             axes.grid(axis="y")
             unit = part["unit"][0]
-            axes.set_xscale("linear" if name == DISTANCE else "log")
+            if name != DISTANCE:
+                log_axis(axes)
             for tel_type, look in looks(part["tel_type"]).items():
                 own = part.filter(pl.col("tel_type") == tel_type).sort("low")
                 axes.errorbar(

@@ -25,6 +25,7 @@ __all__ = [
     "Look",
     "Margins",
     "label_telescopes",
+    "log_axis",
     "looks",
     "new_figure",
     "plain",
@@ -144,6 +145,16 @@ def new_figure(width_in: float, height_in: float, margins: Margins = USUAL) -> F
         top=1 - margins.top / height_in,
     )
     return figure
+
+
+def log_axis(axes: Axes) -> None:
+    """Make the x axis logarithmic with plain numbers at 1, 2 and 5: powers of ten collide."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def label_telescopes(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from calib.figures.style import INK, QUIET, looks, new_figure, plain
+from calib.figures.style import INK, QUIET, log_axis, looks, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +100,8 @@ def walk_curve(result: CalibrationResult) -> Figure | None:
             size, mean, error, marker=look.marker, ms=4, ls="none", label=plain(name), **style
         )
         axes.plot(size, own["fitted_ns"].to_numpy(), lw=1.0, **style)
-    axes.set(xscale="log", xlabel="image size / p.e.", ylabel="delay / ns")
+    log_axis(axes)
+    axes.set(xlabel="image size / p.e.", ylabel="delay / ns")
     axes.legend()
     axes.grid()
     return figure

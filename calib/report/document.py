@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from calib.figures import CAPTIONS, CLOCK_FIGURES, Picture, figures
 from calib.report import elements as page
-from calib.report.facts import MISSING, fixed, key_facts, observations, shown
+from calib.report.facts import MISSING, fixed, key_facts, moment, observations, shown
 from calib.report.sizes_page import comparison_section, sizes_section
 from calib.report.summary_page import markdown
 from calib.report.timing_page import offset_pairs, offset_table, timing_section
@@ -67,7 +67,7 @@ def _heading(result: CalibrationResult) -> Iterator[str]:
     text = page.text
     yield f"<h1>Array calibration: {text(result.calibration)}</h1>"
     made = result.provenance.get("time_utc")
-    when = f", calibrated {text(made)}" if made else ""
+    when = f", calibrated {text(moment(made))}" if made else ""
     yield f'<p class="quiet">{text(observations(result))}{when}</p>'
     reasons = "".join(f"<li>{text(reason)}</li>" for reason in result.verdict.reasons)
     status = result.verdict.status
@@ -109,7 +109,7 @@ def _coefficient_table(result: CalibrationResult) -> str:
                 row["reason"],
             )
         )
-    return page.table(header, rows, numbers=" nnnnnnnnn", tones=tones)
+    return page.table(header, rows, numbers=" nnnnnnnnn w", tones=tones)
 
 
 def _figures(result: CalibrationResult) -> str:
@@ -153,7 +153,7 @@ def _block_table(result: CalibrationResult) -> str:
         for row in result.blocks.iter_rows(named=True)
     ]
     tones = ["" if status == "ok" else "bad" for status in result.blocks["status"]]
-    built = page.table(header, rows, numbers="     nn ", tones=tones)
+    built = page.table(header, rows, numbers="b w  nn", tones=tones)
     return page.details(f"Blocks ({len(rows)})", built, is_open=True)
 
 

@@ -113,7 +113,7 @@ th[aria-sort=ascending] button::after{content:" \N{UPWARDS ARROW}"}
 th[aria-sort=descending] button::after{content:" \N{DOWNWARDS ARROW}"}
 tr.bad td{color:var(--bad)}
 tr.warn td{color:var(--warn)}
-.figures{display:flex;flex-wrap:wrap;gap:1.2rem;align-items:flex-start}
+.figures{display:flex;flex-wrap:wrap;gap:1.2rem;align-items:flex-start;margin:1rem 0}
 figure{position:relative;margin:0;padding:.7rem;background:#fff;border:1px solid var(--line);
 border-radius:6px;max-width:100%}
 figure img{display:block;max-width:100%;height:auto}
@@ -126,6 +126,7 @@ details{margin:.6rem 0}
 summary{cursor:pointer;font-weight:600;padding:.2rem 0}
 pre{background:var(--soft);padding:.9rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 td:last-child{overflow-wrap:anywhere}
+.w{min-width:16rem}
 @media (max-width:40rem){body{padding:.9rem .7rem 3rem}
 h1{font-size:1.25rem}
 dl{grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.6rem}
@@ -180,7 +181,7 @@ def table(
         Cells as plain text, or as `Html`.
     numbers : str
         One letter a column, ``n`` for numbers (aligned right), ``b`` for text that is not
-        broken, anything else for text.
+        broken, ``w`` for long text that needs its width, anything else for text.
     tones : sequence of str
         Class of each row (``bad``, ``warn``, empty).
     sortable : bool
@@ -191,7 +192,7 @@ def table(
     str
         HTML.
     """
-    kinds = [f' class="{kind}"' if kind in "nb" else "" for kind in numbers.ljust(len(header))]
+    kinds = [f' class="{kind}"' if kind in "nbw" else "" for kind in numbers.ljust(len(header))]
     head = "".join(
         f"<th{kind}>{text(cell)}</th>" for kind, cell in zip(kinds, header, strict=False)
     )

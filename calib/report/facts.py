@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from calib.result import CalibrationResult
 
-__all__ = ["MISSING", "fixed", "key_facts", "observations", "printable", "shown"]
+__all__ = ["MISSING", "fixed", "key_facts", "moment", "observations", "printable", "shown"]
 
 #: Stands for a number there is not.
 MISSING = "\N{EN DASH}"
@@ -40,6 +41,20 @@ def observations(result: CalibrationResult) -> str:
     if len(ids) == 1:
         return f"observation {ids[0]}"
     return f"{len(ids)} observations, {ids[0]} to {ids[-1]}"
+
+
+def moment(text: str) -> str:
+    """Return a time (ISO 8601) as a reader wants it; any other text as it is.
+
+    Examples
+    --------
+    >>> moment("2026-03-02T08:31:07.123+00:00")
+    '2026-03-02 08:31 UTC'
+    """
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, TypeError, OverflowError):
+        return text
 
 
 def key_facts(result: CalibrationResult) -> Iterator[tuple[str, str]]:

@@ -110,7 +110,7 @@ def nights_page(
         [
             "<h1>Array calibration, night by night</h1>",
             f'<p class="quiet">{page.text(_extent(ordered))}</p>',
-            *(_newest(ordered[0]) if ordered else ()),
+            *_newest(ordered),
             *trends,
             *(("<h2>Latest nights</h2>", _night_table(latest, names)) if latest else ()),
             *_by_month(earlier, names),
@@ -131,7 +131,11 @@ def _extent(ordered: Sequence[NightEntry]) -> str:
     return f"{len(ordered)} nights, {ordered[-1].night} to {ordered[0].night}: {kinds}"
 
 
-def _newest(entry: NightEntry) -> Iterator[str]:
+def _newest(ordered: Sequence[NightEntry]) -> Iterator[str]:
+    """Yield the verdict on the newest night, and the calibrations of the newest that has some."""
+    if not ordered:
+        return
+    entry = ordered[0]
     reasons = "".join(f"<li>{page.text(reason)}</li>" for reason in entry.reasons)
     waits = "" if entry.is_complete else " (not complete: files are still being written)"
     yield (
@@ -139,8 +143,15 @@ def _newest(entry: NightEntry) -> Iterator[str]:
         f"{page.text(entry.status)}</strong>{page.text(waits)}"
         f"{f'<ul>{reasons}</ul>' if reasons else ''}</div>"
     )
-    if not entry.calibrations:
+    with_results = next((entry for entry in ordered if entry.calibrations), None)
+    if with_results is None:
         return
+    if with_results is not entry:
+        yield f"<p>The last night with blocks was {with_results.night}:</p>"
+    yield _calibration_table(with_results)
+
+
+def _calibration_table(entry: NightEntry) -> str:
     rows = [
         (
             item.name,
@@ -152,12 +163,12 @@ def _newest(entry: NightEntry) -> Iterator[str]:
         for item in entry.calibrations
     ]
     header = ("calibration", "verdict and report", "blocks", "telescopes out of range", "remarks")
-    yield page.table(header, rows, numbers="  n", sortable=False)
+    return page.table(header, rows, numbers="bbn w", sortable=False)
 
 
 def _night_table(nights: Sequence[NightEntry], names: Sequence[str]) -> str:
     header = ("night", "verdict", *names, "blocks", "telescopes out of range", "remarks")
-    numbers = f"  {' ' * len(names)}n"
+    numbers = f"bb{'b' * len(names)}n w"
     return page.table(header, [_row(entry, names) for entry in nights], numbers=numbers)
 
 

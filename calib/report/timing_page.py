@@ -33,7 +33,7 @@ def offset_table(result: CalibrationResult) -> str:
         counts = (f"{row[name]:,}" for name in ("n_events", "n_candidates", "n_partners"))
         named = (row["tel_type"], str(row["tel_id"]))
         rows.append((*named, *numbers, drift, *counts, row["flag"], row["reason"]))
-    return page.table(header, rows, numbers=" nnnnnnnnn", tones=tones)
+    return page.table(header, rows, numbers=" nnnnnnnnn w", tones=tones)
 
 
 def timing_section(result: CalibrationResult) -> Iterator[str]:

@@ -95,6 +95,8 @@ def test_a_night_without_data_has_its_line_and_no_link():
     assert page.words.count("no block was found") == 2  # on top, and in its row
     assert "2026-02-01: nothing to do" in page.words
     assert not any("2026-02-01" in link for link in page.links)
+    assert "The last night with blocks was 2026-01-02" in page.words
+    assert page.links[:4] == [f"2026-01-02/{name}/report.html" for name in NAMES]
 
 
 def test_without_a_night_there_is_a_page_that_says_so():
