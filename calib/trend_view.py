@@ -1,0 +1,117 @@
+"""The history as it is looked at: the runs of a selection, one per night, and their trends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from calib.drift import AGEING, STEP, choose_runs, trends
+from calib.history.reading import Selection, coefficients, covariances, runs
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from calib.drift import Trends
+    from calib.history.database import History
+    from config.models import TrendMonitorOptions
+
+__all__ = ["TrendView", "newly_flagged", "view_trends"]
+
+
+@dataclass(frozen=True)
+class TrendView:
+    """What the history says.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Schema ``calib.history.reading.RUNS`` with ``chosen``: whether the trends stand on the run.
+    coefficients : DataFrame
+        Schema ``calib.history.reading.COEFFICIENTS``, of all these runs.
+    trends : Trends
+        Of the chosen runs.
+    remarks : tuple of str
+        Which runs were chosen, where there was a choice.
+    """
+
+    runs: pl.DataFrame
+    coefficients: pl.DataFrame
+    trends: Trends
+    remarks: tuple[str, ...]
+
+
+def view_trends(history: History, selection: Selection, options: TrendMonitorOptions) -> TrendView:
+    """Read a part of the history and find what changed.
+
+    Parameters
+    ----------
+    history : History
+        Where from.
+    selection : Selection
+        Which runs. With a first night the trends begin there instead of ``look_back`` before the
+        last one.
+    options : TrendMonitorOptions
+        What counts as a change.
+
+    Raises
+    ------
+    HistoryError, OSError
+        If the database is damaged, or cannot be reached.
+    """
+    found = runs(history, selection)
+    table = coefficients(history, selection)
+    choice = choose_runs(found)
+    chosen = table.filter(pl.col("run_id").is_in(list(choice.run_ids)))
+    if selection.since is not None and not chosen.is_empty():
+        nights = chosen["night"].to_list()
+        options = options.model_copy(update={"look_back": (max(nights) - min(nights)).days + 1})
+    return TrendView(
+        runs=found.with_columns(chosen=pl.col("run_id").is_in(list(choice.run_ids))),
+        coefficients=table,
+        trends=trends(chosen, covariances(history, selection), options),
+        remarks=choice.remarks,
+    )
+
+
+def newly_flagged(
+    history: History, calibration: str, night: date, options: TrendMonitorOptions
+) -> pl.DataFrame:
+    """Telescopes that a night has given a flag they did not have without it.
+
+    Parameters
+    ----------
+    history : History
+        With the night in it.
+    calibration : str
+        Which one.
+    night : date
+        The night; later ones do not count.
+    options : TrendMonitorOptions
+        What counts as a change.
+
+    Returns
+    -------
+    DataFrame
+        Rows of schema ``calib.drift.TELESCOPES``.
+    """
+    selection = Selection(calibration=calibration, until=night)
+    now = view_trends(history, selection, options).trends.flagged
+    if now.is_empty():
+        return now
+    earlier = replace(selection, until=night - timedelta(days=1))
+    before = view_trends(history, earlier, options).trends.flagged
+    known = _flags(before)
+    return now.filter(pl.Series([bool(own - known) for own in map(_flags, now.iter_slices(1))]))
+
+
+def _flags(table: pl.DataFrame) -> set[tuple[str, int, str]]:
+    """Type, telescope and flag, for every flag; a change is one, whatever it is called."""
+    changes = {AGEING: "change", STEP: "change"}
+    return {
+        (tel_type, tel_id, changes.get(flag, flag))
+        for tel_type, tel_id, flags in table.select("tel_type", "tel_id", "flags").iter_rows()
+        for flag in flags.split(",")
+    }

@@ -1,0 +1,135 @@
+"""What is read from a history for people and programs, and its figure."""
+
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from calib.drift import trends
+from calib.figures.gallery import encode
+from calib.figures.trend import MOST, trend_figure, trend_figures
+from calib.history.database import open_history
+from calib.history.reading import Selection
+from calib.history.recording import Entry, record
+from calib.trend_view import newly_flagged, view_trends
+from config.models import TrendMonitorOptions
+
+FIRST = date(2026, 3, 1)
+ERROR = 0.002
+OPTIONS = TrendMonitorOptions()
+
+
+def night(number):
+    return FIRST + timedelta(days=number)
+
+
+def entry(number, values, digest="a" * 16, calibration="energy-inter", hour=8):
+    """A run as it is stored, of telescopes 1, 2, 3 and so on."""
+    run = {
+        "night": night(number),
+        "calibration": calibration,
+        "configuration_digest": digest,
+        "configuration": "",
+        "status": "usable",
+        "verdict": "usable",
+        "unit": "ns" if calibration == "timing-cross" else "",
+        "blocks": [],
+        "obs_ids": [],
+        "n_blocks": 3,
+        "observed_from": None,
+        "observed_until": None,
+        "published": datetime.combine(night(number), datetime.min.time()) + timedelta(hours=hour),
+        "versions": {},
+        "fit": {},
+        "covariance": (ERROR**2 * np.eye(len(values))).astype("<f8").tobytes(),
+        "result_path": f"out/{night(number)}/result.json",
+    }
+    columns = {"error": ERROR, "systematic": 0.0, "n_events": 1000, "flag": "", "reason": ""}
+    rows = [
+        {"tel_id": number, "tel_type": "MST", "value": float(value), **columns}
+        for number, value in enumerate(values, start=1)
+    ]
+    return Entry(run, rows)
+
+
+def courses(n_nights, n_telescopes=8):
+    """Nights by telescopes: a step of telescope 2 in night 3, ageing of telescope 5."""
+    noise = ERROR * np.random.default_rng(3).standard_normal((n_nights, n_telescopes))
+    noise[3:, 1] += np.log(1.08)
+    noise[:, 4] -= 0.01 * np.arange(n_nights)
+    return np.exp(noise)
+
+
+@pytest.fixture
+def history(tmp_path):
+    with open_history(f"sqlite:///{tmp_path}/history.sqlite") as opened:
+        for number, values in enumerate(courses(6)):
+            record(opened, entry(number, values))
+        yield opened
+
+
+def test_a_view_holds_runs_coefficients_and_their_trends(history):
+    record(history, entry(2, np.ones(8), digest="b" * 16, hour=9))
+    view = view_trends(history, Selection(), OPTIONS)
+    assert len(view.runs) == 7
+    assert view.runs.filter(~view.runs["chosen"])["configuration_digest"].to_list() == ["b" * 16]
+    assert len(view.coefficients) == 7 * 8
+    assert view.trends.telescopes["flags"].to_list() == ["", "step", "", "", "ageing", "", "", ""]
+    (remark,) = view.remarks
+    assert remark.endswith("1 other runs of the same nights left out")
+
+
+def test_a_first_night_widens_the_window_of_the_trends(history):
+    short = TrendMonitorOptions(look_back=2)
+    assert view_trends(history, Selection(), short).trends.telescopes["n_nights"].max() == 2
+    since = Selection(since=night(1))
+    assert view_trends(history, since, short).trends.telescopes["n_nights"].max() == 5
+
+
+def test_a_flag_is_new_in_the_night_that_brings_it_and_not_later(history):
+    news = {
+        number: newly_flagged(history, "energy-inter", night(number), OPTIONS)["tel_id"].to_list()
+        for number in range(6)
+    }
+    # Ageing needs three nights; the step is in the fourth.
+    assert news == {0: [], 1: [], 2: [5], 3: [2], 4: [], 5: []}
+
+
+def test_a_figure_shows_every_type_and_calibration(history):
+    for number, values in enumerate(courses(6)):
+        record(history, entry(number, 50 * values, calibration="timing-cross"))
+    found = view_trends(history, Selection(), OPTIONS).trends
+    assert list(trend_figures(found)) == ["energy-inter MST", "timing-cross MST"]
+    whole = trend_figure(found)
+    assert whole is not None
+    titles = [axes.get_title(loc="left") for axes in whole.axes]
+    assert titles.count("MST 2: step") == 2
+    assert titles.count("MST 1") == 2
+    one = trend_figure(found, calibration="energy-inter", tel_ids=(2,))
+    assert one is not None
+    assert [axes.get_title(loc="left") for axes in one.axes] == ["MST 2: step"]
+    assert encode(one, "svg").startswith("data:image/svg+xml;base64,")
+
+
+def test_flagged_telescopes_are_never_those_without_room(tmp_path):
+    with open_history(f"sqlite:///{tmp_path}/many.sqlite") as opened:
+        for number in range(4):
+            values = np.exp(ERROR * np.random.default_rng(number).standard_normal(40))
+            values[37] *= 1.1 if number > 1 else 1.0
+            record(opened, entry(number, values))
+        found = view_trends(opened, Selection(), OPTIONS).trends
+    figure = trend_figure(found)
+    assert figure is not None
+    assert len(figure.axes) == MOST
+    assert "MST 38: step" in [axes.get_title(loc="left") for axes in figure.axes]
+    assert "24 more not shown" in figure.texts[0].get_text()
+
+
+def test_a_single_night_has_no_figure(history):
+    one = view_trends(history, Selection(until=night(0)), OPTIONS).trends
+    assert trend_figure(one) is None
+    assert trend_figures(one) == {}
+    empty = view_trends(history, Selection(calibration="image-inter"), OPTIONS)
+    assert empty.trends.telescopes.is_empty()
+    assert empty.runs.is_empty()
+    assert trends(empty.coefficients, {}, OPTIONS).nights.is_empty()
