@@ -58,13 +58,19 @@ COUNTS = pl.Schema(
         "reason": pl.String,
     }
 )
-UNITS = {"offset": "ns", "offset_applied": "ns", "valid_from": "s", "valid_to": "s"}
+UNITS = {
+    **dict.fromkeys(("offset", "offset_applied"), "ns"),
+    **dict.fromkeys(("valid_from", "valid_to", "reference"), "s"),
+    "drift": "ns.h**-1",
+}
 DESCRIPTIONS = {
     "value": "Throughput coefficient",
     "error": "Its error, common to all events of the telescope",
     "factor": "corrected = measured * factor",
     "factor_error": "Error of the factor, common to all events of the telescope",
     "offset": "corrected = stamp - offset",
+    "drift": "Of the offset in time; the offset is that at the date of reference",
+    "reference": "Date at which a clock that drifts has the offset, TAI since 1970",
     "offset_applied": "Offset in whole quarter nanoseconds",
     "valid_from": "Of stamps from this date, TAI since 1970; NaN: no limit",
     "valid_to": "Of stamps to this date, TAI since 1970; NaN: no limit",
@@ -263,6 +269,8 @@ def facts_of(coefficients: Coefficients) -> dict[str, Any]:
         formula = "corrected = stamp - offset"
         if len(coefficients.intervals):
             formula += " (of the interval from valid_from to valid_to that the stamp lies in)"
+        if (coefficients.intervals["drift"] != 0).any():
+            formula += ", offset + drift * (stamp - reference) of a clock that drifts"
     return {
         "file": str(coefficients.path),
         "table": coefficients.table,

@@ -1,12 +1,13 @@
-"""Clocks that jump: an offset for each interval between the jumps, and which one a stamp gets.
+"""Clocks that jump or drift: the offset that a stamp gets from the interval it lies in.
 
-A clock that does not jump has one offset, which also holds in other observations. One that jumps
-has an offset only where it was followed: outside its intervals nobody knows it.
+A clock that keeps time has one offset, which also holds in other observations. One that jumps has
+an offset for each interval between its jumps, and that of one that drifts is a line in time. Both
+have an offset only where they were followed: outside its intervals nobody knows it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["INTERVALS", "QUANTA_PER_NS", "QUANTA_PER_S", "offsets_at", "read_intervals"]
 
-#: One row per interval of a telescope that jumps: TAI seconds since 1970, and ns.
+#: One row per interval of a telescope that jumps or drifts: TAI seconds since 1970, ns, ns/h. The
+#: value is that at the date of reference.
 INTERVALS = pl.Schema(
     {
         "tel_id": pl.Int64,
@@ -33,12 +35,17 @@ INTERVALS = pl.Schema(
         "valid_to": pl.Float64,
         "value": pl.Float64,
         "error": pl.Float64,
+        "drift": pl.Float64,
+        "reference": pl.Float64,
     }
 )
-STORED = ("start_s", "stop_s", "offset_ns", "error_ns")
+STORED = ("start_s", "stop_s", "offset_ns", "error_ns", "drift_ns_per_h", "reference_s")
+#: Columns that files of earlier versions do not have, and the ones that serve in their place.
+LATER = {"drift_ns_per_h": None, "reference_s": "start_s"}
 #: Time stamps are counted in quarter nanoseconds.
 QUANTA_PER_NS = 4
 QUANTA_PER_S = 4_000_000_000
+S_PER_HOUR = 3600.0
 #: Light takes less across any array; stamps of a shower differ by this and by their clocks.
 CROSSING_NS = 10_000
 #: Differences beyond this (30 years) are cut, so that they can be counted in quarter nanoseconds.
@@ -46,7 +53,7 @@ FAR_S = 1_000_000_000
 
 
 def read_intervals(file: hdf5.File, path: Path, calibration: str) -> pl.DataFrame:
-    """Read the intervals of the telescopes that jump.
+    """Read the intervals of the telescopes that jump or drift.
 
     Parameters
     ----------
@@ -60,8 +67,8 @@ def read_intervals(file: hdf5.File, path: Path, calibration: str) -> pl.DataFram
     Returns
     -------
     DataFrame
-        Schema `INTERVALS`, by telescope and time; empty if no telescope jumps or the file does not
-        follow the clocks.
+        Schema `INTERVALS`, by telescope and time; empty if all clocks keep time or the file does
+        not follow them.
 
     Raises
     ------
@@ -72,17 +79,16 @@ def read_intervals(file: hdf5.File, path: Path, calibration: str) -> pl.DataFram
     table = hdf5.find_table(file, f"{group}/intervals", path) if calibration else None
     if table is None:
         return INTERVALS.to_frame()
-    table.require("tel_id", *STORED)
+    table.require("tel_id", *(name for name in STORED if name not in LATER))
     rows = table.read()
     columns = {
-        name: rows[old].astype(np.float64)
+        name: _stored(table, rows, old)
         for name, old in zip(INTERVALS.names()[1:], STORED, strict=True)
     }
     frame = pl.DataFrame({"tel_id": rows["tel_id"].astype(np.int64), **columns}, schema=INTERVALS)
-    jumping = _jumping(file, path, group) | set(
-        frame.filter(frame["tel_id"].is_duplicated())["tel_id"]
-    )
-    frame = frame.filter(pl.col("tel_id").is_in(sorted(jumping))).sort("tel_id", "valid_from")
+    moving = frame["tel_id"].is_duplicated() | (pl.col("drift") != 0)
+    moving |= pl.col("tel_id").is_in(sorted(_jumping(file, path, group)))
+    frame = frame.filter(moving).sort("tel_id", "valid_from")
     sound = pl.all_horizontal(pl.col(*INTERVALS.names()[1:]).is_finite())
     sound &= (pl.col("valid_from") <= pl.col("valid_to")) & (pl.col("error") >= 0)
     bad = frame.filter(~sound)
@@ -92,6 +98,14 @@ def read_intervals(file: hdf5.File, path: Path, calibration: str) -> pl.DataFram
             f"{sorted(set(bad['tel_id']))}. Produce the coefficients again."
         )
     return frame
+
+
+def _stored(table: hdf5.Table, rows: npt.NDArray[Any], name: str) -> Floats:
+    """Column of the table, or what serves in its place."""
+    if name not in table.columns and name in LATER:
+        instead = LATER[name]
+        return np.zeros(len(rows)) if instead is None else rows[instead].astype(np.float64)
+    return np.asarray(rows[name], np.float64)
 
 
 def _jumping(file: hdf5.File, path: Path, group: str) -> set[int]:
@@ -118,8 +132,8 @@ def offsets_at(stamps: npt.NDArray[np.uint32], tel_id: Whole, corrections: pl.Da
     Returns
     -------
     array, shape (n,)
-        What to subtract, ns. NaN where a telescope has no offset, or jumps and the stamp lies in
-        none of its intervals or as near to one as to another.
+        What to subtract, ns. NaN where a telescope has no offset, or jumps or drifts and the stamp
+        lies in none of its intervals or as near to one as to another.
 
     Notes
     -----
@@ -156,16 +170,21 @@ def _by_interval(
     stamps: npt.NDArray[np.uint32], intervals: pl.DataFrame, middle: float, margin_ns: float
 ) -> Floats:
     """Offset of the interval each stamp of a telescope lies in, or NaN."""
-    offset = intervals["offset"].to_numpy()
-    outside = np.empty((len(offset), len(stamps)), np.int64)
-    for row, (start, stop) in enumerate(intervals.select("valid_from", "valid_to").iter_rows()):
-        late = round((offset[row] - middle) * QUANTA_PER_NS)
+    outside = np.empty((len(intervals), len(stamps)), np.int64)
+    offset = np.empty(outside.shape)
+    names = ("valid_from", "valid_to", "offset", "drift", "reference")
+    for row, (start, stop, value, drift, reference) in enumerate(
+        intervals.select(names).iter_rows()
+    ):
+        hours = _quanta_since(stamps, reference) / (QUANTA_PER_S * S_PER_HOUR)
+        offset[row] = value + drift * hours
+        late = np.rint((offset[row] - middle) * QUANTA_PER_NS).astype(np.int64)
         early = late - _quanta_since(stamps, start)
         outside[row] = np.maximum(np.maximum(early, _quanta_since(stamps, stop) - late), 0)
     least = outside.min(axis=0)
     one = np.count_nonzero(outside == least, axis=0) == 1
     one &= least <= round(margin_ns * QUANTA_PER_NS)
-    return np.where(one, offset[outside.argmin(axis=0)], np.nan)
+    return np.where(one, offset[outside.argmin(axis=0), np.arange(len(stamps))], np.nan)
 
 
 def _quanta_since(stamps: npt.NDArray[np.uint32], date_s: float) -> Whole:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["NO_ROW", "by_telescope", "correct_stamps", "corrections", "for_array"]
 
 NO_ROW = "the file of coefficients does not name it"
-OUTSIDE = "jumped: stamps have the offset of their interval, none outside; its intervals: "
+JUMPED = "jumped: stamps have the offset of their interval"
+DRIFTS = "drifts: stamps have the offset of their time"
+OUTSIDE = ", none outside; its intervals: "
 #: Surveys move a telescope by centimetres; the next telescope is tens of metres away.
 SAME_PLACE_M = 1.0
 LARGEST_SECONDS = np.iinfo(np.uint32).max
@@ -46,16 +48,17 @@ def corrections(coefficients: Coefficients) -> pl.DataFrame:
     DataFrame
         ``tel_id``, ``tel_type``, then ``value``, ``error`` (no unit), ``factor``,
         ``factor_error`` (no unit); or ``offset``, ``error``, ``offset_applied`` (ns), the last
-        rounded to quarter nanoseconds, and ``valid_from``, ``valid_to`` (TAI seconds since 1970;
-        NaN for no limit). NaN with its ``reason`` where there is none. A clock that jumps has a row
+        rounded to quarter nanoseconds, ``valid_from``, ``valid_to`` (TAI seconds since 1970; NaN
+        for no limit), ``drift`` (ns/h) and the date of ``reference`` at which a clock that drifts
+        has the offset. NaN with its ``reason`` where there is none. A clock that jumps has a row
         per interval, any other telescope one row.
     """
     value, error = pl.col("value"), pl.col("error")
     telescopes = coefficients.telescopes
     if coefficients.quantity == "time":
         applied = (value * QUANTA_PER_NS).round() / QUANTA_PER_NS
-        valid = pl.col("valid_from", "valid_to")
-        numbers = [value.alias("offset"), error, applied.alias("offset_applied"), valid]
+        when = pl.col("valid_from", "valid_to", "drift", "reference")
+        numbers = [value.alias("offset"), error, applied.alias("offset_applied"), when]
         telescopes = _with_intervals(coefficients)
     else:
         factor = value ** (-coefficients.slope)
@@ -67,14 +70,15 @@ def corrections(coefficients: Coefficients) -> pl.DataFrame:
 def _with_intervals(coefficients: Coefficients) -> pl.DataFrame:
     """Telescopes with the offset that always holds, or those of their intervals."""
     intervals = coefficients.intervals.rename({"value": "its_value", "error": "its_error"})
-    jumps = pl.col("valid_from").is_not_null()
+    moves = pl.col("valid_from").is_not_null()
     return (
         coefficients.telescopes.join(intervals, on="tel_id", how="left")
         .with_columns(
             pl.coalesce("its_value", "value").alias("value"),
             pl.coalesce("its_error", "error").alias("error"),
-            pl.when(jumps).then(pl.lit("")).otherwise("reason").alias("reason"),
-            pl.col("valid_from", "valid_to").fill_null(np.nan),
+            pl.when(moves).then(pl.lit("")).otherwise("reason").alias("reason"),
+            pl.col("valid_from", "valid_to", "reference").fill_null(np.nan),
+            pl.col("drift").fill_null(0.0),
         )
         .sort("tel_id", "valid_from")
     )
@@ -94,9 +98,10 @@ def by_telescope(table: pl.DataFrame) -> pl.DataFrame:
         ``tel_id``, ``tel_type``, ``reason``: one row per telescope.
     """
     if "valid_from" in table.columns:
-        text = pl.lit(OUTSIDE) + pl.len().over("tel_id").cast(pl.String)
-        jumps = pl.col("valid_from").is_not_nan()
-        table = table.with_columns(pl.when(jumps).then(text).otherwise("reason").alias("reason"))
+        text = pl.when(pl.col("drift") != 0).then(pl.lit(DRIFTS)).otherwise(pl.lit(JUMPED))
+        text += OUTSIDE + pl.len().over("tel_id").cast(pl.String)
+        moves = pl.col("valid_from").is_not_nan()
+        table = table.with_columns(pl.when(moves).then(text).otherwise("reason").alias("reason"))
     columns = table.select("tel_id", "tel_type", "reason")
     return columns.unique("tel_id", keep="first", maintain_order=True)
 
@@ -164,11 +169,15 @@ def _remarks(coefficients: Coefficients, subarray: Subarray) -> tuple[str, ...]:
     usable = coefficients.telescopes.filter(pl.col("value").is_finite())
     absent = sorted(set(usable["tel_id"]) - set(subarray.tel_ids))
     remarks = [f"coefficients of telescopes {absent} serve nothing here"] if absent else []
-    for tel_id in sorted(set(coefficients.intervals["tel_id"]) & set(subarray.tel_ids)):
-        count = coefficients.intervals["tel_id"].eq(tel_id).sum()
+    for (tel_id,), rows in coefficients.intervals.group_by("tel_id", maintain_order=True):
+        if tel_id not in subarray.tel_ids:
+            continue
+        drift = float(rows["drift"][0])
+        what = f"drifts by {drift:+.2f} ns/h" if drift else "jumped"
+        which = "time" if drift else "interval"
         remarks.append(
-            f"the clock of telescope {tel_id} jumped: each stamp has the offset of its interval "
-            f"(intervals: {count}), none outside"
+            f"the clock of telescope {tel_id} {what}: each stamp has the offset of its {which} "
+            f"(intervals: {len(rows)}), none outside"
         )
     return tuple(remarks)
 

@@ -158,6 +158,15 @@ def print_result(
         console.print(f"{name:8}{path}", markup=False, soft_wrap=True)
 
 
+def _dates(result: "CalibrationResult") -> dict[int, float]:
+    """Dates for which values hold that change with time: those of the newest intervals."""
+    intervals = result.extras.get("intervals")
+    if intervals is None:
+        return {}
+    newest = intervals.sort("start_s").group_by("tel_id").last()
+    return dict(newest.select("tel_id", "reference_s").iter_rows())
+
+
 def coefficient_table(result: "CalibrationResult", truth: TrueValues | None) -> Table:
     """Coefficients by telescope, with the truth if it is known."""
     gauge = str(result.fit.get("gauge", "")).replace("_", " ")
@@ -167,7 +176,9 @@ def coefficient_table(result: "CalibrationResult", truth: TrueValues | None) -> 
     names = ["telescope", "value", "± error", "systematic", "showers", "flag", "reason"]
     if truth is not None:
         # A cross-calibration also measures the ratio of the types.
-        telescopes = compare(telescopes, truth, within_types="types" not in result.extras)
+        telescopes = compare(
+            telescopes, truth, within_types="types" not in result.extras, dates=_dates(result)
+        )
         known = ["truth", *["difference"] * truth.additive, "pull"]
         names[4:4] = known
     for name in names:

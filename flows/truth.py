@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -25,6 +26,9 @@ DIFFERENCES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 #: Jumps that add to them: telescope, date, size.
 STEPS: Mapping[str, str] = {"timing-cross": "clock_steps"}
+#: Their change per hour; earlier versions did not tell it.
+RATES: Mapping[str, str] = {"timing-cross": "clock_drift_ns_per_h"}
+S_PER_HOUR = 3600.0
 
 
 class TrueValues(NamedTuple):
@@ -36,10 +40,23 @@ class TrueValues(NamedTuple):
         Factors, or differences.
     additive : bool
         Whether a common shift, and not a common factor, is free.
+    rates : mapping of int to float
+        Change of the values per hour, by telescope, of those that change.
+    start_s : float
+        Date for which the values hold, s since 1970 (TAI).
     """
 
     values: dict[int, float]
     additive: bool = False
+    rates: Mapping[int, float] = MappingProxyType({})
+    start_s: float = 0.0
+
+    def at(self, tel_id: int, date_s: float | None) -> float:
+        """Value of a telescope at a date; NaN for an unknown one."""
+        value = self.values.get(tel_id, math.nan)
+        if date_s is None or tel_id not in self.rates:
+            return value
+        return value + self.rates[tel_id] * (date_s - self.start_s) / S_PER_HOUR
 
 
 def read_truth(path: Path, calibration: str) -> TrueValues:
@@ -55,7 +72,8 @@ def read_truth(path: Path, calibration: str) -> TrueValues:
     Returns
     -------
     TrueValues
-        A clock's offset holds the latency of its telescope and all its jumps.
+        A clock's offset holds the latency of its telescope and all its jumps; how it drifts stands
+        beside it.
 
     Raises
     ------
@@ -65,7 +83,12 @@ def read_truth(path: Path, calibration: str) -> TrueValues:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if calibration in DIFFERENCES:
-            return TrueValues(_differences(content, calibration), additive=True)
+            return TrueValues(
+                _differences(content, calibration),
+                additive=True,
+                rates=_by_id(content.get(RATES[calibration], {})),
+                start_s=float(content.get("start_s", 0.0)),
+            )
         names = FACTORS.get(calibration, ("throughput",))
         entry = next((name for name in names if name in content), names[-1])
         return TrueValues(_by_id(content[entry]))
@@ -95,7 +118,11 @@ def _by_id(values: Mapping[str, Any]) -> dict[int, float]:
 
 
 def compare(
-    telescopes: pl.DataFrame, truth: TrueValues, *, within_types: bool = True
+    telescopes: pl.DataFrame,
+    truth: TrueValues,
+    *,
+    within_types: bool = True,
+    dates: Mapping[int, float] | None = None,
 ) -> pl.DataFrame:
     """Add columns ``truth``, ``difference`` and ``pull`` to a table of telescopes.
 
@@ -107,6 +134,8 @@ def compare(
         True factors, whose scale does not matter, or true differences, up to a constant.
     within_types : bool
         Whether only ratios within a type were measured; else one scale holds for all.
+    dates : mapping of int to float, optional
+        Dates for which the values hold, by telescope; they matter to what changes with time.
 
     Returns
     -------
@@ -120,7 +149,8 @@ def compare(
     ``pull`` that over the error, NaN where the gauge left no error. Differences are shifted as a
     whole: to 0 at the telescope that has no error, the reference, or to a mean of 0.
     """
-    true = [truth.values.get(tel_id, math.nan) for tel_id in telescopes["tel_id"]]
+    when = dates or {}
+    true = [truth.at(tel_id, when.get(tel_id)) for tel_id in telescopes["tel_id"]]
     value = pl.col("value")
     if not truth.additive:
         true, value = [_log(factor) for factor in true], value.log()

@@ -46,6 +46,10 @@ class Truth:
     """Delay of an image at the threshold by type; it falls as 1 / size."""
     clock_steps: tuple[tuple[int, float, float], ...]
     """Telescope, time since the start of the night in s, and size in ns of the clocks' leaps."""
+    clock_drift_ns_per_h: dict[int, float]
+    """Steady change of the clock offset by telescope id, of those that drift."""
+    start_s: int
+    """Start of the night, s since 1970 (TAI): the date of `clock_offset_ns`."""
     time_convention: str
     """``pointing_compensated`` or ``raw``."""
     rho: float
@@ -120,6 +124,8 @@ def make_truth(
         latency_ns=dict(zip(tel_ids, latency.tolist(), strict=True)),
         walk_ns={kind: clocks.walk_ns.get(kind, 0.0) for kind in dict.fromkeys(layout.types)},
         clock_steps=clocks.steps,
+        clock_drift_ns_per_h=dict(clocks.drift_ns_per_h),
+        start_s=settings.start_s,
         time_convention=clocks.convention,
         rho=settings.front_radius_scale,
     )

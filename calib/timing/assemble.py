@@ -139,7 +139,7 @@ def assemble(  # noqa: PLR0913
 
 def _units(table: pl.DataFrame) -> dict[str, str]:
     """Units of columns from the end of their names."""
-    endings = {"_ns": NS, "_s": "s", "_m": "m", "_deg": "deg"}
+    endings = {"_ns_per_h": "ns.h**-1", "_ns": NS, "_s": "s", "_m": "m", "_deg": "deg"}
     return {
         name: unit
         for name in table.columns

@@ -46,7 +46,10 @@ def _named(subarray: Subarray, tel: npt.NDArray[np.intp]) -> dict[str, Any]:
 
 
 def intervals_table(found: Answer, subarray: Subarray) -> pl.DataFrame:
-    """Offset of every telescope between its jumps, with the span of time it holds for."""
+    """Offset of every telescope between its jumps, with the span of time it holds for.
+
+    That of a clock that drifts is a line, with this offset at `reference_s`.
+    """
     nodes = found.nodes
     return pl.DataFrame(
         {
@@ -57,6 +60,10 @@ def intervals_table(found: Answer, subarray: Subarray) -> pl.DataFrame:
             "error_ns": np.sqrt(np.diag(found.covariance)),
             "n_events": found.n_events.astype(np.int64),
             "reference_s": found.reference_s,
+            "drift_ns_per_h": [
+                found.drift[tel].slope if tel in found.drifting else 0.0
+                for tel in nodes.telescope.tolist()
+            ],
         }
     ).filter(pl.col("offset_ns").is_finite())
 

@@ -180,3 +180,68 @@ def test_both_sides_of_a_jump_agree_once_they_are_corrected(jumped, tmp_path):
     assert error < 0.3
     assert abs(one - two) < 3 * np.hypot(error, 0.25 / np.sqrt(6))  # both rounded to quarters
     assert np.abs(again.telescopes["value"].to_numpy()).max() < 0.5
+
+
+#: The clock that drifts, and by how much: 6 ns in the block.
+DRIFTING, DRIFT_NS_PER_H = 5, 6.0
+
+
+@pytest.fixture(scope="module")
+def drifted(tmp_path_factory):
+    """Truth and result for a block with a drift, and the block before and after its correction."""
+    folder = tmp_path_factory.mktemp("drift")
+    settings = SimulationSettings(
+        array="north",
+        n_blocks=1,
+        n_showers=4000,
+        seed=43,
+        block_duration_s=3600.0,
+        clocks=ClockSettings(drift_ns_per_h={DRIFTING: DRIFT_NS_PER_H}),
+    )
+    simulate_night(folder, settings)
+    (block,) = folder.glob("*.dl2.h5")
+    result = calibrated([block], folder / "cache")
+    published = publish(result, TIMING_CROSS, folder / "out", overwrite=False)
+    output = folder / "block.corrected.h5"
+    coefficients = read_coefficients(published.monitoring)
+    outcome = apply_to_block(block, coefficients, output, {"command": "test"}, folder / "cache")
+    assert outcome.status == "ok"
+    return result, block, output, outcome
+
+
+def test_stamps_of_a_drifting_clock_have_the_offset_of_their_time(drifted):
+    result, _, output, outcome = drifted
+    line = result.extras["intervals"].filter(tel_id=DRIFTING).row(0, named=True)
+    assert line["drift_ns_per_h"] == pytest.approx(DRIFT_NS_PER_H, abs=1.5)
+    others = result.extras["intervals"].filter(result.extras["intervals"]["tel_id"] != DRIFTING)
+    assert (others["drift_ns_per_h"] == 0).all()
+    with open_file(output) as file:
+        rows = require_table(file, TRIGGER, output).read()
+    rows = rows[rows["tel_id"] == DRIFTING]
+    done = rows["time_corrected"].any(axis=1)
+    shift = quarters(np.vstack([rows["time_corrected"][done], rows["time"][done]]))
+    shift = shift[: done.sum()] - shift[done.sum() :]
+    hours = (rows["time"][done, 0].astype(float) + 0.5 - line["reference_s"]) / 3600
+    expected = -4 * (line["offset_ns"] + line["drift_ns_per_h"] * hours)
+    assert np.abs(shift - expected).max() <= 0.51 + 4 * DRIFT_NS_PER_H / 3600
+    assert np.ptp(shift) >= 4 * 0.9 * DRIFT_NS_PER_H
+    assert np.count_nonzero(~done) < 0.01 * len(rows)
+    assert any(f"telescope {DRIFTING} drifts by" in remark for remark in outcome.remarks)
+
+
+def test_a_clock_whose_drift_was_taken_out_keeps_time(drifted, tmp_path):
+    result, block, output, _ = drifted
+    copy = tmp_path / "copy.h5"
+    shutil.copy(block, copy)
+    with open_file(output) as source, h5py.File(copy, "r+") as file:
+        rows = file[TRIGGER][:]
+        rows["time"] = require_table(source, TRIGGER, output).read()["time_corrected"]
+        file[TRIGGER][:] = rows
+    again = calibrated([copy], tmp_path)
+    before, after = (
+        found.telescopes.filter(tel_id=DRIFTING).row(0, named=True) for found in (result, again)
+    )
+    assert before["flag"] == "drift"
+    assert after["flag"] == "ok"
+    assert abs(after["drift"]) < 3 * after["drift_error"] < 0.3 * DRIFT_NS_PER_H
+    assert np.abs(again.telescopes["value"].to_numpy()).max() < 0.5

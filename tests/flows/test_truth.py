@@ -85,6 +85,22 @@ def test_the_truth_of_clocks_holds_latency_and_jumps(tmp_path):
     assert read_truth(path, "timing-cross") == TrueValues({1: 2.5, 2: 3.0}, additive=True)
 
 
+def test_a_drifting_clock_is_compared_at_the_date_of_its_value(tmp_path):
+    path = tmp_path / "truth.json"
+    content = {
+        "clock_offset_ns": {"1": 2.0, "2": -3.0, "3": 1.0},
+        "clock_drift_ns_per_h": {"2": 6.0},
+        "start_s": 1_700_000_000,
+    }
+    path.write_text(json.dumps(content))
+    # Half an hour of 6 ns/h: -3 + 3 = 0; the mean of 2, 0 and 1 is 1.
+    found = table(value=[1.0, -1.0, 0.5], error=[0.0, 0.5, 0.5])
+    dates = dict.fromkeys((1, 2, 3), 1_700_001_800.0)
+    compared = compare(found, read_truth(path, "timing-cross"), dates=dates)
+    assert compared["truth"].to_list() == pytest.approx([1.0, -1.0, 0.0])
+    assert compared["pull"].to_list()[1:] == pytest.approx([0.0, 1.0])
+
+
 def test_a_truth_without_clocks_says_what_is_missing(tmp_path):
     path = tmp_path / "truth.json"
     path.write_text(json.dumps({"throughput": {"1": 1.0}}))

@@ -18,6 +18,11 @@ GROUP = "/dl2/service/arraycal/timing-cross"
 ROWS = [(3, START + 1.0, START + 600.0, -1.5, 0.1), (3, START + 603.0, START + 1200.0, 18.5, 0.1)]
 
 
+def with_drift(rows, drift=0.0, reference=None):
+    """Rows of a clock that keeps time, or drifts, between its jumps."""
+    return [(*row, drift, row[1] if reference is None else reference) for row in rows]
+
+
 def table(rows=ROWS, offsets=(18.5, 2.0, 0.0)):
     n = len(offsets)
     telescopes = pl.DataFrame(
@@ -39,7 +44,9 @@ def table(rows=ROWS, offsets=(18.5, 2.0, 0.0)):
         obs_ids=(1,),
         telescopes=telescopes,
         digest="",
-        intervals=pl.DataFrame(rows, schema=INTERVALS, orient="row"),
+        intervals=pl.DataFrame(
+            rows if len(rows[0]) > 5 else with_drift(rows), schema=INTERVALS, orient="row"
+        ),
     )
     return corrections(made)
 
@@ -105,8 +112,38 @@ def test_each_interval_is_a_row_of_the_corrections_and_the_reason_counts_them():
     assert reasons[4] == ""
 
 
+#: Telescope 3 drifts: 2 ns at 1800 s.
+DRIFTING = with_drift([(3, START + 1.0, START + 3600.0, 2.0, 0.1)], 8.0, START + 1800.0)
+
+
+def test_a_stamp_of_a_clock_that_drifts_has_the_offset_of_its_time():
+    # 8 ns/h: half an hour is 4 ns, and 900 s are 2 ns.
+    found = offsets([(1800, 0), (2700, 0), (900, 0), (3600, 0)], rows=DRIFTING)
+    assert found == pytest.approx([2.0, 4.0, 0.0, 6.0])
+
+
+def test_nobody_knows_the_offset_of_a_drifting_clock_before_and_after_it_was_followed():
+    assert np.isnan(offsets([(0, 0), (3602, 0), (86_400, 0)], rows=DRIFTING)).all()
+    reasons = dict(by_telescope(table(rows=DRIFTING)).select("tel_id", "reason").rows())
+    assert reasons[3].startswith("drifts: stamps have the offset of their time, none outside;")
+
+
+def test_a_clock_that_has_drifted_far_is_still_in_its_interval():
+    # 0.36 s/h: 36 ms after 360 s, a thousand times the time that light takes across the array.
+    rows = with_drift([(3, START + 1.0, START + 361.0, 0.0, 0.1)], 3.6e8, START + 1.0)
+    (found,) = offsets([(361, 4 * 36_000_000)], rows=rows)
+    assert found == pytest.approx(36_003_600, abs=1)  # 36 ms more than a clock that is right
+
+
+def test_a_clock_that_drifts_is_bound_to_its_interval_though_it_never_jumped(tmp_path):
+    steady = (4, START + 1.0, START + 3600.0, 2.0, 0.1, 0.0, START + 1800.0)
+    read = read_coefficients(write(tmp_path / "m.h5", [*DRIFTING, steady]))
+    assert read.intervals.rows() == DRIFTING
+
+
 def write(path, rows, steps=()):
-    names = ("start_s", "stop_s", "offset_ns", "error_ns")
+    names = ["start_s", "stop_s", "offset_ns", "error_ns", "drift_ns_per_h", "reference_s"]
+    names = names[: len(rows[0]) - 1]
     with create_file(path) as file:
         for name, columns in (
             (
@@ -135,12 +172,12 @@ def write(path, rows, steps=()):
 def test_only_clocks_that_jump_are_bound_to_their_intervals(tmp_path):
     steady = (4, START + 1.0, START + 1200.0, 2.0, 0.1)
     read = read_coefficients(write(tmp_path / "m.h5", [*ROWS, steady], steps=[3]))
-    assert read.intervals.rows() == ROWS
+    assert read.intervals.rows() == with_drift(ROWS)
 
 
 def test_a_clock_with_one_known_interval_that_jumped_is_bound_to_it(tmp_path):
     read = read_coefficients(write(tmp_path / "m.h5", ROWS[1:], steps=[3]))
-    assert read.intervals.rows() == ROWS[1:]
+    assert read.intervals.rows() == with_drift(ROWS[1:])
 
 
 @pytest.mark.parametrize(
