@@ -251,7 +251,9 @@ def _changes(x: Floats, y: Floats, e: Floats, limits: Limits) -> list[_Model]:
         shapes.add((False, (single.index,)))
     shapes.add((False, tuple(s.index for s in find_steps(y, e, alpha=limits.alpha))))
     shapes.add((True, tuple(s.index for s in find_steps(y, e, times=x, alpha=limits.alpha))))
-    models = [_scored(x, y, e, shape, limits) for shape in shapes - {(False, ())}]
+    # A model must leave a degree of freedom: with as many parameters as nights anything fits.
+    fit = [shape for shape in shapes - {(False, ())} if 1 + shape[0] + len(shape[1]) < len(x)]
+    models = [_scored(x, y, e, shape, limits) for shape in fit]
     return sorted(models, key=lambda model: model.score)
 
 

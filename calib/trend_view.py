@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from calib.drift import AGEING, STEP, choose_runs, trends
+from calib.drift import AGEING, STEP, Trends, choose_runs, trends
 from calib.history.reading import Selection, coefficients, covariances, runs
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import date
 
-    from calib.drift import Trends
     from calib.history.database import History
     from config.models import TrendMonitorOptions
 
@@ -41,6 +41,16 @@ class TrendView:
     coefficients: pl.DataFrame
     trends: Trends
     remarks: tuple[str, ...]
+
+    def of(self, tel_ids: Collection[int]) -> TrendView:
+        """The same of some telescopes; their trends still stand on all of them."""
+        ours = pl.col("tel_id").is_in(list(tel_ids))
+        tables = {field.name: getattr(self.trends, field.name) for field in fields(self.trends)}
+        return replace(
+            self,
+            coefficients=self.coefficients.filter(ours),
+            trends=Trends(**{name: table.filter(ours) for name, table in tables.items()}),
+        )
 
 
 def view_trends(history: History, selection: Selection, options: TrendMonitorOptions) -> TrendView:

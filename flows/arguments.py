@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import apply_arguments
+from flows import apply_arguments, history_arguments
 from flows.argument_types import count
 from flows.arguments_nights import add_night_commands, night_date
 from flows.simulate_arguments import SIMULATE, add_arguments
@@ -226,6 +226,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_presets(commands)
     add_night_commands(commands)
+    _add_history(commands)
     return parser
 
 
@@ -270,6 +271,17 @@ def _add_presets(commands: "Commands") -> None:
     description = "List the presets, or print one as the YAML file it is."
     parser = _add_command(commands, "presets", "list or print presets", description)
     parser.add_argument("name", metavar="NAME", nargs="?", help="preset to print (default: list)")
+
+
+def _add_history(commands: "Commands") -> None:
+    parser = _add_command(
+        commands,
+        "history",
+        "show results and trends of many nights",
+        history_arguments.HISTORY,
+        history_arguments.HISTORY_END,
+    )
+    history_arguments.add_arguments(parser)
 
 
 def _version() -> str:

@@ -119,6 +119,12 @@ def _nightly(arguments: argparse.Namespace, line: str) -> int:
     return nightly(arguments, line)
 
 
+def _history(arguments: argparse.Namespace, line: str) -> int:
+    from flows.history_command import history
+
+    return history(arguments, line)
+
+
 def _report(arguments: argparse.Namespace, _: str) -> int:
     from flows.reporting import report
 
@@ -155,6 +161,7 @@ COMMANDS = {
     "apply": _apply,
     "nightly": _nightly,
     "report": _report,
+    "history": _history,
     "simulate": _simulate,
     "check": _check,
     "presets": _presets,
