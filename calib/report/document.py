@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from calib.figures import CAPTIONS, CLOCK_FIGURES, Picture, figures
 from calib.report import elements as page
 from calib.report.facts import MISSING, fixed, key_facts, moment, observations, shown
+from calib.report.scan_page import gallery_section, scan_section
 from calib.report.sizes_page import comparison_section, sizes_section
 from calib.report.summary_page import markdown
 from calib.report.timing_page import offset_pairs, offset_table, timing_section
@@ -51,8 +52,10 @@ def html(result: CalibrationResult) -> str:
             *types_section(result),
             *sizes_section(result),
             *comparison_section(result),
+            *scan_section(result),
             "<h2>Figures</h2>",
             _figures(result),
+            *gallery_section(result),
             "<h2>Data</h2>",
             _block_table(result),
             _rejected_table(result),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from calib.figures import CAPTIONS, Picture, encode, figures
 from calib.report.facts import fixed, key_facts, observations, printable
+from calib.report.scan_page import gallery_pictures, scan_pictures
 from calib.report.sizes_page import comparison_pictures, size_pictures
 from calib.report.types_page import type_pictures
 
@@ -136,7 +137,9 @@ def _in_order(result: CalibrationResult) -> Iterator[Picture]:
     yield from type_pictures(result)
     yield from size_pictures(result)
     yield from comparison_pictures(result)
+    yield from scan_pictures(result)
     yield from _drawn(result, LAST)
+    yield from gallery_pictures(result)
 
 
 def _drawn(result: CalibrationResult, names: Iterable[str]) -> Iterator[Picture]:
