@@ -68,6 +68,8 @@ class CalibrationRecord:
         Whether the results of an earlier run were found unchanged.
     outliers : tuple of str
         Telescopes that stand out from their siblings, as ``MST 7``.
+    trends : tuple of str
+        Telescopes whose trend this night has given a flag, each with what was found.
     """
 
     calibration: str
@@ -80,6 +82,7 @@ class CalibrationRecord:
     n_cached: int = 0
     is_reused: bool = False
     outliers: tuple[str, ...] = ()
+    trends: tuple[str, ...] = ()
 
     def is_intact(self, night_folder: Path) -> bool:
         """Whether the results are on disk exactly as they were published."""
@@ -264,5 +267,5 @@ def _calibration(raw: dict[str, Any]) -> CalibrationRecord:
     known = {item.name for item in fields(CalibrationRecord)}
     values = {name: value for name, value in raw.items() if name in known}
     # What an earlier version did not write yet is as if there were none.
-    texts = {name: tuple(raw.get(name, ())) for name in ("reasons", "outliers")}
+    texts = {name: tuple(raw.get(name, ())) for name in ("reasons", "outliers", "trends")}
     return CalibrationRecord(**values | texts)

@@ -12,7 +12,7 @@ from prefect.events.schemas.automations import Posture
 from prefect.exceptions import ObjectNotFound
 
 from config.errors import ConfigurationError
-from flows.events import OUT_OF_RANGE
+from flows.events import OUT_OF_RANGE, TREND
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -99,6 +99,12 @@ AUTOMATIONS = (
         "arraycal: telescope out of range",
         "A telescope stands out from its siblings.",
         {"expect": {OUT_OF_RANGE}, "match": {"prefect.resource.id": "arraycal.calibration.*"}},
+        "{{ event.payload.message }}",
+    ),
+    _Spec(
+        "arraycal: telescope trend",
+        "A telescope ages, has changed in a step, or had an outlying night.",
+        {"expect": {TREND}, "match": {"prefect.resource.id": "arraycal.calibration.*"}},
         "{{ event.payload.message }}",
     ),
     _Spec(

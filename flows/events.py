@@ -1,10 +1,14 @@
 """Events that arraycal sends to the Prefect server for its automations."""
 
+from collections.abc import Sequence
+from datetime import date
+
 import polars as pl
 
-__all__ = ["OUT_OF_RANGE", "report_outliers"]
+__all__ = ["OUT_OF_RANGE", "TREND", "report_outliers", "report_trends"]
 
 OUT_OF_RANGE = "arraycal.telescope.out-of-range"
+TREND = "arraycal.telescope.trend"
 OUTLIER = "outlier"
 
 
@@ -32,6 +36,34 @@ def report_outliers(calibration: str, telescopes: pl.DataFrame) -> bool:
         payload={
             "telescopes": names,
             "message": f"{calibration}: out of range: {'; '.join(reasons)}",
+        },
+    )
+    return True
+
+
+def report_trends(calibration: str, night: date, trends: Sequence[str]) -> bool:
+    """Send an event if a night has given telescopes a flag in their trends; tell whether.
+
+    Parameters
+    ----------
+    calibration : str
+        Name of the observable.
+    night : date
+        The night.
+    trends : sequence of str
+        Of the record of the night: telescope and finding.
+    """
+    if not trends:
+        return False
+    from prefect.events import emit_event
+
+    emit_event(
+        TREND,
+        resource={"prefect.resource.id": f"arraycal.calibration.{calibration}"},
+        payload={
+            "night": night.isoformat(),
+            "telescopes": [text.partition(":")[0] for text in trends],
+            "message": f"{calibration}, {night}: new in the trends: {'; '.join(trends)}",
         },
     )
     return True

@@ -36,6 +36,7 @@ from flows.job import Job, Outcome, configured, inside, look_for
 from flows.logs import log_file
 from flows.night_index import index_nights
 from flows.parameters import NightCalibration, NightlyParameters, NightOptions
+from flows.trend_news import trend_news
 
 __all__ = [
     "Stages",
@@ -347,8 +348,15 @@ def _solved(
         outliers=outcome.outliers,
     )
     if not outcome.unrecorded:
-        return record
+        return replace(record, trends=_trends(job, settings))
     # Without a fingerprint the next run does it again, and so tells the history again.
     reasons = (*record.reasons, f"not in the history: {outcome.unrecorded}")
     status = "degraded" if record.status == "usable" else record.status
     return replace(record, status=status, reasons=reasons, fingerprint="")
+
+
+def _trends(job: Job, settings: Settings) -> tuple[str, ...]:
+    if not job.record or job.night is None:
+        return ()
+    options = job.configuration.TrendMonitor
+    return trend_news(job.observable.name, job.night, options, settings)

@@ -49,6 +49,10 @@ def _night(record: NightRecord, folder: Path) -> str:
                 f"| {item.calibration} | {SIGNS[item.status]} {item.status}{kept} | "
                 f"{item.n_blocks} | {item.n_cached} | {where} |"
             )
+    news = [(item.calibration, text) for item in record.calibrations for text in item.trends]
+    if news:
+        lines += ["", "**New in the trends**", ""]
+        lines += [f"* {calibration}: {_text(text)}" for calibration, text in news]
     for title, files in (
         ("Waiting for the next run", record.waiting),
         ("Left out", record.left_out),

@@ -15,6 +15,7 @@ from calib.night_record import NightRecord
 from calib.nights import last_night
 from config.errors import ConfigurationError
 from config.settings import Settings, load_settings
+from flows.events import report_trends
 from flows.night import Stages, calibrate_nights, night_folder, nights_to_do
 from flows.night_page import night_page, worst
 from flows.parameters import BackfillParameters, NightlyParameters, NightOptions
@@ -91,12 +92,24 @@ def _calibrate(nights: Sequence[date], options: NightOptions, settings: Settings
     records = calibrate_nights(nights, options, settings, stages)
     folders = {record.night: night_folder(record.night, options, settings) for record in records}
     LISTENER.get().nights_finished(records)
+    _report_trends(records)
     try:
         page = night_page(records, folders)
         create_markdown_artifact(key="arraycal-night", markdown=page, description=page[:80])
     except Exception:  # the results are on disk; the page is a convenience
         log.exception("the results are published, but Prefect did not take the page")
     return _final_state(records)
+
+
+def _report_trends(records: Sequence[NightRecord]) -> None:
+    """Send what is new in the trends; what an earlier run has found was sent by that run."""
+    try:
+        for record in records:
+            for item in record.calibrations:
+                if not item.is_reused:
+                    report_trends(item.calibration, record.night, item.trends)
+    except Exception:  # it is in the records; the events are for automations
+        log.exception("Prefect did not take the events of the trends")
 
 
 def _final_state(records: Sequence[NightRecord]) -> State[Any]:

@@ -141,6 +141,9 @@ def _print(record: NightRecord, folder: Path) -> None:
     console = stdout()
     if record.calibrations:
         console.print(_table(record, folder))
+    for item in record.calibrations:
+        for text in item.trends:
+            console.print(f"{item.calibration}: trend of {text}", markup=False, soft_wrap=True)
     for path, reason in (*record.waiting, *record.left_out):
         console.print(f"left out: {path}: {reason}", markup=False, soft_wrap=True)
     console.print(f"{record}", markup=False, soft_wrap=True)

@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 import threading
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from pydantic import ValidationError
 
 from calib.history.database import open_history
 from calib.history.reading import Selection, runs
+from calib.history.recording import Entry, record
+from calib.history.tables import Coefficient, Run
 from calib.night_record import read_night
 from calib.store import FILES
 from config.errors import ConfigurationError
@@ -25,6 +28,7 @@ from flows.night import (
     nights_to_do,
     unfinished_nights,
 )
+from flows.night_page import night_page
 from flows.parameters import NightlyParameters, NightOptions
 from flows.progress import Listener
 
@@ -367,6 +371,38 @@ def test_a_history_that_fails_costs_no_result_and_is_told_by_the_next_run(site):
     file.unlink()
     assert site.run().status == "usable"
     assert nights_in_history(site)["night"].to_list() == [NIGHT]
+
+
+def put_earlier_nights(site, n_nights, tel_id, factor):
+    """Copies of the night in the history before it, with one telescope another one then."""
+    with open_history(site.settings.history_url) as history:
+        with history.reading() as connection:
+            run = dict(connection.execute(sa.select(Run.__table__)).mappings().one())
+            found = connection.execute(sa.select(Coefficient.__table__)).mappings().all()
+        del run["id"]
+        rows = [{name: value for name, value in row.items() if name != "run_id"} for row in found]
+        for row in rows:
+            row["value"] *= factor if row["tel_id"] == tel_id else 1.0
+        for number in range(1, n_nights + 1):
+            record(history, Entry(run | {"night": NIGHT - timedelta(days=number)}, rows))
+
+
+def test_a_night_tells_which_telescopes_it_has_flagged_and_later_ones_do_not(site):
+    first = site.run()
+    assert first.calibrations[0].trends == ()
+    put_earlier_nights(site, 3, tel_id=7, factor=2.0)
+    found = site.run(again="always")
+    (text,) = found.calibrations[0].trends
+    assert text.startswith("MST 7: step of -50.00 ")
+    assert f"on {NIGHT}" in text
+    assert found.status == first.status
+    assert read_night(site.folder) == found
+    page = night_page([found], {NIGHT: site.folder})
+    assert "New in the trends" in page
+    assert "energy-inter: MST 7: step" in page
+    assert site.run().calibrations[0].trends == (text,)
+    site.overrides = [*site.overrides, "TrendMonitor.min_nights=5"]
+    assert site.run(again="always").calibrations[0].trends == ()
 
 
 @pytest.fixture

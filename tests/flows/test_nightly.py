@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import (
 
 from calib.night_record import read_night
 from flows.cli import main
-from flows.events import OUT_OF_RANGE, report_outliers
+from flows.events import OUT_OF_RANGE, TREND, report_outliers, report_trends
 from flows.nightly import backfill, nightly
 from flows.parameters import BackfillParameters, NightlyParameters
 
@@ -169,6 +169,19 @@ def telescopes(*flags):
             "reason": ["-9 % from its siblings" if flag == "outlier" else "" for flag in flags],
         }
     )
+
+
+def test_a_new_flag_in_the_trends_is_an_event(monkeypatch):
+    sent = []
+    monkeypatch.setattr("prefect.events.emit_event", lambda name, **kw: sent.append((name, kw)))
+    assert not report_trends("energy-inter", date(2026, 3, 1), ())
+    assert not sent
+    assert report_trends("energy-inter", date(2026, 3, 1), ["MST 5: ageing: -1 % per day"])
+    ((name, event),) = sent
+    assert name == TREND
+    assert event["payload"]["telescopes"] == ["MST 5"]
+    assert event["payload"]["night"] == "2026-03-01"
+    assert "MST 5: ageing: -1 % per day" in event["payload"]["message"]
 
 
 def test_telescopes_that_stand_out_are_an_event(monkeypatch):

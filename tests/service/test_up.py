@@ -31,7 +31,7 @@ def test_up_again_changes_nothing(site):
     before = {kind: names(site, kind) for kind in kinds}
     assert before["work_pools"] == ["arraycal"]
     assert "nightly" in before["deployments"]
-    assert len(before["automations"]) == len(set(before["automations"])) == 5
+    assert len(before["automations"]) == len(set(before["automations"])) == 6
     pids = [site.process(name).pid for name in ("server", "worker")]
     site.up()
     assert {kind: names(site, kind) for kind in kinds} == before

@@ -1,0 +1,48 @@
+"""What a night has newly flagged in the trends, for its record and for automations."""
+
+import logging
+from datetime import date
+
+from calib.history.database import open_history
+from calib.history.publishing import NOT_RECORDED
+from calib.trend_view import newly_flagged
+from config.models import TrendMonitorOptions
+from config.settings import Settings
+
+__all__ = ["trend_news"]
+
+log = logging.getLogger("arraycal.flows")
+
+
+def trend_news(
+    calibration: str, night: date, options: TrendMonitorOptions, settings: Settings
+) -> tuple[str, ...]:
+    """Telescopes with a flag that they did not have without this night.
+
+    Parameters
+    ----------
+    calibration : str
+        Name of the calibration, recorded for the night.
+    night : date
+        The night.
+    options : TrendMonitorOptions
+        What gets a flag.
+    settings : Settings
+        Where the history is.
+
+    Returns
+    -------
+    tuple of str
+        ``MST 5: ageing: ...``, a sentence each; empty too if the history fails, which costs
+        nothing but this.
+    """
+    try:
+        with open_history(settings.history_url, create=False) as history:
+            rows = newly_flagged(history, calibration, night, options)
+    except NOT_RECORDED as error:
+        log.warning("%s: the trends are not known: %s", calibration, error)
+        return ()
+    texts = [f"{row['tel_type']} {row['tel_id']}: {row['reason']}" for row in rows.to_dicts()]
+    for text in texts:
+        log.warning("%s: trend of %s", calibration, text)
+    return tuple(texts)
