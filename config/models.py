@@ -364,7 +364,7 @@ class CalculateTimingCalibrationOptions(ToolOptions):
         1e-3, gt=0, le=0.1, description="Chance of finding any step where there is none."
     )
     reference_telescope: Count | None = Field(
-        None, ge=0, description="Telescope whose offset is 0; by default the mean of all is."
+        None, ge=0, description="Telescope whose offset is 0; by default the mean is."
     )
     min_events: Count = Field(50, ge=2, description="Showers a telescope needs to get an offset.")
     min_common_events: Count = Field(

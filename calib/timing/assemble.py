@@ -45,6 +45,8 @@ CLIPPED = "stamp contradicts its shower (clip)"
 POINTING_BIAS_DEG = 0.01
 #: As many jumps, or telescopes that jumped, are named in the verdict.
 LISTED_JUMPS = 3
+#: As many telescopes that are no part of the mean are named.
+LISTED_APART = 3
 NS = "ns"
 
 
@@ -271,7 +273,7 @@ def _facts(
     reference = options.reference_telescope
     largest = float(np.max(_tilt_ns(found, subarray, options)))
     facts: dict[str, Any] = {
-        "gauge": "mean" if reference is None else f"telescope {reference} is 0",
+        "gauge": _gauge(found, subarray, reference),
         "time_convention": convention.name,
         "convention_from": convention.reason,
         "curvature_scale": scale,
@@ -313,6 +315,19 @@ def _facts(
             f"{POINTING_BIAS_DEG} deg; add a second pointing to see it"
         )
     return facts
+
+
+def _gauge(found: Answer, subarray: Subarray, reference: int | None) -> str:
+    """What is 0, in words; a clock that stands apart is no part of the mean."""
+    if reference is not None:
+        return f"telescope {reference} is 0"
+    apart = sorted(subarray.tel_ids[tel] for tel in found.left_out)
+    if not apart:
+        return "mean"
+    if len(apart) > LISTED_APART:
+        return f"mean without {len(apart)} telescopes that are far off"
+    named = ", ".join(map(str, apart))
+    return f"mean without telescope{'s' * (len(apart) > 1)} {named}, far off"
 
 
 def _degrees_of_freedom(found: Answer) -> float:

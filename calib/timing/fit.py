@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Windows = Callable[[], Iterable[Showers]]
 
-__all__ = ["Fit", "FitOptions", "fit", "one_pass", "settle", "with_chunks"]
+__all__ = ["Fit", "FitOptions", "fit", "joined", "one_pass", "settle", "with_chunks"]
 
 MAX_PASSES = 10
 #: What is said of stamps without any image size.
@@ -239,3 +239,9 @@ def _is_settled(old: Model, new: Model) -> bool:
         and noisier < SETTLED_NOISE
         and abs(new.log_scale - old.log_scale) < SETTLED_SCALE
     )
+
+
+def joined(first: Fit, again: Fit) -> Fit:
+    """Return the second of two fits, with the passes and remarks of both."""
+    remarks = tuple(dict.fromkeys(first.remarks + again.remarks))
+    return replace(again, passes=first.passes + again.passes, remarks=remarks)

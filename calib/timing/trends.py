@@ -58,6 +58,11 @@ class Trends(NamedTuple):
     rate: Floats
     zero_s: float
 
+    @property
+    def drifting(self) -> frozenset[int]:
+        """Telescopes that drift."""
+        return frozenset(np.flatnonzero(self.rate).tolist())
+
     def at(self, time_s: Floats, telescope: Indices) -> Floats:
         """Values of the lines, ns."""
         return np.asarray(self.rate[telescope] * (time_s - self.zero_s) / SECONDS_PER_HOUR)

@@ -33,6 +33,11 @@ def offsets(seed):
     return 5.0 * np.random.default_rng(seed).standard_normal(N)
 
 
+def in_gauge(truth, found):
+    """True offsets relative to the mean of the telescopes that make the zero."""
+    return truth - np.delete(truth, found.left_out).mean()
+
+
 def two_pointings(truth, seed, *, compensated=False, spread_deg=0.8):
     return [
         toy_stamps(
@@ -97,8 +102,32 @@ def test_offsets_of_milliseconds_are_found():
     truth[3] += 3e6
     truth[8] -= 7.3e4
     found = solve([toy_stamps(TimingToy(truth), ARRAY, 4)])
-    error = found.offset_ns - (truth - truth.mean())
+    assert found.left_out == (3, 8)
+    error = found.offset_ns - in_gauge(truth, found)
     assert np.abs(error).max() < 0.5
+
+
+@pytest.mark.parametrize("late_ns", [1000.0, -5e6])
+def test_a_clock_that_is_far_off_does_not_take_the_zero_along(late_ns):
+    truth = offsets(7)
+    steady = solve([toy_stamps(TimingToy(truth), ARRAY, 8)])
+    late = np.where(np.arange(N) == 4, late_ns, 0.0)
+    found = solve([toy_stamps(TimingToy(truth + late), ARRAY, 8)])
+    assert steady.left_out == ()
+    assert found.left_out == (4,)
+    others = np.arange(N) != 4
+    moved = (found.offset_ns - steady.offset_ns)[others]
+    # The one left out had -1/13 of its offset in the mean of the others.
+    assert moved == pytest.approx(steady.offset_ns[4] / 12, abs=0.1)
+    assert found.offset_ns[others].mean() == pytest.approx(0.0, abs=1e-9)
+    assert abs(found.offset_ns - in_gauge(truth + late, found))[4] < 0.5
+    assert 0 < found.covariance[4, 4] < 0.2**2
+
+
+def test_clocks_that_are_merely_uneven_all_make_the_mean():
+    truth = offsets(9)
+    truth[2] += 45.0
+    assert solve([toy_stamps(TimingToy(truth), ARRAY, 10)]).left_out == ()
 
 
 @pytest.mark.parametrize("since_s", [700, 333])
@@ -334,7 +363,9 @@ def test_a_steady_drift_is_a_drift_and_no_staircase(rate):
         reference = (found.reference_s[5] - START_S) / 3600
         assert 0.4 < reference < 0.6
         expected = truth + np.where(np.arange(N) == 5, rate * reference, 0.0)
-        error = found.offset_ns - (expected - expected.mean())
+        # 200 ns/h are 100 ns half an hour after the start.
+        assert found.left_out == ((5,) if rate > 100 else ())
+        error = found.offset_ns - in_gauge(expected, found)
         errors.append(error)
         pulls.append(error / np.sqrt(np.diag(found.covariance)))
     # The error of an offset is 0.05 ns, so that the mean of 8 is known to 0.02 ns.
