@@ -37,6 +37,8 @@ __all__ = [
     "describe_types",
     "energy_slopes",
     "joint_scale",
+    "type_table",
+    "with_types",
 ]
 
 INTER_PATH = "/dl2/monitoring/subarray/inter_calibration"
@@ -186,20 +188,36 @@ def describe_types(
         reference,
         least=configuration.RelativeThroughputFitter.min_events,
     )
-    types = _types(joint, fitted, subarray, reference)
+    types = type_table(joint, fitted, subarray, reference)
     if options.simulation_reference is not None:
         expected = read_reference(options.simulation_reference, reference)
         result, types, bins = corrected(result, types, bins, expected)
     lines = trends(bins)
+    result = with_types(result, types, joint, fitted, subarray, reference)
+    return replace(
+        result,
+        extras=result.extras | {"contrast_bins": bins, "contrast_trends": lines},
+        verdict=with_remarks(result.verdict, [*_uncorrected(types), *_remarks(lines)]),
+    )
+
+
+def with_types(
+    result: CalibrationResult,
+    types: pl.DataFrame,
+    joint: Joint,
+    fitted: Fit,
+    subarray: Subarray,
+    reference: str,
+) -> CalibrationResult:
+    """Add the table of types, the slopes if there are any, and what is published of them."""
     if fitted.model.now.slope.n_columns:
         result = _with_slopes(result, fitted, subarray, reference)
     return replace(
         result,
         fit=result.fit | {"method": "joint", "reference_subsystem": reference},
-        extras=result.extras | {"types": types, "contrast_bins": bins, "contrast_trends": lines},
+        extras=result.extras | {"types": types},
         published=result.published
         | {INTER_PATH: _inter(joint, subarray), FACTORS_PATH: factors(types)},
-        verdict=with_remarks(result.verdict, [*_uncorrected(types), *_remarks(lines)]),
     )
 
 
@@ -244,7 +262,8 @@ def factors(types: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _types(joint: Joint, fitted: Fit, subarray: Subarray, reference: str) -> pl.DataFrame:
+def type_table(joint: Joint, fitted: Fit, subarray: Subarray, reference: str) -> pl.DataFrame:
+    """What each type is worth, schema `TYPES`."""
     rows = []
     usable = np.isfinite(joint.scaled.fixed.log_throughput)
     kinds = np.asarray(subarray.types)

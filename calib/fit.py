@@ -41,6 +41,7 @@ __all__ = [
     "carried_on",
     "fit",
     "half_differences",
+    "in_both",
     "solve",
     "systematic_error",
 ]
@@ -333,7 +334,7 @@ def half_differences(
             network.Solution(
                 log_throughput=0.5 * (one.log_throughput - two.log_throughput),
                 covariance=0.25 * (one.covariance + two.covariance),
-                component=_in_both(one.component, two.component),
+                component=in_both(one.component, two.component),
                 chi2=0.0,
                 ndf=0.0,
             )
@@ -375,7 +376,7 @@ def systematic_error(
     return np.asarray(np.sqrt(np.maximum(np.mean(squares, axis=0), 0.0)))
 
 
-def _in_both(one: Indices, two: Indices) -> Indices:
+def in_both(one: Indices, two: Indices) -> Indices:
     """Number telescopes that are in one component in either half; -1 where one half has none.
 
     Each half has a free shift of its own, so that differences compare and nothing else does.

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import apply_arguments, history_arguments
+from flows import apply_arguments, history_arguments, merge_arguments
 from flows.argument_types import count
 from flows.arguments_nights import add_night_commands, night_date
 from flows.simulate_arguments import SIMULATE, add_arguments
@@ -222,6 +222,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     _add_run(commands)
     _add_apply(commands)
+    _add_merge(commands)
     _add_simulate(commands)
     _add_check(commands)
     _add_presets(commands)
@@ -253,6 +254,14 @@ def _add_apply(commands: "Commands") -> None:
         commands, "apply", "correct blocks", apply_arguments.APPLY, apply_arguments.APPLY_END
     )
     apply_arguments.add_arguments(parser)
+
+
+def _add_merge(commands: "Commands") -> None:
+    parser = _add_command(
+        commands, "merge", "solve several nights as one", merge_arguments.MERGE,
+        merge_arguments.MERGE_END,
+    )  # fmt: skip
+    merge_arguments.add_arguments(parser)
 
 
 def _add_simulate(commands: "Commands") -> None:

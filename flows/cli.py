@@ -1,4 +1,4 @@
-"""Command line: ``arraycal run``, ``apply``, ``nightly``, ``report``, ``check`` and so on.
+"""Command line: ``arraycal run``, ``apply``, ``merge``, ``nightly``, ``report`` and so on.
 
 Nothing heavy is imported before it is known what is wanted.
 """
@@ -95,6 +95,12 @@ def _apply(arguments: argparse.Namespace, line: str) -> int:
     return apply(arguments, line)
 
 
+def _merge(arguments: argparse.Namespace, line: str) -> int:
+    from flows.merging import merge
+
+    return merge(arguments, line)
+
+
 def _simulate(arguments: argparse.Namespace, _: str) -> int:
     from flows.simulating import simulate
 
@@ -159,6 +165,7 @@ def _register(_arguments: argparse.Namespace, _: str) -> int:
 COMMANDS = {
     "run": _run,
     "apply": _apply,
+    "merge": _merge,
     "nightly": _nightly,
     "report": _report,
     "history": _history,

@@ -19,6 +19,7 @@ from calib.report.sizes_page import comparison_section, sizes_section
 from calib.report.summary_page import markdown
 from calib.report.timing_page import offset_pairs, offset_table, timing_section
 from calib.report.types_page import types_section
+from calib.report.window_page import window_section
 from calib.result import CLOCK_OFFSET
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def html(result: CalibrationResult) -> str:
             *_heading(result),
             f"<h2>{'Offsets' if result.quantity is CLOCK_OFFSET else 'Coefficients'}</h2>",
             _coefficient_table(result),
+            *window_section(result),
             *timing_section(result),
             *types_section(result),
             *sizes_section(result),

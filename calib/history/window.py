@@ -1,0 +1,199 @@
+"""The runs of a window of nights, with their sums, chosen so that they go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+import yaml
+from pydantic import ValidationError
+
+from calib.errors import CannotCompute, NothingToDo, WrongUsage
+from calib.history.tables import Run, StoredSums
+from calib.sums import FORMAT, unpack
+from calib.window_nights import LEFT_OUT, NO_RUN, USED, WindowNight
+from config.models import Configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from calib.history.database import History
+    from calib.history.reading import Selection
+
+__all__ = ["Window", "read_window"]
+
+#: Columns of a run that a window needs.
+COLUMNS = (
+    Run.id,
+    Run.night,
+    Run.configuration_digest,
+    Run.configuration,
+    Run.status,
+    Run.verdict,
+    Run.obs_ids,
+    Run.published,
+    Run.versions,
+    Run.result_path,
+)
+AGAIN = "calibrate the night again (arraycal nightly --night {night} --again)"
+
+
+@dataclass(frozen=True)
+class Window:
+    """The nights of a window.
+
+    Parameters
+    ----------
+    nights : tuple of WindowNight
+        All of them in order, those without a run included.
+    configuration : Configuration
+        Under which all runs were made.
+    origin : dict
+        Where the sums are from, for the provenance: ``configuration_digest``, ``from``, ``to``
+        and ``runs``.
+    """
+
+    nights: tuple[WindowNight, ...]
+    configuration: Configuration
+    origin: dict[str, Any]
+
+
+def read_window(history: History, selection: Selection) -> Window:
+    """Read the sums of a calibration from one night to another.
+
+    Parameters
+    ----------
+    history : History
+        Where from.
+    selection : Selection
+        With calibration, first and last night; the configuration may be left open if there is
+        only one.
+
+    Returns
+    -------
+    Window
+        A run that cannot be used is left out, with its reason; so is one with observations that
+        are in an earlier night already.
+
+    Raises
+    ------
+    WrongUsage
+        If the runs were made under several configurations, or the last night is before the first.
+    NothingToDo
+        If there is no run.
+    CannotCompute
+        If sums were written in another format.
+    """
+    since, until = selection.since, selection.until
+    if since is None or until is None:
+        raise WrongUsage("a window needs its first and its last night")
+    if until < since:
+        raise WrongUsage(f"the window ends before it begins: from {since} to {until}")
+    rows = _rows(history, selection)
+    if not rows:
+        chosen = f" of configuration {selection.configuration}" if selection.configuration else ""
+        raise NothingToDo(
+            f"the history at {history.name} has no run of {selection.calibration}{chosen} from "
+            f"{since} to {until}"
+        )
+    _refuse_several(rows)
+    _refuse_formats(rows)
+    found = {row.night: row for row in rows}
+    nights = [since + timedelta(days=n) for n in range((until - since).days + 1)]
+    seen: dict[int, date] = {}
+    judged = tuple(
+        _judged(found[night], seen) if night in found else WindowNight(night, NO_RUN)
+        for night in nights
+    )
+    used = [found[night.night] for night in judged if night.status == USED]
+    origin = {
+        "configuration_digest": rows[-1].configuration_digest,
+        "from": since.isoformat(),
+        "to": until.isoformat(),
+        "runs": [_about(row) for row in used],
+    }
+    return Window(judged, _configuration(rows[-1]), origin)
+
+
+def _rows(history: History, selection: Selection) -> Sequence[Any]:
+    query = (
+        sa.select(*COLUMNS, StoredSums.format, StoredSums.content)
+        .outerjoin(StoredSums, StoredSums.run_id == Run.id)
+        .where(*selection.conditions())
+        .order_by(Run.night, Run.configuration_digest)
+    )
+    with history.reading() as connection:
+        return connection.execute(query).all()
+
+
+def _refuse_several(rows: Sequence[Any]) -> None:
+    nights: dict[str, list[date]] = {}
+    for row in rows:
+        nights.setdefault(row.configuration_digest, []).append(row.night)
+    if len(nights) == 1:
+        return
+    listed = "\n".join(
+        f"  {digest}: {len(own)} night{'s' if len(own) > 1 else ''}, {own[0]} to {own[-1]}"
+        for digest, own in nights.items()
+    )
+    raise WrongUsage(
+        f"the runs of the window were made under {len(nights)} configurations, and their sums do "
+        f"not go together; choose one with --configuration:\n{listed}"
+    )
+
+
+def _refuse_formats(rows: Sequence[Any]) -> None:
+    others = [row for row in rows if row.format not in {None, FORMAT}]
+    if others:
+        numbers = ", ".join(str(n) for n in sorted({row.format for row in others}))
+        nights = ", ".join(row.night.isoformat() for row in others)
+        raise CannotCompute(
+            f"the sums of {nights} have format {numbers}, this version of arraycal reads format "
+            f"{FORMAT}. Use one version for all nights: update arraycal, or "
+            f"{AGAIN.format(night='NIGHT')}."
+        )
+
+
+def _judged(row: Any, seen: dict[int, date]) -> WindowNight:  # noqa: ANN401  rows have no type
+    """Take the sums of a run, or say why not; note its observations."""
+    night = row.night
+    if row.status == "unusable":
+        return WindowNight(night, LEFT_OUT, f"its run is {row.verdict}", row.verdict)
+    if row.content is None:
+        reason = f"recorded without sums; {AGAIN.format(night=night)}"
+        return WindowNight(night, LEFT_OUT, reason, row.verdict)
+    repeated = sorted(set(row.obs_ids) & seen.keys())
+    if repeated:
+        reason = f"observation {repeated[0]} is already in the run of {seen[repeated[0]]}"
+        return WindowNight(night, LEFT_OUT, reason, row.verdict)
+    try:
+        sums = unpack(row.content)
+    except CannotCompute as error:
+        reason = f"{error}; {AGAIN.format(night=night)}"
+        return WindowNight(night, LEFT_OUT, reason, row.verdict)
+    seen |= dict.fromkeys(row.obs_ids, night)
+    return WindowNight(night, USED, "", row.verdict, sums)
+
+
+def _about(row: Any) -> dict[str, Any]:  # noqa: ANN401  rows have no type
+    return {
+        "night": row.night.isoformat(),
+        "run_id": row.id,
+        "published": row.published.isoformat(),
+        "arraycal": row.versions.get("arraycal", ""),
+        "result": row.result_path,
+    }
+
+
+def _configuration(row: Any) -> Configuration:  # noqa: ANN401  rows have no type
+    try:
+        return Configuration.model_validate(yaml.safe_load(row.configuration))
+    except (ValidationError, yaml.YAMLError) as error:
+        first = str(error).partition("\n")[0]
+        raise CannotCompute(
+            f"the configuration {row.configuration_digest} of {row.night} cannot be read by this "
+            f"version of arraycal ({first}); {AGAIN.format(night=row.night)}"
+        ) from None

@@ -1,0 +1,110 @@
+"""A window of nights in the report: which nights are in it, and how well they agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from calib.report import elements as page
+from calib.report.facts import fixed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import polars as pl
+
+    from calib.result import CalibrationResult
+
+__all__ = ["window_section"]
+
+#: A night's pull beyond this is marked: once in 16,000 by chance.
+MARKED = 4.0
+
+
+def window_section(result: CalibrationResult) -> Iterator[str]:
+    """Yield the parts on the nights; nothing for the result of a single run."""
+    window = result.extras.get("window")
+    if window is None:
+        return
+    fit = result.fit
+    yield f"<h2>Nights, {page.text(fit['window'])}</h2>"
+    yield (
+        f"<p>{fit['nights_used']} nights in use, {fit['nights_left_out']} left out, "
+        f"{fit['nights_without_run']} without a run. Each is compared with all others together: "
+        f"\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO} / ndf of all nights = "
+        f"{fixed(fit['nights_chi2'], 1)} / {fit['nights_ndf']:.0f}, probability "
+        f"{_chance(fit['nights_probability'])}.</p>"
+    )
+    if "not_in_a_window" in fit:
+        lacking = page.text(fit["not_in_a_window"])
+        yield f'<p class="quiet">Not among the sums of a night, so not here: {lacking}.</p>'
+    yield _window_table(window)
+    stability, nights = result.extras["stability"], result.extras["nights"]
+    yield page.details(
+        f"Telescopes over the nights ({len(stability)})", _stability_table(stability), is_open=True
+    )
+    yield page.details(f"Telescopes night by night ({len(nights)})", _night_table(nights))
+
+
+def _window_table(window: pl.DataFrame) -> str:
+    header = ("night", "status", "blocks", "showers", "\N{GREEK SMALL LETTER CHI}2", "ndf",
+              "why left out", "verdict of the run")  # fmt: skip
+    rows, tones = [], []
+    for row in window.iter_rows(named=True):
+        tones.append("bad" if row["reason"] else "")
+        compared = row["ndf"] > 0
+        rows.append(
+            (
+                row["night"],
+                row["status"],
+                f"{row['n_blocks']:,}",
+                f"{row['n_showers']:,}",
+                fixed(row["chi2"] if compared else None, 1),
+                fixed(row["ndf"] if compared else None, 0),
+                row["reason"],
+                row["verdict"],
+            )
+        )
+    return page.table(header, rows, numbers="  nnnn", tones=tones)
+
+
+def _stability_table(stability: pl.DataFrame) -> str:
+    header = ("type", "telescope", "nights", "scatter beyond errors/%",
+              "\N{GREEK SMALL LETTER CHI}2", "probability", "largest pull", "in night")  # fmt: skip
+    rows = [
+        (
+            row["tel_type"],
+            str(row["tel_id"]),
+            str(row["n_nights"]),
+            fixed(100 * row["scatter"], 2),
+            fixed(row["chi2"], 1),
+            _chance(row["probability"]),
+            fixed(row["largest_pull"], 1, "+"),
+            row["night"] or "",
+        )
+        for row in stability.iter_rows(named=True)
+    ]
+    return page.table(header, rows, numbers=" nnnnnn")
+
+
+def _night_table(nights: pl.DataFrame) -> str:
+    header = ("night", "type", "telescope", "showers", "ln ratio to other nights", "error", "pull")
+    rows, tones = [], []
+    for row in nights.iter_rows(named=True):
+        tones.append("warn" if abs(row["pull"]) > MARKED else "")
+        rows.append(
+            (
+                row["night"],
+                row["tel_type"],
+                str(row["tel_id"]),
+                f"{row['n_events']:,}",
+                fixed(row["log_ratio"], 4, "+"),
+                fixed(row["error"], 4),
+                fixed(row["pull"], 1, "+"),
+            )
+        )
+    return page.table(header, rows, numbers="  nnnnn", tones=tones)
+
+
+def _chance(probability: float) -> str:
+    shown = fixed(probability, 3)
+    return "below 0.001" if shown == "0.000" else shown

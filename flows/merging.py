@@ -1,0 +1,98 @@
+"""``arraycal merge``: a window of nights, solved from the sums in the history."""
+
+import logging
+from argparse import Namespace
+
+from rich.markup import escape
+from rich.table import Table
+
+from calib.history.database import open_history
+from calib.history.reading import Selection
+from calib.history.window import read_window
+from calib.observables import OBSERVABLES, TIMING_CROSS, Observable
+from calib.result import CalibrationResult
+from calib.store import provenance, publish, refuse_existing
+from calib.window import refuse_unmergeable, solve_window
+from calib.window_nights import USED
+from config.errors import ConfigurationError
+from config.settings import load_settings
+from flows.console import print_result, stdout
+from flows.job import inside
+from flows.logs import log_file
+from flows.outcomes import Exit
+from flows.running import STATUS
+
+__all__ = ["merge"]
+
+log = logging.getLogger("arraycal.flows")
+
+
+def merge(arguments: Namespace, command: str) -> Exit:
+    """Merge the nights of a window and print what came out.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Of the command line.
+    command : str
+        The command line, for the provenance.
+
+    Returns
+    -------
+    Exit
+        Says whether the result can be used.
+
+    Raises
+    ------
+    ConfigurationError, WrongUsage
+        If the command makes no sense.
+    ArraycalError
+        If nothing can be computed.
+    OSError
+        If the machine fails.
+    """
+    settings = load_settings()
+    observable = _observable(arguments.calibration)
+    refuse_unmergeable(observable)
+    root = settings.output_root
+    output = inside(arguments.output, None if root is None else root.resolve(), "output_root")
+    refuse_existing(output, overwrite=arguments.overwrite)
+    selection = Selection(
+        observable.name, arguments.since, arguments.until, arguments.configuration
+    )
+    with open_history(arguments.database or settings.history_url, create=False) as history:
+        window = read_window(history, selection)
+    made_by = provenance(command) | {"window": window.origin}
+    result = solve_window(window.nights, observable, window.configuration, made_by)
+    with log_file(output, settings.log_level):
+        published = publish(result, observable, output, overwrite=arguments.overwrite)
+        log.info("%s, %s", result.verdict, published.monitoring)
+    stdout().print(_night_table(result))
+    print_result(stdout(), result, published)
+    return STATUS[result.verdict.status]
+
+
+def _observable(name: str) -> Observable:
+    if name in OBSERVABLES:
+        return OBSERVABLES[name]
+    known = ", ".join(known for known in OBSERVABLES if known != TIMING_CROSS.name)
+    raise ConfigurationError(f"there is no calibration {name!r}; expected one of {known}")
+
+
+def _night_table(result: CalibrationResult) -> Table:
+    table = Table(title=f"nights, {result.fit['window']}")
+    for name in ("night", "status", "blocks", "showers", "chi2 / ndf"):
+        table.add_column(name, justify="left" if name in {"night", "status"} else "right")
+    table.add_column("reason or verdict", overflow="fold")
+    for row in result.extras["window"].iter_rows(named=True):
+        compared = f"{row['chi2']:.1f} / {row['ndf']:.0f}" if row["ndf"] else "-"
+        table.add_row(
+            row["night"],
+            row["status"],
+            f"{row['n_blocks']:,}",
+            f"{row['n_showers']:,}",
+            compared,
+            escape(row["reason"] or row["verdict"]),
+            style="" if row["status"] == USED else "yellow",
+        )
+    return table
