@@ -146,7 +146,8 @@ def unpack(content: bytes) -> Sums:
         If the bytes are damaged or of another format.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        # numpy unpickles nothing unless told to; a pickled array is damaged to it.
+        with np.load(io.BytesIO(content)) as archive:
             arrays = {name: archive[name] for name in archive.files}
         about = json.loads(arrays["about"].tobytes())
         found = about["format"]

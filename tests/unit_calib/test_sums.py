@@ -117,11 +117,18 @@ def test_another_format_is_refused() -> None:
         unpack(changed(content, format=99))
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "lacking"])
+def pickled() -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, about=np.array([{"format": FORMAT}], object))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("damage", ["pickled", "cut", "flipped", "empty", "lacking"])
 def test_damaged_bytes_are_refused(damage: str) -> None:
     content = pack(sums_of(*energies()[:2]))
     middle = len(content) // 2
     damaged = {
+        "pickled": pickled(),
         "cut": content[:middle],
         "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
         "empty": b"",
