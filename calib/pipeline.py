@@ -176,7 +176,15 @@ def _assembled(
     """Put the result together, with the sums that windows of nights are solved from."""
     result = assemble(fitted, subarray, observable, configuration, **tables, scaled=scaled)
     kept = {name: tables[name] for name in ("blocks", "rejected")}
-    sums = Sums(subarray, fitted.summary, fitted.halves, fitted.model, fitted.settled, kept)
+    sums = Sums(
+        subarray=subarray,
+        summary=fitted.summary,
+        halves=fitted.halves,
+        model=fitted.model,
+        settled=fitted.settled,
+        tables=kept,
+        judged=result.verdict.reasons,
+    )
     return replace(result, sums=sums)
 
 

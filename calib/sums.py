@@ -4,12 +4,14 @@ What a solver reads of SUMMARY adds up over nights whatever weights and selectio
 any fixed weights give an unbiased solution. What only steers the next pass over the events
 (scoring of the resolutions, turn-on) belongs to its own night and is not kept.
 
-As bytes the sums are a compressed npz archive of plain arrays (no pickle), with a table of
-contents in JSON. The same sums always give the same bytes, and come back bit by bit.
+As bytes the sums are a SHA-256 and the compressed npz archive of plain arrays (no pickle) it is of,
+with a table of contents in JSON. The same sums always give the same bytes, and come back bit by
+bit.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -76,6 +78,11 @@ class Sums:
         Whether the iteration had ended.
     tables : dict of str to DataFrame
         What is told of the blocks: ``blocks`` and ``rejected`` as they went into the result.
+    judged : tuple of str
+        Reasons of the verdict that follow from sums and blocks, so that a window finds its own;
+        not in the bytes.
+    remarks : tuple of str
+        All other reasons of the verdict: from the showers, which a window does not see.
     """
 
     subarray: Subarray
@@ -84,6 +91,8 @@ class Sums:
     model: Model
     settled: bool
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    judged: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def pack(sums: Sums) -> bytes:
@@ -120,11 +129,16 @@ def pack(sums: Sums) -> bytes:
         "knots_m": model.now.knots.positions_m,
         "slope": asdict(model.now.slope),
         "settled": bool(sums.settled),
+        "remarks": sums.remarks,
     }
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, about=text, **_little_endian(arrays))
-    return buffer.getvalue()
+    return _digest(buffer.getvalue()) + buffer.getvalue()
+
+
+def _digest(archive: bytes) -> bytes:
+    return hashlib.sha256(archive).digest()
 
 
 def unpack(content: bytes) -> Sums:
@@ -145,9 +159,12 @@ def unpack(content: bytes) -> Sums:
     CannotCompute
         If the bytes are damaged or of another format.
     """
+    archive_bytes = content[hashlib.sha256().digest_size :]
+    if content != _digest(archive_bytes) + archive_bytes:
+        raise CannotCompute("the stored sums are damaged (their SHA-256 is another)")
     try:
         # numpy unpickles nothing unless told to; a pickled array is damaged to it.
-        with np.load(io.BytesIO(content)) as archive:
+        with np.load(io.BytesIO(archive_bytes)) as archive:
             arrays = {name: archive[name] for name in archive.files}
         about = json.loads(arrays["about"].tobytes())
         found = about["format"]
@@ -182,7 +199,8 @@ def _sums(about: dict[str, Any], arrays: Arrays) -> Sums:
         if name.startswith("table/")
     }
     summary = _summary("summary", empty, KEPT, arrays)
-    return Sums(subarray, summary, tuple(halves), model, about["settled"], tables)
+    settled, remarks = about["settled"], tuple(about["remarks"])
+    return Sums(subarray, summary, tuple(halves), model, settled, tables, remarks=remarks)
 
 
 def _model(about: dict[str, Any], arrays: Arrays) -> Model:

@@ -1,7 +1,7 @@
 """A window of nights as one result, from the sums that its nights left behind.
 
-Tables that need the showers themselves (contrasts of types and residuals in bins) are not in it;
-`NOT_MERGED` says so in the result.
+Tables that need the showers themselves (contrasts of types and residuals in bins, threshold scan)
+are not in it. The result says so, and passes on what nights have found in them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from calib.errors import CannotCompute, NothingToDo, WrongUsage
 from calib.observables import TIMING_CROSS
 from calib.pairs import merge_rejected
 from calib.pipeline import fit_options
+from calib.quality import with_remarks
 from calib.window_fit import constancy, differences, merged_fit
 from calib.window_nights import (
     LEFT_OUT,
@@ -44,10 +45,11 @@ if TYPE_CHECKING:
 
 __all__ = ["refuse_unmergeable", "solve_window"]
 
-#: What a result of a window lacks, by calibration.
-NOT_MERGED = {
+#: What a result of a window lacks, of every calibration and of some.
+NOT_MERGED = "threshold scan, histograms of pairs"
+MORE_NOT_MERGED = {
     "energy-cross": "contrasts in bins of energy, distance, zenith angle and offset",
-    "image-inter": "residuals in bins of distance and size; comparison with energies",
+    "image-inter": "residuals in bins of distance and size, comparison with energies",
 }
 
 
@@ -230,20 +232,19 @@ def _with_nights(
         "nights_chi2": agreement.chi2,
         "nights_ndf": agreement.ndf,
         "nights_probability": agreement.probability,
+        "not_in_a_window": ", ".join(
+            [NOT_MERGED, *filter(None, [MORE_NOT_MERGED.get(result.calibration)])]
+        ),
     }
-    if result.calibration in NOT_MERGED:
-        facts["not_in_a_window"] = NOT_MERGED[result.calibration]
     extras = {
         "window": window_table(nights, compared),
         "nights": table,
         "stability": stability,
     }
-    remarks = [*left_out(nights), *disagreement(agreement, stability)]
-    if result.calibration in NOT_MERGED:
-        remarks += inherited([night for night, _ in used])
+    remarks = [*left_out(nights), *disagreement(agreement, stability), *inherited(used)]
     return replace(
         result,
         fit=result.fit | facts,
         extras=result.extras | extras,
-        verdict=cross.with_remarks(result.verdict, remarks),
+        verdict=with_remarks(result.verdict, remarks),
     )

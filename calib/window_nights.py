@@ -193,15 +193,15 @@ def left_out(nights: Sequence[WindowNight]) -> list[str]:
     return [f"{runs} of the window left out ({'; '.join(lost[:MAX_NAMED])}{more})"]
 
 
-def inherited(used: Sequence[WindowNight]) -> list[str]:
-    """Pass on that runs are degraded, where the window lacks the tables to judge it anew."""
-    doubtful = [night for night in used if night.verdict.startswith("degraded")]
-    if not doubtful:
+def inherited(used: Sequence[tuple[WindowNight, Sums]]) -> list[str]:
+    """Pass on what runs have found in their showers, which a window cannot judge anew."""
+    found = [(night.night, sums.remarks) for night, sums in used if sums.remarks]
+    if not found:
         return []
-    last = doubtful[-1]
+    night, remarks = found[-1]
     text = (
-        f"{len(doubtful)} of {len(used)} runs in use are degraded themselves, and a window lacks "
-        f"tables to judge that anew ({last.night}: {last.verdict.removeprefix('degraded: ')})"
+        f"{len(found)} of {len(used)} runs in use are degraded for what a window does not see "
+        f"({night}: {'; '.join(remarks)})"
     )
     return [text]
 

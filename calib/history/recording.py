@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -138,8 +138,16 @@ def entry_of(
     }
     columns = ("tel_id", "tel_type", "value", "error", "systematic", "n_events", "flag", "reason")
     rows = result.telescopes.select(columns).iter_rows(named=True)
-    sums = None if result.sums is None else pack(result.sums)
-    return Entry(_storable(run), [_storable(row) for row in rows], sums)
+    return Entry(_storable(run), [_storable(row) for row in rows], _packed(result))
+
+
+def _packed(result: CalibrationResult) -> bytes | None:
+    """Sums with what the verdict says beyond them."""
+    sums = result.sums
+    if sums is None:
+        return None
+    remarks = tuple(text for text in result.verdict.reasons if text not in sums.judged)
+    return pack(replace(sums, remarks=remarks))
 
 
 def _published(result: CalibrationResult) -> datetime:

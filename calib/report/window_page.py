@@ -34,9 +34,8 @@ def window_section(result: CalibrationResult) -> Iterator[str]:
         f"{fixed(fit['nights_chi2'], 1)} / {fit['nights_ndf']:.0f}, probability "
         f"{_chance(fit['nights_probability'])}.</p>"
     )
-    if "not_in_a_window" in fit:
-        lacking = page.text(fit["not_in_a_window"])
-        yield f'<p class="quiet">Not among the sums of a night, so not here: {lacking}.</p>'
+    lacking = page.text(fit["not_in_a_window"])
+    yield f'<p class="quiet">Needs the showers of the nights, so not here: {lacking}.</p>'
     yield _window_table(window)
     stability, nights = result.extras["stability"], result.extras["nights"]
     yield page.details(

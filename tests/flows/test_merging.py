@@ -74,12 +74,14 @@ def test_nights_are_merged_without_their_blocks(calibration, nights, merge, tmp_
     for name in ("monitoring.h5", "report.html", "arraycal.log"):
         assert (tmp_path / "window" / name).exists()
     assert "Nights, 2026-03-01 to 2026-03-04" in (tmp_path / "window/report.html").read_text()
-    lacking = content["fit"].get("not_in_a_window", "")
-    assert ("bins" in lacking) == (calibration != "energy-inter")
+    lacking = content["fit"]["not_in_a_window"]
+    assert lacking.startswith("threshold scan")
+    assert ("in bins" in lacking) == (calibration != "energy-inter")
     if calibration == "energy-cross":
         # Each night says that one factor does not describe it; a window may not hide it.
         (reason,) = content["verdict"]["reasons"]
-        assert reason.startswith("2 of 2 runs in use are degraded themselves")
+        assert reason.startswith("2 of 2 runs in use are degraded for what a window does not see")
+        assert "the contrast of LST with MST changes by" in reason
 
 
 def test_the_command_refuses_what_makes_no_sense(nights, merge, tmp_path, capsys):

@@ -167,6 +167,18 @@ def test_nights_that_are_not_in_a_window_are_named_with_their_reason(history, re
     assert "2 nights in use, 4 left out, 1 without a run" in html(result)
 
 
+def test_what_a_run_found_in_its_showers_is_passed_on_and_what_sums_tell_is_not(history, results):
+    for number, result in enumerate(results):
+        verdict = Verdict("degraded", ("2 telescopes too rare", f"scan {number} is no plateau"))
+        judged = replace(result.sums, judged=("2 telescopes too rare",))
+        put(history, replace(result, verdict=verdict, sums=judged) if number else result, number)
+    result = solved(window_of(history))
+    assert result.verdict.status == "degraded"
+    (reason,) = result.verdict.reasons
+    assert reason.startswith("3 of 4 runs in use are degraded for what a window does not see (")
+    assert reason.endswith("(2026-03-04: scan 3 is no plateau)")
+
+
 def test_a_telescope_that_changes_makes_the_nights_disagree(results):
     moved = [result_of(4 + n, truth=TRUTH + 0.08 * np.eye(N)[2]) for n in range(2)]
     nights = [
