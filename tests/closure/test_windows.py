@@ -147,14 +147,19 @@ def test_chi_square_of_a_window_is_that_about_the_common_solution() -> None:
     truth = centred(np.linspace(-0.1, 0.1, N))
     # Of 20,000 showers, 8 % trigger.
     made = [night_of(truth + centred(np.eye(N)[k]) * 0.1, 20_000, k, options) for k in range(3)]
+    # One night's iteration stopped before its end, so that its residuals are not about its solution.
+    sums, showers = made[0]
+    moved = replace(sums.model.now, log_throughput=sums.model.now.log_throughput + truth / 2)
+    early = replace(sums.model, now=moved)
+    made[0] = (replace(sums, summary=summarise(showers, early), model=early), showers)
     nights = [sums for sums, _ in made]
     merged = merged_fit(nights, options)
     expected = 0.0
     for sums, showers in made:
         now = replace(sums.model.now, log_throughput=merged.model.now.log_throughput)
         expected += summarise(showers, replace(sums.model, now=now)).chi2
-    # Of the sums as they are, each about its own solution, it is another number.
-    assert sum(sums.summary.chi2 for sums in nights) < expected - 10
+    # Of the sums as they are, each about its own point, it is another number.
+    assert abs(sum(sums.summary.chi2 for sums in nights) - expected) > 10
     assert merged.solution.chi2 == pytest.approx(expected, rel=1e-9)
 
 
@@ -201,6 +206,19 @@ def test_nights_that_agree_say_so_with_the_right_probability() -> None:
     # Uniform: the Kolmogorov-Smirnov test of 40 numbers.
     assert stats.kstest(chances, "uniform").pvalue > 0.001
     assert PULL_RANGE[0] < night_pulls.std() < PULL_RANGE[1]
+
+
+def test_a_night_is_compared_with_all_others_and_not_with_itself() -> None:
+    nights = [night_of(centred(np.zeros(N)), 600, night)[0] for night in range(4)]
+    for number, found in enumerate(differences(nights, OPTIONS)):
+        own = solve(nights[number].summary, OPTIONS)
+        rest = merge(night.summary for k, night in enumerate(nights) if k != number)
+        others = solve(rest, OPTIONS)
+        expected = own.log_throughput - others.log_throughput
+        np.testing.assert_allclose(found.log_ratio, expected, rtol=0, atol=ROUNDING)
+        error = np.sqrt(np.diag(own.covariance + others.covariance))
+        np.testing.assert_allclose(found.error, error, rtol=ROUNDING)
+        assert found.ndf == N - 1
 
 
 def test_a_telescope_that_changes_is_seen_in_the_nights() -> None:
