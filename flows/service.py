@@ -157,6 +157,8 @@ def _start_server(home: Home, port: int | None, environment: Mapping[str, str]) 
             # Pages of other sites, open in the same browser, must not start runs or read results.
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
             "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+            # Where Prefect is installed this user may not be allowed to write: no UI, and a 404.
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.prefect / "ui"),
         }
         server = start(
             home.file("server"),

@@ -124,6 +124,15 @@ def test_a_server_asks_for_a_password_and_says_where_it_listens():
     assert COMPOSE["services"]["server"]["ports"] == ["127.0.0.1:4200:4200"]
 
 
+def test_the_server_copies_its_ui_to_where_it_may_write():
+    # Where Prefect is installed it may not, and then there is no UI.
+    compose = COMPOSE["services"]["server"]
+    for found in (environment(FOLDER / "server.env.example"), compose["environment"]):
+        assert found["PREFECT_SERVER_UI_STATIC_DIRECTORY"].startswith("/var/lib/arraycal/")
+    assert "server:/var/lib/arraycal" in compose["volumes"]
+    assert unit(UNITS[0])["Service"]["StateDirectory"] == "arraycal"
+
+
 def test_clients_send_the_password_of_the_server():
     server, worker = (environment(FOLDER / f"{name}.env.example") for name in ("server", "worker"))
     assert worker["PREFECT_API_AUTH_STRING"] == server["PREFECT_SERVER_API_AUTH_STRING"]
