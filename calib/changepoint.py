@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtr
 
 if TYPE_CHECKING:
@@ -270,4 +269,6 @@ def excess_scatter(values: Floats, errors: Floats) -> float:
 
     if surplus(0.0) <= 0:
         return 0.0
+    from scipy.optimize import brentq  # costs a fifth of a second
+
     return float(brentq(surplus, 0.0, 2.0 * float(np.sqrt(square.max()))))

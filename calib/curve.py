@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.interpolate import CubicSpline
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -70,6 +69,8 @@ class Knots:
         array, shape (n_rows, n_columns)
             Derivatives of f by the parameters, type after type; those of other types are zero.
         """
+        from scipy.interpolate import CubicSpline  # costs a third of a second
+
         result = np.zeros((len(impact_m), self.n_columns))
         for code, knots in enumerate(self.positions_m):
             rows = np.flatnonzero(kind == code)
@@ -80,6 +81,8 @@ class Knots:
 
     def at(self, impact_m: Floats, kind: Indices, parameters: Floats) -> Floats:
         """Values f_T(d) of rows for `parameters` of shape (n_columns,); zero without a curve."""
+        from scipy.interpolate import CubicSpline
+
         result = np.zeros(len(impact_m))
         for code, knots in enumerate(self.positions_m):
             rows = np.flatnonzero(kind == code)

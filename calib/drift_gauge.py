@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
@@ -298,6 +297,8 @@ def _scatter(nights: Nights, stable: Flags, used: Flags) -> float:
 
     def surplus(tau: float) -> float:
         return float(np.sum(square / (variance + tau**2))) - expected
+
+    from scipy.optimize import brentq  # costs a fifth of a second
 
     return float(brentq(surplus, 0.0, float(np.sqrt(square.sum()))))
 

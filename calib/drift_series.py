@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr
-from scipy.stats import chi2 as chi_square
+from scipy.special import chdtri, ndtr
 
 from calib.changepoint import Step, find_step, find_steps
 
@@ -67,7 +66,7 @@ class Limits:
     @property
     def parameter_cost(self) -> float:
         """Drop of chi-square that a further parameter must bring."""
-        return float(chi_square.isf(self.alpha, 1))
+        return float(chdtri(1, self.alpha))
 
 
 @dataclass(frozen=True)

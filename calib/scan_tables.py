@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy import stats
+from scipy.special import fdtrc, stdtr
 
 from calib import network
 from calib.normal import solve_normal
@@ -268,8 +268,8 @@ def _test(
     worst = int(z.argmax())
     together, alone = float("nan"), float("nan")
     if n > ndf + 1:
-        together = float(stats.f.sf(chi2 * (n - ndf) / (ndf * (n - 1)), ndf, n - ndf))
-        alone = min(1.0, len(nodes) * 2 * float(stats.t.sf(z[worst], n - 1)))
+        together = float(fdtrc(ndf, n - ndf, chi2 * (n - ndf) / (ndf * (n - 1))))
+        alone = min(1.0, len(nodes) * 2 * float(stdtr(n - 1, -z[worst])))
     changed = (together < chance and rms > SMALLEST) or (
         alone < chance and abs(difference[worst]) > SMALLEST
     )

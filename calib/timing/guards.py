@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linprog
 
 from calib.errors import CannotCompute
 from calib.normal import solve_normal
@@ -228,6 +227,8 @@ def _least_deviations(design: Floats, values: Floats) -> Floats:
     span = float(np.median(np.abs(deviation)) + np.ptp(design[:, 0])) or 1.0
     scaled = np.clip(deviation / span, -100.0, 100.0)
     unit = np.column_stack([design[:, 0] / span, design[:, 1:]])
+    from scipy.optimize import linprog  # costs a fifth of a second
+
     found = linprog(
         np.concatenate([np.zeros(m), np.ones(2 * n)]),
         A_eq=np.hstack([unit, np.eye(n), -np.eye(n)]),

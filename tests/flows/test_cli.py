@@ -262,6 +262,19 @@ def test_help_imports_nothing_heavy():
     )
 
 
+def test_a_night_with_nothing_to_do_imports_nothing_that_only_a_fit_needs(tmp_path):
+    # Most of what a second run of a night costs is the start of Python.
+    heavy = {"matplotlib", "scipy.interpolate", "scipy.optimize", "scipy.stats"}
+    code = (
+        "import sys; from flows.cli import main; "
+        f"status = main(['nightly', '--direct', '--night', '2026-03-01', '--blocks', "
+        f"{str(tmp_path / '*.h5')!r}, '--output', {str(tmp_path / 'out')!r}]); "
+        f"print(status, sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "5 []", done.stderr
+
+
 def test_help_names_every_calibration(capsys):
     assert main(["run", "--help"]) == 0
     text = capsys.readouterr().out
