@@ -46,7 +46,7 @@ DESCRIPTIONS = {
     "deviation": "ln(value) minus the mean of the other telescopes of the group",
     "z": "deviation over its expected size",
     "mean_asymmetry": "Mean of (v1 - v2) / (v1 + v2)",
-    "mean_log_ratio": "Mean of ln(v1 / v2)",
+    "mean_log_ratio": "Mean of ln(v1 / v2), less fitted distance curves",
     "fitted_log_ratio": "ln(c1 / c2) of the fitted coefficients",
     "pull": "(mean - fitted) / error of the mean",
     "variance": "Variance of the fitted log ratio",

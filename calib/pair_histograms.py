@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from calib.showers import tally
+from calib.summary import log_ratios
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -170,10 +171,7 @@ def histogram_window(
     slot[pairs[0] * n + pairs[1]] = np.arange(k)
     place = slot[showers.node[rows.first] * n + showers.node[rows.second]]
     kept = place >= 0
-    place, first, second = place[kept], rows.first[kept], rows.second[kept]
-    s = model.now.log_throughput
-    # z has curve and throughput taken off; the latter comes back.
-    ratio = rows.z[first] - rows.z[second] + s[showers.node[first]] - s[showers.node[second]]
+    place, ratio = place[kept], log_ratios(showers, model, rows)[kept]
     n_bins = len(EDGES) + 1
     counts = np.bincount(place * n_bins + np.digitize(ratio, EDGES), minlength=k * n_bins)
     return PairHistograms(

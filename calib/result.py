@@ -52,7 +52,8 @@ TELESCOPES = pl.Schema(
     }
 )
 
-#: One row per telescope pair with common showers. Errors are standard errors of the means;
+#: One row per telescope pair with common showers. Errors are standard errors of the means; log
+#: ratios are those of values with fitted distance curves taken off;
 #: `pull` compares the mean log ratio with the fitted coefficients; `variance` is that of the
 #: fitted difference (the effective resistance of the edge).
 PAIR_RESULTS = pl.Schema(

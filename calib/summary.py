@@ -46,6 +46,7 @@ __all__ = [
     "Rows",
     "Summary",
     "empty_summary",
+    "log_ratios",
     "merge",
     "summarise",
     "weigh",
@@ -114,7 +115,7 @@ class Summary:
     meat : array, shape (n, n)
         Sum over showers of ``g g^T``, g the gradient of one shower.
     asymmetry, log_ratio : Moments
-        Statistics of the pair rows.
+        Statistics of the pair rows; of `log_ratios`, from which fitted curves are taken off.
     n_showers, n_groups, n_rows : float
         Showers, shower groups and telescope rows in use.
     n_events : array, shape (n,)
@@ -249,7 +250,7 @@ def summarise(showers: Showers, model: Model, split: Split | None = None) -> Sum
         curvature=by_pair(rows.pair_curvature),
         meat=_meat(showers, gradient),
         asymmetry=Moments.of(link, np.tanh(difference / 2), n_nodes),
-        log_ratio=Moments.of(link, difference, n_nodes),
+        log_ratio=Moments.of(link, log_ratios(showers, model, rows), n_nodes),
         n_showers=_count_parts(rows.used, showers.shower_start[:-1]),
         n_groups=_count_parts(rows.used, showers.group_start),
         n_rows=float(rows.used.sum()),
@@ -341,6 +342,16 @@ def weigh_kept(
         else curvature(showers, base * slope, (first, second)),
         n_below_margin=n_below_margin,
     )
+
+
+def log_ratios(showers: Showers, model: Model, rows: Rows) -> Floats:
+    """ln(v1 / v2) of the pair rows, less what curves say of it: its mean is ``s_1 - s_2``."""
+    first, second = rows.first, rows.second
+    if not len(model.now.curve):
+        return np.asarray(showers.y[first] - showers.y[second])
+    s = model.now.log_throughput[showers.node]
+    # z has curves and throughput taken off; the latter comes back.
+    return np.asarray(rows.z[first] - rows.z[second] + s[first] - s[second])
 
 
 def _count_parts(used: npt.NDArray[np.bool_], start: Indices) -> float:

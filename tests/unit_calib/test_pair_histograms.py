@@ -79,9 +79,13 @@ def test_the_light_pool_is_taken_off_sizes():
     fits = table.select((pl.col("mean") - pl.col("fitted")) / pl.col("mean_error")).to_numpy()
     # The spline does not follow the kink of the pool everywhere; without it means are off by 50.
     assert np.sqrt(np.mean(fits**2)) < 2.5
-    raw = fitted.summary.log_ratio
-    with np.errstate(invalid="ignore"):
-        assert np.nanmax(np.abs(raw.mean / raw.error)) > 10
+    raw = pairs.group_by("tel_id_1", "tel_id_2").agg(
+        pl.col("log_ratio").mean() / (pl.col("log_ratio").std() / pl.len().sqrt())
+    )
+    assert np.abs(raw["log_ratio"].to_numpy()).max() > 10
+    # The means of the pair table are the same ones.
+    found = fitted.summary.log_ratio.mean[table["tel_id_1"] - 1, table["tel_id_2"] - 1]
+    np.testing.assert_allclose(found, table["mean"], atol=1e-12)
 
 
 def test_every_telescope_has_its_best_pair_before_any_has_its_second_best():
