@@ -8,23 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
 from calib import dl2
 from calib.cache import Entry, PairCache
 from calib.errors import ArraycalError, CannotCompute
-from calib.observables import ENERGY_INTER
-from calib.pairs import (
-    REPEATED,
-    TELESCOPE_LEVEL,
-    merge_participation,
-    merge_rejected,
-    pair_events,
-)
+from calib.pairs import merge_rejected
 from calib.result import BLOCKS
-from calib.rules import pair_configuration, pair_rules, pairs_to_form
 from calib.schema import PARTICIPATION, REJECTED
 from config.errors import ConfigurationError
 
@@ -32,18 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from calib.observables import Observable
-    from calib.pairs import PairRules
     from calib.subarray import Subarray
-    from config.models import Configuration
+
+    Frames = Iterator[pl.DataFrame]
 
 __all__ = [
     "BlockPairs",
-    "block_table",
-    "inter_first",
-    "pairs_of_block",
+    "UsableBlocks",
+    "block_stage",
     "select_blocks",
-    "window_rows",
+    "usable_blocks",
 ]
 
 
@@ -113,21 +103,31 @@ class BlockPairs:
         return pl.DataFrame(rows, schema=PARTICIPATION, orient="row")
 
 
-def pairs_of_block(
-    path: Path, observable: Observable, configuration: Configuration, cache_root: Path
+class Rows(Protocol):
+    """Yields the rows of a block, window by window, and leaves what it found in `summary`."""
+
+    def __call__(self, block: dl2.Block, summary: dict[str, Any], *, stream: bool) -> Frames:
+        """`stream` is false when the whole file is to be sorted first."""
+
+
+def block_stage(
+    path: Path,
+    cache_root: Path,
+    decisive: Mapping[str, Any],
+    windows: Rows,
 ) -> BlockPairs:
-    """Make, or find in the cache, the PAIRS of one block.
+    """Make, or find in the cache, the rows of one block.
 
     Parameters
     ----------
     path : Path
         The block file.
-    observable : Observable
-        The calibration.
-    configuration : Configuration
-        All options.
     cache_root : Path
-        Folder of cached PAIRS.
+        Folder of cached rows.
+    decisive : mapping
+        The part of the configuration that decides the rows.
+    windows : Rows
+        Makes the rows. A file that is out of order is read again, not streamed.
 
     Returns
     -------
@@ -139,19 +139,6 @@ def pairs_of_block(
     OSError
         If the cache cannot be written: infrastructure, not the block's fault.
     """
-    made = _pairs_of_block(path, observable, configuration, cache_root)
-    options = configuration.CalculateCrossCalibration
-    if not inter_first(observable, configuration) or options.inter_calibration is not None:
-        return made
-    companion = _pairs_of_block(path, ENERGY_INTER, configuration, cache_root)
-    if made.status == "ok" and companion.status != "ok":
-        return replace(made, status="failed", reason=companion.reason)
-    return replace(made, companion=companion)
-
-
-def _pairs_of_block(
-    path: Path, observable: Observable, configuration: Configuration, cache_root: Path
-) -> BlockPairs:
     cache = PairCache(cache_root)
     failed = BlockPairs(path, "failed")
     try:
@@ -164,30 +151,28 @@ def _pairs_of_block(
             digest=cache.digest(path),
         )
         before = _state(path)
-        key = cache.key(failed.digest, pair_configuration(observable, configuration))
+        key = cache.key(failed.digest, decisive)
         entry = cache.load(key)
         if entry is not None:
             return replace(failed, status="ok", entry=entry, cached=True)
-        entry = _compute(block, observable, configuration, cache, key, before)
-        return replace(failed, status="ok", entry=entry)
+        return replace(failed, status="ok", entry=_stored(cache, key, block, windows, before))
     except (ArraycalError, ConfigurationError) as error:
         reason = str(error)
         return replace(failed, reason=reason if str(path) in reason else f"{path}: {reason}")
 
 
-def _compute(
-    block: dl2.Block,
-    observable: Observable,
-    configuration: Configuration,
+def _stored(
     cache: PairCache,
     key: str,
+    block: dl2.Block,
+    windows: Rows,
     before: tuple[int, int],
 ) -> Entry:
     for stream in (True, False):
         summary: dict[str, Any] = {}
-        windows = _pair_windows(block, observable, configuration, summary, stream=stream)
+        rows = _unless_changed(windows(block, summary, stream=stream), block.path, before)
         try:
-            return cache.store(key, _unless_changed(windows, block.path, before), summary)
+            return cache.store(key, rows, summary)
         except dl2.UnsortedRows:
             if not stream:
                 raise
@@ -200,60 +185,13 @@ def _state(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _unless_changed(
-    windows: Iterator[pl.DataFrame], path: Path, before: tuple[int, int]
-) -> Iterator[pl.DataFrame]:
+def _unless_changed(windows: Frames, path: Path, before: tuple[int, int]) -> Frames:
     """Pass windows on; raise at the end if the file was written to while it was read."""
     yield from windows
     if _state(path) != before:
         raise CannotCompute(
             f"{path}: the file changed while it was read. Wait until it is complete and run again."
         )
-
-
-def window_rows(rules: PairRules, chunk_size: int) -> int:
-    """Telescope events to hold at a time for a window of about `chunk_size` showers.
-
-    Memory goes with the pair rows: a filter of pairs leaves few, without it a shower of M
-    telescopes has M(M-1)/2.
-    """
-    return chunk_size * (10 if rules.tests else 3)
-
-
-def _pair_windows(
-    block: dl2.Block,
-    observable: Observable,
-    configuration: Configuration,
-    summary: dict[str, Any],
-    *,
-    stream: bool,
-) -> Iterator[pl.DataFrame]:
-    """Yield PAIRS window by window and leave the counts in `summary`."""
-    rules = pair_rules(observable, configuration, block)
-    if rules.shower:
-        summary["shower_columns"] = [name for name, _ in rules.shower]
-    allowed = pairs_to_form(observable, configuration, block.subarray)
-    rows = window_rows(rules, getattr(configuration, observable.section).chunk_size)
-    rejected: list[pl.DataFrame] = []
-    participation: list[pl.DataFrame] = []
-    n_events = n_pairs = repeated = 0
-    for window in dl2.windows(block, rules.columns, rows=rows, stream=stream):
-        paired = pair_events(window.events, rules, block.subarray, allowed)
-        rejected.append(paired.rejected)
-        participation.append(paired.participation)
-        repeated += window.repeated
-        n_events += len(window.events) + window.repeated
-        n_pairs += len(paired.pairs)
-        if len(paired.pairs):
-            yield paired.pairs
-    if repeated:
-        row = (TELESCOPE_LEVEL, REPEATED, repeated)
-        rejected.append(pl.DataFrame([row], REJECTED, orient="row"))
-    counts = merge_rejected(rejected).rows()
-    notes = [list(note) for note in rules.notes]
-    summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts, notes=notes)
-    if rules.min_per_type is not None:
-        summary.update(participation=merge_participation(participation).rows())
 
 
 def select_blocks(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
@@ -284,6 +222,57 @@ def select_blocks(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
     return result
 
 
+class UsableBlocks(NamedTuple):
+    """The blocks of a calibration that go together.
+
+    Parameters
+    ----------
+    blocks : list of BlockPairs
+        Those in use.
+    subarray : Subarray
+        Their array.
+    tables : dict
+        What every result says of the blocks: ``blocks``, ``rejected``, ``obs_ids``.
+    """
+
+    blocks: list[BlockPairs]
+    subarray: Subarray
+    tables: dict[str, Any]
+
+
+def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
+    """Choose the blocks that a calibration is made of.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockPairs
+        All blocks, failed ones included.
+
+    Returns
+    -------
+    UsableBlocks
+        Those that are sound and go together.
+
+    Raises
+    ------
+    CannotCompute
+        If no block is left; the message lists why.
+    """
+    judged = select_blocks(blocks)
+    good = [block for block in judged if block.status == "ok" and block.entry]
+    if not good:
+        reasons = "\n".join(f"  {block.reason}" for block in judged)
+        raise CannotCompute(f"none of the {len(judged)} blocks can be used:\n{reasons}")
+    subarray = good[0].subarray
+    assert subarray is not None  # noqa: S101  a block that is ok has one
+    tables = {
+        "blocks": _block_table(judged),
+        "rejected": merge_rejected(block.rejected for block in good),
+        "obs_ids": tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
+    }
+    return UsableBlocks(good, subarray, tables)
+
+
 def _usual_array(blocks: Sequence[BlockPairs]) -> Subarray | None:
     """Return the array of most blocks; of equally many, that of the first block."""
     # Files may call the same array by different names.
@@ -306,13 +295,7 @@ def _misfit(block: BlockPairs, usual: Subarray | None, seen: Mapping[int, Path])
     return ""
 
 
-def inter_first(observable: Observable, configuration: Configuration) -> bool:
-    """Whether a calibration starts from an inter-calibration."""
-    method = configuration.CalculateCrossCalibration.method
-    return observable.scope == "any" and method == "three_step"
-
-
-def block_table(blocks: Sequence[BlockPairs]) -> pl.DataFrame:
+def _block_table(blocks: Sequence[BlockPairs]) -> pl.DataFrame:
     """Return the blocks as a table of schema ``calib.result.BLOCKS``."""
     rows = [
         (

@@ -12,28 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calib import cross
-from calib.blocks import (
-    BlockPairs,
-    block_table,
-    inter_first,
-    pairs_of_block,
-    select_blocks,
-    window_rows,
-)
+from calib.blocks import BlockPairs, select_blocks, usable_blocks
 from calib.coefficients import assemble
 from calib.comparison import read_other, with_comparison
 from calib.cross_inter import from_result, read_inter, three_step_result
 from calib.curve import Knots
 from calib.curve_table import with_curves, with_notes, with_residuals
-from calib.errors import CannotCompute
 from calib.fit import FitOptions, fit
 from calib.last_pass import with_last_pass
 from calib.model import NO_CURVE
 from calib.observables import ENERGY_INTER, IMAGE_INTER
-from calib.pairs import (
-    merge_participation,
-    merge_rejected,
-)
+from calib.pair_stage import inter_first, pairs_of_block, window_rows
+from calib.pairs import merge_participation
 from calib.rules import value_by_telescope
 from calib.showers import Showers, prepare
 from calib.sums import Sums
@@ -54,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BlockPairs",
-    "block_table",
     "calibrate",
     "fit_options",
     "pairs_of_block",
@@ -95,20 +84,8 @@ def calibrate(
     CannotCompute
         If no block is left; the message lists why.
     """
-    judged = select_blocks(blocks)
-    good = [block for block in judged if block.status == "ok" and block.entry]
-    if not good:
-        reasons = "\n".join(f"  {block.reason}" for block in judged)
-        msg = f"none of the {len(judged)} blocks can be used:\n{reasons}"
-        raise CannotCompute(msg)
-    subarray = good[0].subarray
-    assert subarray is not None  # noqa: S101  a block that is ok has one
-    tables: dict[str, Any] = {
-        "blocks": block_table(judged),
-        "rejected": merge_rejected(block.rejected for block in good),
-        "obs_ids": tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
-        "provenance": provenance or {},
-    }
+    good, subarray, tables = usable_blocks(blocks)
+    tables |= {"provenance": provenance or {}}
     if observable.scope != "same_type":
         cross.check_types(subarray, configuration.CalculateCrossCalibration.reference_subsystem)
     windows = _windows(good, subarray)

@@ -58,6 +58,45 @@ Preset = Annotated[
 ]
 
 
+# Settings of a calibration, run by itself or as one of a night's.
+ChosenPreset = Annotated[
+    Preset,
+    Field(
+        description="Settings to start from. automatic: the recommended ones of the calibration, "
+        "unless configuration files are given; none: the documented defaults."
+    ),
+]
+ConfigurationFiles = Annotated[
+    list[Text],
+    Field(description="YAML configuration files; a later one wins over an earlier one."),
+]
+Overrides = Annotated[
+    list[Override],
+    Field(description="Single settings, SECTION.KEY=VALUE; they win over everything else."),
+]
+InterFile = Annotated[
+    Text | None,
+    Field(
+        description="energy-cross by method three_step: monitoring file with the inter-calibration "
+        "to start from; by default it is made of the same blocks."
+    ),
+]
+SimulationReference = Annotated[
+    Text | None,
+    Field(
+        description="energy-cross: result.json of the same calibration of simulated blocks, whose "
+        "contrasts between types are subtracted."
+    ),
+]
+ComparedResult = Annotated[
+    Text | None,
+    Field(
+        description="image-inter: result.json of energy-inter or energy-cross, or the folder that "
+        "holds it, to compare the coefficients with."
+    ),
+]
+
+
 class CalibrateParameters(BaseModel):
     """One calibration of an array from its observation blocks."""
 
@@ -73,34 +112,12 @@ class CalibrateParameters(BaseModel):
         description="Folder for the results; created if missing. "
         "A relative one starts from the output folder of the machine (ARRAYCAL_OUTPUT_ROOT).",
     )
-    preset: Preset = Field(
-        AUTOMATIC,
-        description="Settings to start from. automatic: the recommended ones of the calibration, "
-        "unless configuration files are given; none: the documented defaults.",
-    )
-    config: list[Text] = Field(
-        default_factory=list,
-        description="YAML configuration files; a later one wins over an earlier one.",
-    )
-    overrides: list[Override] = Field(
-        default_factory=list,
-        description="Single settings, SECTION.KEY=VALUE; they win over everything else.",
-    )
-    inter: Text | None = Field(
-        None,
-        description="energy-cross by method three_step: monitoring file with the inter-calibration "
-        "to start from; by default it is made of the same blocks.",
-    )
-    simulation_reference: Text | None = Field(
-        None,
-        description="energy-cross: result.json of the same calibration of simulated blocks, whose "
-        "contrasts between types are subtracted.",
-    )
-    compare: Text | None = Field(
-        None,
-        description="image-inter: result.json of energy-inter or energy-cross, or the folder that "
-        "holds it, to compare the coefficients with.",
-    )
+    preset: ChosenPreset = AUTOMATIC
+    config: ConfigurationFiles = Field(default_factory=list)
+    overrides: Overrides = Field(default_factory=list)
+    inter: InterFile = None
+    simulation_reference: SimulationReference = None
+    compare: ComparedResult = None
     overwrite: bool = Field(default=False, description="Replace results that exist.")
     record: Literal["automatic", "yes", "no"] = Field(
         "automatic",
@@ -129,34 +146,12 @@ class NightCalibration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     calibration: Calibration = Field(description="Which calibration to run.")
-    preset: Preset = Field(
-        AUTOMATIC,
-        description="Settings to start from. automatic: the recommended ones of the calibration, "
-        "unless configuration files are given; none: the documented defaults.",
-    )
-    config: list[Text] = Field(
-        default_factory=list,
-        description="YAML configuration files; a later one wins over an earlier one.",
-    )
-    overrides: list[Override] = Field(
-        default_factory=list,
-        description="Single settings, SECTION.KEY=VALUE; they win over everything else.",
-    )
-    inter: Text | None = Field(
-        None,
-        description="energy-cross by method three_step: monitoring file with the inter-calibration "
-        "to start from; by default it is made of the same blocks.",
-    )
-    simulation_reference: Text | None = Field(
-        None,
-        description="energy-cross: result.json of the same calibration of simulated blocks, whose "
-        "contrasts between types are subtracted.",
-    )
-    compare: Text | None = Field(
-        None,
-        description="image-inter: result.json of energy-inter or energy-cross, or the folder that "
-        "holds it, to compare the coefficients with.",
-    )
+    preset: ChosenPreset = AUTOMATIC
+    config: ConfigurationFiles = Field(default_factory=list)
+    overrides: Overrides = Field(default_factory=list)
+    inter: InterFile = None
+    simulation_reference: SimulationReference = None
+    compare: ComparedResult = None
 
 
 def _default_calibrations() -> list[NightCalibration]:

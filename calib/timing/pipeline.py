@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from calib import dl2
-from calib.cache import Entry, PairCache
-from calib.errors import ArraycalError, CannotCompute
-from calib.pairs import merge_rejected
-from calib.pipeline import BlockPairs, block_table, select_blocks
+from calib.blocks import block_stage, usable_blocks
+from calib.errors import CannotCompute
 from calib.timing.answer import answer
 from calib.timing.assemble import Convention, assemble
 from calib.timing.showers import Setup, prepare
 from calib.timing.stamps import STAMPS, STAMPS_ID, Facts, altitude_of, stamp_windows
-from config.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from calib.blocks import BlockPairs
     from calib.observables import Observable
     from calib.result import CalibrationResult
     from calib.timing.showers import Showers
@@ -49,25 +47,8 @@ def stamps_of_block(
     path: Path, observable: Observable, configuration: Configuration, cache_root: Path
 ) -> BlockPairs:
     """Make, or find in the cache, the STAMPS of one block; see `calib.pipeline.pairs_of_block`."""
-    cache = PairCache(cache_root)
-    failed = BlockPairs(path, "failed")
-    try:
-        block = dl2.open_block(path)
-        failed = replace(
-            failed,
-            data_model=block.data_model,
-            obs_ids=block.obs_ids,
-            subarray=block.subarray,
-            digest=cache.digest(path),
-        )
-        key = cache.key(failed.digest, _reading_options(observable, configuration))
-        entry = cache.load(key)
-        if entry is not None:
-            return replace(failed, status="ok", entry=entry, cached=True)
-        return replace(failed, status="ok", entry=_compute(block, configuration, cache, key))
-    except (ArraycalError, ConfigurationError) as error:
-        reason = str(error)
-        return replace(failed, reason=reason if str(path) in reason else f"{path}: {reason}")
+    windows = partial(_windows, configuration=configuration)
+    return block_stage(path, cache_root, _reading_options(observable, configuration), windows)
 
 
 def _reading_options(observable: Observable, configuration: Configuration) -> dict[str, Any]:
@@ -81,34 +62,16 @@ def _reading_options(observable: Observable, configuration: Configuration) -> di
     }
 
 
-def _compute(block: dl2.Block, configuration: Configuration, cache: PairCache, key: str) -> Entry:
-    state = block.path.stat()
-    for stream in (True, False):
-        summary: dict[str, Any] = {}
-        try:
-            return cache.store(key, _windows(block, configuration, summary, state, stream), summary)
-        except dl2.UnsortedRows:
-            if not stream:
-                raise
-    raise AssertionError
-
-
 def _windows(
     block: dl2.Block,
-    configuration: Configuration,
     summary: dict[str, Any],
-    state: Any,  # noqa: ANN401  os.stat_result
-    stream: bool,  # noqa: FBT001
+    *,
+    configuration: Configuration,
+    stream: bool,
 ) -> Iterator[pl.DataFrame]:
     """Yield STAMPS window by window and leave what was found in `summary`."""
     facts = Facts()
     yield from stamp_windows(block, configuration, facts, rows=dl2.WINDOW_ROWS, stream=stream)
-    now = block.path.stat()
-    if (now.st_size, now.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
-        raise CannotCompute(
-            f"{block.path}: the file changed while it was read. Wait until it is complete and run "
-            "again."
-        )
     if not facts.n_rows:
         lost = ", ".join(f"{rule}: {n}" for _, rule, n in facts.rows())
         raise CannotCompute(
@@ -155,13 +118,7 @@ def calibrate(
     CannotCompute
         If no block is left, or the stamps contradict the convention; the message says why.
     """
-    judged = select_blocks(blocks)
-    good = [block for block in judged if block.status == "ok" and block.entry]
-    if not good:
-        reasons = "\n".join(f"  {block.reason}" for block in judged)
-        raise CannotCompute(f"none of the {len(judged)} blocks can be used:\n{reasons}")
-    subarray = good[0].subarray
-    assert subarray is not None  # noqa: S101  a block that is ok has one
+    good, subarray, tables = usable_blocks(blocks)
     options = configuration.CalculateTimingCalibration
     convention = _convention(good, configuration)
     found = answer(
@@ -176,9 +133,7 @@ def calibrate(
         observable,
         configuration,
         convention=convention,
-        blocks=block_table(judged),
-        rejected=merge_rejected(block.rejected for block in good),
-        obs_ids=tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
+        **tables,
         provenance=provenance or {},
         remarks=_remarks(good),
     )

@@ -563,7 +563,7 @@ def test_a_file_that_grows_while_it_is_read_is_left_out(make_block, run, monkeyp
             stream.write(b" ")
         return original(*args)
 
-    monkeypatch.setattr("calib.blocks.pair_events", pair_and_touch)
+    monkeypatch.setattr("calib.pair_stage.pair_events", pair_and_touch)
     block = run(path)
     assert block.status == "failed"
     assert "changed while it was read" in block.reason
