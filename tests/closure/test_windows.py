@@ -193,6 +193,20 @@ def test_a_window_has_no_bias_and_honest_errors() -> None:
     assert np.all(np.abs(deviations.mean(axis=0)) < 4 * deviations.std(axis=0) / np.sqrt(N_TOYS))
 
 
+def test_nights_that_choose_their_own_selection_leave_no_bias_of_a_hard_trigger() -> None:
+    truth = centred([0.0, 0.2, 0.1, 0.0, 0.2])
+    subarray = toy_subarray(5)
+    options = replace(OPTIONS, threshold="auto", margin=0.8 / 0.3)
+    nights = []
+    for night in range(3):
+        toy = Toy(truth.tolist(), [0.1, 0.3, 0.2, 0.3, 0.1], 500_000, 5, trigger=0.0)
+        showers = prepare(toy_pairs(toy, night), subarray)
+        nights.append(sums_of(fit(lambda w=[showers]: w, subarray, options), subarray))  # type: ignore[misc]
+    merged = merged_fit(nights, options)
+    # As of one night of as many showers, see test_estimators.
+    assert np.max(np.abs(merged.solution.log_throughput - truth)) < 0.003
+
+
 def test_errors_of_a_window_fall_with_the_square_root_of_the_nights() -> None:
     _, _, errors, night_errors, *_ = toys()
     # Resolutions differ from night to night, so a telescope's own ratio does; the mean variance
