@@ -21,7 +21,6 @@ import polars as pl
 
 from calib.drift_gauge import Nights, settle
 from calib.drift_series import AGEING, OUTLIER, STEP, Limits
-from calib.observables import TIMING_CROSS
 
 if TYPE_CHECKING:
     from datetime import date
@@ -50,6 +49,9 @@ __all__ = [
     "trends",
 ]
 
+#: Calibration whose coefficients are clock offsets. Spelt out: `calib.observables` knows of files,
+#: and reports, which show trends, shall not.
+CLOCKS = "timing-cross"
 KEY = {"calibration": pl.String, "tel_type": pl.String, "tel_id": pl.Int64}
 
 #: One row per calibration and telescope. `rate` is the change per day (a night is one day),
@@ -191,7 +193,7 @@ def choose_runs(runs: pl.DataFrame) -> Choice:
 
 def is_clock(calibration: str) -> bool:
     """Whether the coefficients of a calibration are clock offsets in ns."""
-    return calibration == TIMING_CROSS.name
+    return calibration == CLOCKS
 
 
 def trends(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calib.cache import file_digest
 from calib.errors import ArraycalError, NothingToDo
@@ -38,6 +39,9 @@ from flows.night_index import index_nights
 from flows.parameters import NightCalibration, NightlyParameters, NightOptions
 from flows.trend_news import trend_news
 
+if TYPE_CHECKING:
+    from calib.report.trends_page import SeenTrends
+
 __all__ = [
     "Stages",
     "calibrate_night",
@@ -67,11 +71,14 @@ class Stages:
         nothing can be computed.
     command : str
         What was called, for the provenance.
+    show_trends : callable
+        Hears of the trends over the nights when the index is new.
     """
 
     pairs: Callable[[Job, Settings], list[BlockPairs]]
     solve: Callable[[list[BlockPairs], Job, Settings], Outcome]
     command: str
+    show_trends: Callable[["list[SeenTrends]"], None] = lambda _: None
 
 
 def calibrate_nights(
@@ -87,20 +94,24 @@ def calibrate_nights(
             records.append(calibrate_night(night, options, settings, stages))
             log.info("%s", records[-1])
     except Exception:
-        _index(records, options, settings)
+        _index(records, options, settings, stages)
         raise
-    _index(records, options, settings)
+    _index(records, options, settings, stages)
     return records
 
 
-def _index(records: Sequence[NightRecord], options: NightOptions, settings: Settings) -> None:
+def _index(
+    records: Sequence[NightRecord], options: NightOptions, settings: Settings, stages: Stages
+) -> None:
     """Bring the index up to date; what is wrong with it costs no night."""
     if not records:
         return
     root = night_folder(records[-1].night, options, settings).parent
     try:
-        if index_nights(root, settings):
+        seen = index_nights(root, options, settings)
+        if seen is not None:
             log.info("the index of the nights is new: %s", root / INDEX)
+            stages.show_trends(seen)
     except Exception:  # the nights are published; the next run tries again
         log.exception("the index of the nights in %s could not be written", root)
 

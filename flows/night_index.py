@@ -2,20 +2,104 @@
 
 import logging
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from calib.night_index import update_index
+from calib.errors import ArraycalError
+from calib.night_index import night_folders, update_index
+from calib.night_record import file_stamp
+from calib.report.elements import text
+from config.errors import ConfigurationError
+from config.models import TrendMonitorOptions
 from config.settings import Settings
+from flows.job import configured
+from flows.parameters import NightOptions
+
+if TYPE_CHECKING:
+    from calib.report.trends_page import SeenTrends
 
 __all__ = ["index_nights"]
 
 log = logging.getLogger("arraycal.flows")
 
-
-def index_nights(root: Path, settings: Settings, *, always: bool = False) -> bool:
-    """Bring the index of the nights below a folder up to date; see `update_index`."""
-    return update_index(root, lambda: _trends(settings), state="", always=always)
+SQLITE = "sqlite:///"
 
 
-def _trends(_settings: Settings) -> Sequence[str]:
-    return ()
+def index_nights(
+    root: Path, options: NightOptions, settings: Settings, *, always: bool = False
+) -> "list[SeenTrends] | None":
+    """Bring the index of the nights below a folder up to date.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the folders of the nights.
+    options : NightOptions
+        Their calibrations say how trends are judged.
+    settings : Settings
+        Where the history is.
+    always : bool
+        Whether to write the page without news, too.
+
+    Returns
+    -------
+    list of SeenTrends or None
+        The trends that are on the page; None if there was no news, and nothing was written.
+
+    Raises
+    ------
+    ConfigurationError
+        If the options make no sense on this machine.
+    OSError
+        If the folder cannot be read or written.
+    """
+    monitors = {
+        item.calibration: configured(item, settings).TrendMonitor for item in options.calibrations
+    }
+    seen: list[SeenTrends] = []
+
+    def parts() -> Sequence[str]:
+        # A run without news needs neither database nor figures.
+        from calib.report.trends_page import trends_section
+
+        try:
+            seen.extend(_look(root, monitors, settings))
+        except (ArraycalError, ConfigurationError, OSError) as error:
+            log.warning("the index shows no trends: %s", error)
+            return [f'<p class="quiet">There are no trends: {text(error)}</p>']
+        return list(trends_section(seen))
+
+    judged = {name: monitor.model_dump_json() for name, monitor in monitors.items()}
+    state = f"{judged} {_history_stamp(settings)}"
+    return seen if update_index(root, parts, state=state, always=always) else None
+
+
+def _look(
+    root: Path, monitors: dict[str, TrendMonitorOptions], settings: Settings
+) -> "list[SeenTrends]":
+    from calib.history.database import open_history
+    from calib.history.reading import Selection
+    from calib.report.trends_page import SeenTrends
+    from calib.trend_view import view_trends
+
+    nights = night_folders(root)
+    with open_history(settings.history_url, create=False) as history:
+        found = [
+            (name, view_trends(history, Selection(name, since=_since(nights, monitor)), monitor))
+            for name, monitor in monitors.items()
+        ]
+    return [SeenTrends(name, view.trends, view.remarks) for name, view in found]
+
+
+def _since(nights: dict[date, Path], monitor: TrendMonitorOptions) -> date | None:
+    """First night that counts, so that the covariances of years are not read."""
+    return max(nights) - timedelta(days=monitor.look_back - 1) if nights else None
+
+
+def _history_stamp(settings: Settings) -> str:
+    """Return what changes with the history; nothing for a server, whose news are the nights'."""
+    if not settings.history_url.startswith(SQLITE):
+        return ""
+    path = settings.history_url.removeprefix(SQLITE)
+    return f"{file_stamp(Path(path))} {file_stamp(Path(f'{path}-wal'))}"

@@ -3,8 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from calib.night_index import INDEX
 from calib.night_record import NightRecord, NightStatus
+from calib.report.summary_page import LARGEST_BYTES, trends_markdown
+
+if TYPE_CHECKING:
+    from calib.report.trends_page import SeenTrends
 
 __all__ = ["night_page", "worst"]
 
@@ -18,7 +24,11 @@ def worst(records: Iterable[NightRecord]) -> NightStatus:
     return max((record.status for record in records), key=ORDER.index, default="nothing to do")
 
 
-def night_page(records: Sequence[NightRecord], folders: Mapping[date, Path]) -> str:
+def night_page(
+    records: Sequence[NightRecord],
+    folders: Mapping[date, Path],
+    seen: "Sequence[SeenTrends]" = (),
+) -> str:
     """Write nights as Markdown: the verdict first, then what it rests on.
 
     Parameters
@@ -27,13 +37,19 @@ def night_page(records: Sequence[NightRecord], folders: Mapping[date, Path]) -> 
         The nights.
     folders : mapping of date to Path
         Their results.
+    seen : sequence of SeenTrends
+        Trends over the nights; none in a run without news.
 
     Returns
     -------
     str
-        Markdown.
+        Markdown with figures, below a megabyte.
     """
-    return "\n\n".join(_night(record, folders[record.night]) for record in records)
+    text = "\n\n".join(_night(record, folders[record.night]) for record in records)
+    if not seen:
+        return text
+    trends = trends_markdown(seen, max(LARGEST_BYTES - len(text.encode()), 0))
+    return f"{text}\n\n{trends}"
 
 
 def _night(record: NightRecord, folder: Path) -> str:
@@ -60,7 +76,9 @@ def _night(record: NightRecord, folder: Path) -> str:
         if files:
             lines += ["", f"**{title}**", ""]
             lines += [f"* `{path}`: {_text(reason)}" for path, reason in files]
+    index = folder.parent / INDEX
     lines += ["", f"Noon to noon, {record.time_zone}. Everything is in `{folder}`."]
+    lines += ["", f"All nights are in `{index}`."]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect import State, flow, runtime
 from prefect.artifacts import create_markdown_artifact
@@ -23,6 +23,9 @@ from flows.progress import LISTENER
 from flows.stages import DEGRADED, made_by, map_blocks, run_log, solve_and_publish
 from tasks.calibration import NOTHING_TO_DO, UNUSABLE
 from tasks.workers import cpu_count
+
+if TYPE_CHECKING:
+    from calib.report.trends_page import SeenTrends
 
 __all__ = ["backfill", "nightly"]
 
@@ -88,13 +91,14 @@ def backfill(parameters: BackfillParameters) -> State[Any]:
 
 
 def _calibrate(nights: Sequence[date], options: NightOptions, settings: Settings) -> State[Any]:
-    stages = Stages(map_blocks, solve_and_publish, made_by())
+    seen: list[SeenTrends] = []
+    stages = Stages(map_blocks, solve_and_publish, made_by(), seen.extend)
     records = calibrate_nights(nights, options, settings, stages)
     folders = {record.night: night_folder(record.night, options, settings) for record in records}
     LISTENER.get().nights_finished(records)
     _report_trends(records)
     try:
-        page = night_page(records, folders)
+        page = night_page(records, folders, seen)
         create_markdown_artifact(key="arraycal-night", markdown=page, description=page[:80])
     except Exception:  # the results are on disk; the page is a convenience
         log.exception("the results are published, but Prefect did not take the page")

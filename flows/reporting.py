@@ -17,6 +17,7 @@ from config.settings import load_settings
 from flows.console import stdout
 from flows.night import LOCK_FILE
 from flows.night_index import index_nights
+from flows.night_options import checked, read_options
 from flows.outcomes import Exit
 
 __all__ = ["report"]
@@ -66,7 +67,9 @@ def report(arguments: Namespace) -> Exit:
     done = (
         [] if arguments.index else [ok for path in nights.values() for ok in _rebuild_night(path)]
     )
-    index_nights(folder, load_settings(), always=True)
+    settings = load_settings()
+    options = checked(read_options(settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS"))
+    index_nights(folder, options, settings, always=True)
     _say(folder / INDEX)
     return Exit.USABLE if all(done) else Exit.DEGRADED
 

@@ -61,7 +61,7 @@ const save = image => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
-for (const image of document.querySelectorAll("figure img"))
+for (const image of document.querySelectorAll("figure img[src^='data:image/svg']"))
   image.parentNode.append(makeButton("SVG", "save this figure as vector graphics",
                                      () => save(image)));
 """

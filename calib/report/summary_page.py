@@ -13,9 +13,10 @@ from calib.report.types_page import type_pictures
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from calib.report.trends_page import SeenTrends
     from calib.result import CalibrationResult
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "trends_markdown"]
 
 #: The interface gets slow beyond a megabyte or so.
 LARGEST_BYTES = 1_000_000
@@ -66,7 +67,37 @@ def markdown(result: CalibrationResult) -> str:
     lines += _table(header, [_row(row) for row in ordered.iter_rows(named=True)])
     lines += _types(result)
     text = "\n".join(lines) + "\n"
-    return text + _pictures(result, LARGEST_BYTES - len(text.encode()))
+    return text + _embedded(_in_order(result), LARGEST_BYTES - len(text.encode()))
+
+
+def trends_markdown(seen: Sequence[SeenTrends], room: int = LARGEST_BYTES) -> str:
+    """Write trends over the nights as Markdown.
+
+    Parameters
+    ----------
+    seen : sequence of SeenTrends
+        By calibration.
+    room : int
+        Bytes for all of it; figures that do not fit are left out.
+
+    Returns
+    -------
+    str
+        Telescopes with a flag, then the courses of all; empty without any history.
+    """
+    from calib.report.trends_page import TRENDS_HEADER, all_trend_pictures, trend_row
+
+    seen = [item for item in seen if not item.trends.telescopes.is_empty()]
+    if not seen:
+        return ""
+    rows = [trend_row(row) for item in seen for row in item.trends.flagged.iter_rows(named=True)]
+    lines = ["## Trends over the nights", ""]
+    lines += _table(TRENDS_HEADER, rows) if rows else ["No telescope has changed."]
+    text = "\n".join(lines) + "\n"
+    # Those with changes first: the last ones give way.
+    ordered = sorted(seen, key=lambda item: item.trends.flagged.is_empty())
+    pictures = (picture for item in ordered for picture in all_trend_pictures(item))
+    return text + _embedded(pictures, room - len(text.encode()))
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
@@ -117,10 +148,10 @@ def _cell(text: str) -> str:
     return printable(text).translate(SPECIAL)
 
 
-def _pictures(result: CalibrationResult, room: int) -> str:
+def _embedded(pictures: Iterable[Picture], room: int) -> str:
     """Sections with figures, up to a number of bytes."""
     parts = []
-    for name, caption, figure in _in_order(result):
+    for name, caption, figure in pictures:
         title = _cell(name)
         uri = encode(figure, "png", dpi=DPI)
         part = f"\n## {title[:1].upper()}{title[1:]}\n\n![{title}]({uri})\n\n{caption}\n"

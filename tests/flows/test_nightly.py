@@ -84,6 +84,8 @@ def test_a_night_completes_with_its_verdict_and_a_page(site, run):
     page = artifacts_of(state)["arraycal-night"].data
     assert "Night of 2020-06-14: usable" in page
     assert "energy-inter" in page
+    assert "## Trends over the nights" in page
+    assert "2020-06-14: usable" in (site / "output" / "index.html").read_text()
 
 
 def test_the_same_night_again_shows_its_blocks_as_cached(site, run):
@@ -92,7 +94,9 @@ def test_the_same_night_again_shows_its_blocks_as_cached(site, run):
     state = run()
     assert state.name == "Completed"
     assert blocks_of(state) == [(name, "Cached") for name in names]
-    assert "usable, unchanged" in artifacts_of(state)["arraycal-night"].data
+    page = artifacts_of(state)["arraycal-night"].data
+    assert "usable, unchanged" in page
+    assert "## Trends" not in page  # no news, no work
 
 
 def test_a_damaged_block_degrades_the_night(site, run):

@@ -165,10 +165,10 @@ def site(night, tmp_path, monkeypatch):
     )
     monkeypatch.setenv("ARRAYCAL_DATA_ROOT", str(night))
     monkeypatch.setenv("ARRAYCAL_OUTPUT_ROOT", str(tmp_path / "output"))
+    monkeypatch.setenv("ARRAYCAL_NIGHTLY_OPTIONS", str(tmp_path / "options.yaml"))
 
     def run(date):
-        options = ["--direct", "--options", str(tmp_path / "options.yaml")]
-        return main(["nightly", "--night", str(date), *options])
+        return main(["nightly", "--night", str(date), "--direct"])
 
     assert run(NIGHT) == 0
     assert run("2020-06-20") == 5

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.drift import INTERVALS, NIGHTS, STEPS, TELESCOPES, choose_runs, trends
+from calib.drift import INTERVALS, NIGHTS, STEPS, TELESCOPES, choose_runs, is_clock, trends
 from calib.history.reading import COEFFICIENTS, RUNS
+from calib.observables import OBSERVABLES, TIMING_CROSS
 from config.models import TrendMonitorOptions
 
 FIRST = date(2026, 3, 1)
@@ -298,3 +299,7 @@ def test_without_a_choice_there_is_no_remark_and_unusable_runs_do_not_count():
     )
     assert choice.run_ids == (1, 2)
     assert choice.remarks == ()
+
+
+def test_clocks_are_those_of_the_timing_calibration():
+    assert [name for name in OBSERVABLES if is_clock(name)] == [TIMING_CROSS.name]
