@@ -22,7 +22,7 @@ from flows.logs import log_file
 from flows.outcomes import Exit
 from flows.running import STATUS
 
-__all__ = ["merge"]
+__all__ = ["merge", "without_secrets"]
 
 log = logging.getLogger("arraycal.flows")
 
@@ -62,7 +62,8 @@ def merge(arguments: Namespace, command: str) -> Exit:
     )
     with open_history(arguments.database or settings.history_url, create=False) as history:
         window = read_window(history, selection)
-    made_by = provenance(command) | {"window": window.origin}
+    shown = without_secrets(command, arguments.database, history.name)
+    made_by = provenance(shown) | {"window": window.origin}
     result = solve_window(window.nights, observable, window.configuration, made_by)
     with log_file(output, settings.log_level):
         published = publish(result, observable, output, overwrite=arguments.overwrite)
@@ -70,6 +71,30 @@ def merge(arguments: Namespace, command: str) -> Exit:
     stdout().print(_night_table(result))
     print_result(stdout(), result, published)
     return STATUS[result.verdict.status]
+
+
+def without_secrets(command: str, url: str | None, name: str) -> str:
+    """Take the password of a database out of a command line that goes into results.
+
+    Parameters
+    ----------
+    command : str
+        As it was typed.
+    url : str or None
+        URL in it.
+    name : str
+        The same URL without password.
+
+    Examples
+    --------
+    >>> without_secrets("arraycal merge --database pg://me:pw@host/x", "pg://me:pw@host/x", "pg:x")
+    'arraycal merge --database pg:x'
+    """
+    if url is None:
+        return command
+    shown = command.replace(url, name)
+    # Quoted by the shell beyond recognition.
+    return shown if name in shown else "arraycal merge"
 
 
 def _observable(name: str) -> Observable:

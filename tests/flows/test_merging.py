@@ -1,12 +1,14 @@
 """``arraycal merge`` on nights that runs left in the history."""
 
 import json
+import shlex
 import shutil
 
 import numpy as np
 import pytest
 
 from flows.cli import main
+from flows.merging import without_secrets
 
 NIGHTS = ("2026-03-01", "2026-03-03")
 CALIBRATIONS = ("energy-inter", "energy-cross", "image-inter")
@@ -101,3 +103,27 @@ def test_the_command_refuses_what_makes_no_sense(nights, merge, tmp_path, capsys
     assert merge("--overwrite", "--database", f"sqlite:///{tmp_path}/none.sqlite") == 4
     assert "there is no history" in capsys.readouterr().err
     assert not (tmp_path / "none.sqlite").exists()
+
+
+@pytest.mark.parametrize("password", ["secret", "it's secret", 'a"secret'])
+@pytest.mark.parametrize("form", [["--database", "{}"], ["--database={}"], ["--data={}"]])
+def test_a_password_does_not_get_into_the_results(password, form):
+    url = f"postgresql://me:{password}@host/history"
+    line = shlex.join(["arraycal", "merge", *(text.format(url) for text in form), "--to", "x"])
+    shown = without_secrets(line, url, "postgresql://me:***@host/history")
+    assert "secret" not in shown
+    assert shown.startswith("arraycal merge")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_flow_keeps_the_sums_as_a_direct_run_does(tmp_path, blocks, lenient, monkeypatch, merge):
+    monkeypatch.setenv("ARRAYCAL_DATABASE_URL", f"sqlite:///{tmp_path}/history.sqlite")
+    run = ["run", "energy-inter", str(blocks[0]), *lenient, "--night", "2026-03-02"]
+    assert main([*run, "--output", str(tmp_path / "out")]) == 0
+    assert merge() == 0
+    found, expected = (values(tmp_path / name)[0] for name in ("window", "out"))
+    # The window of one night is the night.
+    for i, row in expected.items():
+        assert found[i]["value"] == row["value"]
+        assert found[i]["error"] == row["error"]
+        assert found[i]["systematic"] == row["systematic"]

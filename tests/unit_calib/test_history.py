@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,9 +20,14 @@ from calib.history.database import HistoryError, open_history
 from calib.history.reading import COEFFICIENTS, RUNS, Selection, coefficients, covariances, runs
 from calib.history.recording import configuration_digest, entry_of, record
 from calib.history.tables import Base, StoredSums
+from calib.history.window import read_window
+from calib.model import Model
 from calib.nights import Span
 from calib.result import BLOCKS, RESIDUALS, TELESCOPES, CalibrationResult, Verdict
 from calib.schema import REJECTED
+from calib.summary import empty_summary
+from calib.sums import Sums, pack
+from calib.toys import toy_subarray
 from config.errors import ConfigurationError
 from config.loading import load_configuration
 
@@ -226,6 +231,31 @@ def test_sums_are_kept_bit_by_bit_and_replaced_with_their_run(url):
         with history.writing() as connection:
             connection.execute(sa.delete(Base.metadata.tables["runs"]))
         assert sums_in(history) == []
+
+
+def test_a_window_is_read_from_either_database(url):
+    subarray = toy_subarray(3)
+    model = Model.initial(subarray, variance=0.04, margin=2.5)
+    sums = Sums(subarray, empty_summary(model), (), model, settled=True)
+    next_night = NIGHT + timedelta(days=1)
+    with open_history(url) as history:
+        run_id = record(history, replace(make_entry(), sums=pack(sums)))
+        record(history, make_entry(night=NIGHT + timedelta(days=5)))
+        window = read_window(history, Selection("energy-inter", NIGHT, next_night))
+    assert [(night.night, night.status) for night in window.nights] == [
+        (NIGHT, "used"),
+        (next_night, "no run"),
+    ]
+    assert pack(window.nights[0].sums) == pack(sums)
+    assert window.origin["runs"] == [
+        {
+            "night": "2026-03-01",
+            "run_id": run_id,
+            "published": "2026-03-02T09:00:00.500000",
+            "arraycal": "1",
+            "result": "/data/out/result.json",
+        }
+    ]
 
 
 def test_a_database_shared_with_other_programs_keeps_their_tables(url):
