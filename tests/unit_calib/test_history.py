@@ -246,7 +246,9 @@ def test_a_window_is_read_from_either_database(url):
         (NIGHT, "used"),
         (next_night, "no run"),
     ]
-    assert pack(window.nights[0].sums) == pack(sums)
+    found = window.nights[0].sums
+    assert found is not None
+    assert pack(found) == pack(sums)
     assert window.origin["runs"] == [
         {
             "night": "2026-03-01",
