@@ -42,9 +42,7 @@ __all__ = [
     "STEP",
     "STEPS",
     "TELESCOPES",
-    "Choice",
     "Trends",
-    "choose_runs",
     "is_clock",
     "trends",
 ]
@@ -140,57 +138,6 @@ class Trends:
         return self.telescopes.filter(pl.col("flags") != "")
 
 
-@dataclass(frozen=True)
-class Choice:
-    """One run per night and calibration.
-
-    Parameters
-    ----------
-    run_ids : tuple of int
-        The chosen runs.
-    remarks : tuple of str
-        What was chosen where there was a choice, a sentence each.
-    """
-
-    run_ids: tuple[int, ...]
-    remarks: tuple[str, ...]
-
-
-def choose_runs(runs: pl.DataFrame) -> Choice:
-    """Choose one run per night and calibration.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        Schema ``calib.history.reading.RUNS``.
-
-    Returns
-    -------
-    Choice
-        Runs that gave no coefficients do not count. The configuration of a calibration is that of
-        its newest night, there the run published last; a night without that configuration is
-        represented by the run published last.
-    """
-    usable = runs.filter(pl.col("status") != "unusable").sort("published", "run_id")
-    run_ids: list[int] = []
-    remarks: list[str] = []
-    for (name,), own in sorted(usable.group_by("calibration"), key=lambda item: str(item[0][0])):
-        newest = own.sort("night", "published", "run_id")["configuration_digest"][-1]
-        ranked = own.with_columns(fits=pl.col("configuration_digest") == newest)
-        ranked = ranked.sort("night", "fits", "published", "run_id")
-        chosen = ranked.group_by("night", maintain_order=True).last()
-        run_ids += chosen["run_id"].to_list()
-        n_other = int((~chosen["fits"]).sum())
-        n_several = len(own) - len(chosen)
-        if n_several or n_other:
-            text = f"{name}: configuration {newest}, that of the newest night"
-            text += f"; {n_several} other runs of the same nights left out" if n_several else ""
-            text += f"; {n_other} nights have only runs with another configuration, the one "
-            text += "published last is shown" if n_other else ""
-            remarks.append(text if n_other else text.split("; 0 nights")[0])
-    return Choice(tuple(sorted(run_ids)), tuple(remarks))
-
-
 def is_clock(calibration: str) -> bool:
     """Whether the coefficients of a calibration are clock offsets in ns."""
     return calibration == CLOCKS
@@ -206,7 +153,7 @@ def trends(
     coefficients : DataFrame
         Schema ``calib.history.reading.COEFFICIENTS``, all telescopes of each run. Of several runs
         of one night and calibration the one with the largest number counts: choose with
-        `choose_runs` first.
+        `calib.trend_view.choose_runs` first.
     covariances : dict of int to array, shape (m, m)
         Of the finite coefficients of a run, in the order of telescope ids. A run without one gets
         the squares of its errors on the diagonal.

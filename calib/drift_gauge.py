@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from calib.changepoint import excess_scatter
 from calib.drift_series import course_of
 
 if TYPE_CHECKING:
@@ -98,9 +99,10 @@ def settle(nights: Nights, limits: Limits, scatter: float | None = None) -> Sett
     Notes
     -----
     At most half of the telescopes are left out, and two always stay. The scatter is found from
-    telescopes that were chosen with it, so both are repeated until they agree, from no scatter on.
+    telescopes that were chosen with it, so both are repeated until they agree. They begin with the
+    scatter from night to night of all telescopes, of which steps and drifts change little.
     """
-    tau = 0.0 if scatter is None else scatter
+    tau = _first_scatter(nights) if scatter is None else scatter
     for _ in range(MAX_ROUNDS):
         settled, used = _search(nights, limits, tau)
         if scatter is not None:
@@ -270,6 +272,16 @@ def _most_significant(settled: Settled, used: Flags) -> tuple[int | None, int] |
     if not found:
         return None
     return max(found, key=lambda item: item[0])[1:]
+
+
+def _first_scatter(nights: Nights) -> float:
+    """Scatter of all telescopes, whatever they do, from differences of successive nights."""
+    everyone = np.ones(nights.values.shape[1], bool)
+    values, errors = relative_to(nights, everyone, np.ones(nights.values.shape, bool))
+    independent = np.maximum(np.isfinite(values).sum(axis=0) - LINE, 0).sum()
+    if independent * (1.0 - 1.0 / len(everyone)) < MIN_INDEPENDENT:
+        return 0.0
+    return excess_scatter(values, errors)
 
 
 def _scatter(nights: Nights, stable: Flags, used: Flags) -> float:

@@ -185,7 +185,7 @@ def _without_outliers(x: Floats, y: Floats, e: Floats, limits: Limits) -> Course
     steady = _with_fit(steady, CONSTANT, x, y, e)
     if len(x) < limits.min_nights:
         return steady
-    p_value, strength = _significance(x, y, e)
+    p_value, strength = _significance(y, e, steady.rate / steady.rate_error)
     steady = replace(steady, p_value=p_value)
     if p_value > limits.alpha:
         return steady
@@ -230,10 +230,8 @@ def _on_all_nights(
     )
 
 
-def _significance(x: Floats, y: Floats, e: Floats) -> tuple[float, float]:
+def _significance(y: Floats, e: Floats, z_line: float) -> tuple[float, float]:
     """P-value of a constant against a line or a step, and the larger drop of chi-square."""
-    line = _fit(x, y, e, has_line=True, places=())
-    z_line = line.parameters[1] / math.sqrt(line.covariance[1, 1])
     p_value, strength = 2.0 * float(ndtr(-abs(z_line))), z_line**2
     step = find_step(y, e)
     if step is not None:
@@ -281,11 +279,12 @@ def _fit(x: Floats, y: Floats, e: Floats, *, has_line: bool, places: tuple[int, 
     unknown = _Fit(np.full(n, np.nan), np.full((n, n), np.nan), math.nan)
     if len(x) < n:
         return unknown
-    scale = np.linalg.norm(weighted, axis=0)
-    _, size, rotation = np.linalg.svd(weighted / scale, full_matrices=False)
-    if size.min() < ROUNDING * size.max():
+    scale = np.sqrt(np.sum(weighted**2, axis=0))
+    unit = weighted / scale
+    size, rotation = np.linalg.eigh(unit.T @ unit)
+    if size[0] < ROUNDING * size[-1]:
         return unknown
-    covariance = (rotation.T / size**2) @ rotation / np.outer(scale, scale)
+    covariance = (rotation / size) @ rotation.T / np.outer(scale, scale)
     parameters = covariance @ (weighted.T @ (y / e))
     chi2 = float(np.sum((y / e - weighted @ parameters) ** 2))
     return _Fit(parameters, covariance, chi2)

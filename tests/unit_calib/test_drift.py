@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.drift import INTERVALS, NIGHTS, STEPS, TELESCOPES, choose_runs, is_clock, trends
+from calib.drift import INTERVALS, NIGHTS, STEPS, TELESCOPES, is_clock, trends
 from calib.history.reading import COEFFICIENTS, RUNS
 from calib.observables import OBSERVABLES, TIMING_CROSS
+from calib.trend_view import choose_runs
 from config.models import TrendMonitorOptions
 
 FIRST = date(2026, 3, 1)
