@@ -188,7 +188,7 @@ def _coefficients(view: TrendView, most: int) -> Table:
         table.add_column(name, overflow="fold")
     for row in shown.iter_rows(named=True):
         unit = f" {row['unit']}" if row["unit"] else ""
-        remark = "outlying night" if row["outlier"] else row["reason"] or row["flag"]
+        remark = "outlying night" if row["outlier"] else row["reason"]
         table.add_row(
             escape(row["calibration"]),
             escape(f"{row['tel_type']} {row['tel_id']}"),

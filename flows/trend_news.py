@@ -3,9 +3,6 @@
 import logging
 from datetime import date
 
-from calib.history.database import open_history
-from calib.history.publishing import NOT_RECORDED
-from calib.trend_view import newly_flagged
 from config.models import TrendMonitorOptions
 from config.settings import Settings
 
@@ -36,6 +33,11 @@ def trend_news(
         ``MST 5: ageing: ...``, a sentence each; empty too if the history fails, which costs
         nothing but this.
     """
+    # Not before: a run that finds nothing new needs none of it.
+    from calib.history.database import open_history
+    from calib.history.publishing import NOT_RECORDED
+    from calib.trend_view import newly_flagged
+
     try:
         with open_history(settings.history_url, create=False) as history:
             rows = newly_flagged(history, calibration, night, options)
