@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,16 +32,20 @@ LIMITS = RelativeThroughputFitterOptions()
 
 
 def scanned(
-    pairs: pl.DataFrame, subarray: Subarray, margins: tuple[float, ...], **changes: object
+    pairs: pl.DataFrame,
+    subarray: Subarray,
+    margins: tuple[float, ...],
+    anchors: tuple[int, ...] = (),
+    **changes: object,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Tables of the scan of a fit."""
+    """Tables of the scan of a fit, all telescopes or the anchors with a fixed mean."""
     showers = prepare(pairs, subarray)
     fitted = fit(lambda: [showers], subarray, FitOptions(**{**vars(OPTIONS), **changes}))
     assert fitted.settled
     rows = weigh(showers, fitted.model, None)
     sums = scan_window(showers, fitted.model, rows, margins_to_scan(fitted.model, margins))
     nodes = np.flatnonzero(fitted.solution.component >= 0)
-    groups = [Group(nodes, nodes)]
+    groups = [Group(nodes, np.array(anchors, np.intp) if anchors else nodes)]
     value = np.exp(fitted.solution.log_throughput)
     return compare_margins(sums, fitted.model.margin, subarray, value, groups, LIMITS)
 
@@ -133,6 +138,25 @@ def test_one_telescope_with_a_threshold_of_its_own_does_not_hide_among_many() ->
     _, types = scanned(pairs.filter(~late), subarray, (0.0, 1.0, 2.0, 2.5, 3.0, 4.0))
     (remark,) = scan_remarks(types)
     assert "telescope 7 by" in remark
+
+
+def test_across_types_the_mean_of_the_reference_type_is_held() -> None:
+    subarray = replace(toy_subarray(5), types=("LST", "LST", "MST", "MST", "MST"))
+    toy = Toy([0.2, 0.1, 0.0, 0.0, 0.0], [0.1, 0.1, 0.3, 0.3, 0.3], 100_000, 5, trigger=0.0)
+    pairs = toy_pairs(toy, 1).with_columns(tel_type=pl.lit("LST-MST"))
+    telescopes, types = scanned(pairs, subarray, (0.0, 2.5, 4.0), anchors=(2, 3, 4))
+    for margin in (0.0, 4.0):
+        own = telescopes.filter(pl.col("margin") == margin)
+        assert own.filter(tel_type="MST")["difference"].to_numpy().sum() == pytest.approx(0.0)
+    # Two telescopes against the reference type, and three about their own mean.
+    assert types.filter(pl.col("margin") == 0.0).select("tel_type", "ndf").rows() == [
+        ("LST", 2),
+        ("MST", 2),
+    ]
+    # Behind a trigger the noisier type looks brighter; the margin in use takes that away.
+    raw = telescopes.filter(pl.col("margin") == 0.0, pl.col("tel_type") == "LST")
+    assert (raw["difference"] < -0.02).all()
+    assert types.filter("in_use")["plateau"].all()
 
 
 def test_sums_of_windows_add_up() -> None:
