@@ -132,9 +132,18 @@ def view_trends(history: History, selection: Selection, options: TrendMonitorOpt
     return TrendView(
         runs=found.with_columns(chosen=pl.col("run_id").is_in(list(choice.run_ids))),
         coefficients=table,
-        trends=trends(chosen, covariances(history, selection), options),
+        trends=trends(chosen, covariances(history, _window(chosen, selection, options)), options),
         remarks=choice.remarks,
     )
+
+
+def _window(chosen: pl.DataFrame, selection: Selection, options: TrendMonitorOptions) -> Selection:
+    """The nights that trends look at: the covariances of years are many."""
+    if chosen.is_empty():
+        return selection
+    latest = chosen.group_by("calibration").agg(pl.col("night").max())["night"].to_list()
+    since = min(latest) - timedelta(days=options.look_back - 1)
+    return replace(selection, since=max(since, selection.since or since))
 
 
 def newly_flagged(
@@ -158,7 +167,8 @@ def newly_flagged(
     DataFrame
         Rows of schema ``calib.drift.TELESCOPES``.
     """
-    selection = Selection(calibration=calibration, until=night)
+    first = night - timedelta(days=options.look_back - 1)
+    selection = Selection(calibration=calibration, since=first, until=night)
     now = view_trends(history, selection, options).trends.flagged
     if now.is_empty():
         return now
