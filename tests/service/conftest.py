@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
@@ -32,15 +33,15 @@ BUSY = 503
 
 
 class Site:
-    """A machine with `arraycal up`."""
+    """A machine with `arraycal up`, and the options of its nights."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, options=OPTIONS):
         self.home, self.data = folder / "home", folder / "data"
         self.output, self.cache = folder / "output", folder / "cache"
         self.port = _free_port()
         self.data.mkdir()
-        options = folder / "nightly.yaml"
-        options.write_text(json.dumps(OPTIONS))
+        file = folder / "nightly.yaml"
+        file.write_text(json.dumps(options))
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -50,7 +51,7 @@ class Site:
             "ARRAYCAL_DATA_ROOT": str(self.data),
             "ARRAYCAL_OUTPUT_ROOT": str(self.output),
             "ARRAYCAL_CACHE_ROOT": str(self.cache),
-            "ARRAYCAL_NIGHTLY_OPTIONS": str(options),
+            "ARRAYCAL_NIGHTLY_OPTIONS": str(file),
             "ARRAYCAL_NIGHTLY_CRON": "* * * * *",
         }
 
@@ -186,14 +187,28 @@ def yesterday():
     return datetime.now(UTC).date() - timedelta(days=1)
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
+@contextmanager
+def running(folder, *options):
     """A running site, shut down at the end, whatever happened."""
     if not Path("/proc/self/stat").exists():
         pytest.skip("finds processes by /proc, which is not here")
-    site = Site(tmp_path_factory.mktemp("site"))
+    site = Site(folder, *options)
     try:
         site.up()
         yield site
     finally:
         site.arraycal("down")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The site that most tests share."""
+    with running(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def other_site(tmp_path_factory):
+    """Start a site with options of its own: for tests whose nights others must not see."""
+    with ExitStack() as stack:
+        yield lambda options: stack.enter_context(running(tmp_path_factory.mktemp("site"), options))
