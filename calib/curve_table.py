@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from calib.result import CalibrationResult
     from calib.subarray import Subarray
 
-__all__ = ["BLOCK_NOTES", "DISTANCE_CURVE", "with_curves", "with_notes", "with_residuals"]
+__all__ = ["BLOCK_NOTES", "DISTANCE_CURVE", "NOTES", "with_curves", "with_notes", "with_residuals"]
 
 #: Value of each curve at its knots, ln(value) relative to the knot that is held at zero (error
 #: zero); NaN where the data do not tell.
@@ -31,6 +31,8 @@ DISTANCE_CURVE = pl.Schema(
     }
 )
 
+#: Name of the table of notes.
+NOTES = "block_notes"
 #: What a reader must know about the selection in a block: where the pointing came from, which cut
 #: could not be applied.
 BLOCK_NOTES = pl.Schema({"path": pl.String, "topic": pl.String, "note": pl.String})
@@ -110,4 +112,4 @@ def with_notes(
     if not notes:
         return result
     table = pl.DataFrame(list(notes), schema=BLOCK_NOTES, orient="row")
-    return replace(result, extras=result.extras | {"block_notes": table})
+    return replace(result, extras=result.extras | {NOTES: table})

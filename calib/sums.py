@@ -77,7 +77,8 @@ class Sums:
     settled : bool
         Whether the iteration had ended.
     tables : dict of str to DataFrame
-        What is told of the blocks: ``blocks`` and ``rejected`` as they went into the result.
+        What is told of the blocks: ``blocks`` and ``rejected`` as they went into the result, and
+        ``block_notes`` if there are any.
     judged : tuple of str
         Reasons of the verdict that follow from sums and blocks, so that a window finds its own;
         not in the bytes.

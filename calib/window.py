@@ -13,7 +13,7 @@ import polars as pl
 
 from calib import cross
 from calib.coefficients import assemble
-from calib.curve_table import with_curves
+from calib.curve_table import NOTES, with_curves
 from calib.errors import CannotCompute, NothingToDo, WrongUsage
 from calib.observables import TIMING_CROSS
 from calib.pairs import merge_rejected
@@ -134,6 +134,9 @@ def solve_window(
     tables = _merged_tables(sums) | {"provenance": provenance or {}}
     solved = _within_types if observable.scope == "same_type" else _across_types
     result = solved(fitted, subarray, observable, configuration, tables)
+    notes = [night.tables[NOTES] for night in sums if NOTES in night.tables]
+    if notes:
+        result = replace(result, extras=result.extras | {NOTES: pl.concat(notes)})
     return _with_nights(result, nights, used, options)
 
 

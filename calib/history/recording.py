@@ -13,6 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from calib.curve_table import NOTES
 from calib.history.tables import KEY, Coefficient, Run, StoredSums
 from calib.sums import FORMAT, pack
 
@@ -142,12 +143,13 @@ def entry_of(
 
 
 def _packed(result: CalibrationResult) -> bytes | None:
-    """Sums with what the verdict says beyond them."""
+    """Sums with what the verdict and the notes on blocks say beyond them."""
     sums = result.sums
     if sums is None:
         return None
     remarks = tuple(text for text in result.verdict.reasons if text not in sums.judged)
-    return pack(replace(sums, remarks=remarks))
+    notes = {name: result.extras[name] for name in result.extras if name == NOTES}
+    return pack(replace(sums, remarks=remarks, tables=sums.tables | notes))
 
 
 def _published(result: CalibrationResult) -> datetime:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from calib.curve_table import BLOCK_NOTES, with_notes
 from calib.errors import CannotCompute, NothingToDo, WrongUsage
 from calib.fit import fit
 from calib.history.database import open_history
@@ -165,6 +166,16 @@ def test_nights_that_are_not_in_a_window_are_named_with_their_reason(history, re
     assert reason.startswith("4 runs of the window left out (2026-03-03: its run is unusable")
     assert result.obs_ids == (100, 102)
     assert "2 nights in use, 4 left out, 1 without a run" in html(result)
+
+
+def test_notes_on_blocks_stay_with_them(history, results):
+    for number in (0, 2):
+        note = [(f"block_{number}.dl2.h5", "pointing", "of the configuration")]
+        put(history, with_notes(results[number], note), number)
+    put(history, results[1], 1)
+    notes = solved(window_of(history)).extras["block_notes"]
+    assert notes.schema == BLOCK_NOTES
+    assert notes["path"].to_list() == ["block_0.dl2.h5", "block_2.dl2.h5"]
 
 
 def test_what_a_run_found_in_its_showers_is_passed_on_and_what_sums_tell_is_not(history, results):
