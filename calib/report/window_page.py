@@ -18,6 +18,8 @@ __all__ = ["window_section"]
 
 #: A night's pull beyond this is marked: once in 16,000 by chance.
 MARKED = 4.0
+#: So is a telescope whose scatter over the nights is this unlikely.
+RARE = 1e-3
 
 
 def window_section(result: CalibrationResult) -> Iterator[str]:
@@ -82,7 +84,8 @@ def _stability_table(stability: pl.DataFrame) -> str:
         )
         for row in stability.iter_rows(named=True)
     ]
-    return page.table(header, rows, numbers=" nnnnnn")
+    tones = ["warn" if chance < RARE else "" for chance in stability["probability"].fill_null(1.0)]
+    return page.table(header, rows, numbers=" nnnnnn", tones=tones)
 
 
 def _night_table(nights: pl.DataFrame) -> str:

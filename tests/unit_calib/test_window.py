@@ -205,7 +205,9 @@ def test_a_telescope_that_changes_makes_the_nights_disagree(results):
     # mean of the type takes a sixth.
     assert row["scatter"] == pytest.approx(0.04 * np.sqrt(4 / 3) * 5 / 6, abs=0.012)
     assert row["probability"] < 1e-4
-    assert "the nights disagree" in html(result)
+    page = html(result)
+    assert "the nights disagree" in page
+    assert '<tr class="warn"><td>MST</td><td class="n">3</td><td class="n">4</td>' in page
 
 
 def test_runs_of_several_configurations_are_refused_until_one_is_chosen(history, results):
