@@ -65,14 +65,14 @@ def _plateaus(types: pl.DataFrame) -> Iterator[str]:
 
 def _type_table(types: pl.DataFrame) -> str:
     header = (
-        "type", "margin", "telescopes", "showers that differ", "rms beyond noise/%",
+        "type", "margin", "verdict", "telescopes", "showers differ", "rms/%",
         "\N{GREEK SMALL LETTER CHI}2", "ndf", "p", "largest: telescope", "change/%", "error/%", "p",
-        "verdict",
     )  # fmt: skip
     rows = [
         (
             row["tel_type"],
             f"{row['margin']:g}",
+            _word(row),
             str(row["n_telescopes"]),
             f"{row['n_showers_changed']:,}",
             fixed(100 * row["rms"], 2),
@@ -83,12 +83,11 @@ def _type_table(types: pl.DataFrame) -> str:
             fixed(100 * row["difference"], 2, "+"),
             fixed(100 * row["difference_error"], 2),
             _chance(row["p_largest"]),
-            _word(row),
         )
         for row in types.iter_rows(named=True)
     ]
     tones = ["warn" if spoils else "" for spoils in _spoiling(types)]
-    return page.table(header, rows, numbers=" nnnnnnnnnnn", tones=tones)
+    return page.table(header, rows, numbers=" n nnnnnnnnnn", tones=tones)
 
 
 def _word(row: dict[str, object]) -> str:
@@ -146,7 +145,7 @@ def gallery_pictures(result: CalibrationResult) -> Iterator[Picture]:
     for name, drawn in gallery_figures(histograms).items():
         kept = len(histograms.filter(pl.col("tel_type") == name))
         pairs = len(result.pairs.filter(pl.col("tel_type") == name))
-        caption = GALLERY_CAPTION.format(_kept(kept, pairs))
+        caption = f"{name}: {GALLERY_CAPTION.format(_kept(kept, pairs))}"
         yield Picture(f"log ratios of {name}", caption, drawn)
 
 

@@ -167,7 +167,7 @@ def test_the_caption_says_how_many_pairs_are_not_shown():
     kept = [histogram_of(0.0, 0.2, 100, 0.0, tel_ids=(5, i)) for i in (6, 7, 8)]
     result = replace(SMALL, extras={"pair_histograms": table_of(*kept)})
     text = "".join(gallery_section(result))
-    assert "3 of 10 pairs" in text
+    assert "MST: ln(v1/v2) of single showers as selected, 3 of 10 pairs" in text
     assert "7 are not shown" in text
     page = assert_harmless(html(result))
     assert ("alt", "log ratios of MST") in [(name, value) for _, name, value in page.attributes]
