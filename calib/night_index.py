@@ -27,7 +27,7 @@ __all__ = ["INDEX", "night_folders", "update_index"]
 INDEX = "index.html"
 LOCK_FILE = ".index.lock"
 #: Changes whenever the same nights give another page.
-LAYOUT = 2
+LAYOUT = 4
 MARKS = re.compile(r'<meta name="arraycal-marks" content="([0-9a-f]+)">')
 #: Bytes of a page in which its marks are.
 HEAD_BYTES = 2000

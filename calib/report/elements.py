@@ -131,13 +131,17 @@ td:last-child{overflow-wrap:anywhere}
 h1{font-size:1.25rem}
 dl{grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.6rem}
 th,td{padding:.2rem .4rem}
-figure{padding:.4rem}}
+figure{padding:.4rem;overflow-x:auto}
+figure img{max-width:max(100%,30rem)}
+figcaption{width:auto;min-width:0}}
 @media print{:root{color-scheme:light;
 --ink:#000;--back:#fff;--soft:#f5f7f9;--quiet:#444;--line:#bbb;
 --good:#0b7a4b;--warn:#9a5b00;--bad:#b3261e}
 body{max-width:none;padding:0;font-size:10pt}
 table{font-size:7.5pt}
-th,td{padding:.15rem .4rem}
+th,td{padding:.15rem .35rem}
+th,th.n,.b{white-space:normal}
+.w{min-width:0}
 figure,tr,.verdict{break-inside:avoid}
 h2{break-after:avoid}
 .wide{overflow:visible}

@@ -69,7 +69,7 @@ def trends_section(seen: Sequence[SeenTrends]) -> Iterator[str]:
         return
     flagged = [row for item in seen for row in _rows(item.trends.flagged)]
     yield "<h2>Trends over the nights</h2>"
-    yield f'<p class="quiet">{page.text("; ".join(map(_extent, seen)))}.</p>'
+    yield from (f'<p class="quiet">{page.text(text)}</p>' for text in _extents(seen))
     yield from (f'<p class="quiet">{page.text(text)}</p>' for item in seen for text in item.remarks)
     if flagged:
         tones = ["warn"] * len(flagged)
@@ -118,13 +118,19 @@ def _rows(table: pl.DataFrame) -> list[tuple[str, ...]]:
     return [trend_row(row) for row in table.iter_rows(named=True)]
 
 
-def _extent(seen: SeenTrends) -> str:
-    table = seen.trends.telescopes
-    nights = sorted(set(seen.trends.nights["night"].to_list()))
-    return (
-        f"{seen.calibration}: {len(table)} telescopes, {len(nights)} nights from {nights[0]} to "
-        f"{nights[-1]}, {len(seen.trends.flagged)} telescopes with a flag"
-    )
+def _extents(seen: Sequence[SeenTrends]) -> Iterator[str]:
+    """Say what was looked at; calibrations of the same telescopes and nights in one sentence."""
+    flagged: dict[str, list[str]] = {}
+    for item in seen:
+        nights = sorted(set(item.trends.nights["night"].to_list()))
+        extent = (
+            f"{len(item.trends.telescopes)} telescopes, {len(nights)} nights from {nights[0]} to "
+            f"{nights[-1]}"
+        )
+        number = f"{len(item.trends.flagged)} in {item.calibration}"
+        flagged.setdefault(extent, []).append(number)
+    for extent, numbers in flagged.items():
+        yield f"{extent}. Telescopes with a flag: {', '.join(numbers)}."
 
 
 def all_trend_pictures(seen: SeenTrends) -> Iterator[Picture]:

@@ -149,7 +149,10 @@ def test_flagged_telescopes_come_first_with_their_figures_then_all_are_folded_aw
     assert places == sorted(places)
     assert site.page.count("data:image/svg+xml") == 2  # one for each calibration with a flag
     assert site.page.count("data:image/png") == 2
-    assert "energy-inter: 8 telescopes, 9 nights from 2026-03-01 to 2026-03-09" in site.words
+    assert (
+        "8 telescopes, 9 nights from 2026-03-01 to 2026-03-09. "
+        "Telescopes with a flag: 2 in energy-inter, 1 in timing-cross." in site.words
+    )
 
 
 def test_no_change_is_said_and_has_its_figures_folded_away(tmp_path):

@@ -105,8 +105,25 @@ def test_the_links_of_the_index_lead_to_the_reports(show, tmp_path):
 
 
 def test_a_page_is_no_wider_than_a_telephone(show):
+    from calib.figures import encode
+    from calib.figures.style import new_figure
+
+    drawn = figure(encode(new_figure(11, 3), "svg"), "wide", "So.")
     rows = [(f"telescope {n}", *(f"{n / 7:.4f}" for _ in range(12))) for n in range(5)]
     wide = table(["name", *(f"column {n}" for n in range(12))], rows)
 
-    tab = show(page("t", [wide, details("more", wide, is_open=True)]), width=390)
+    tab = show(page("t", [wide, details("more", wide, is_open=True), drawn]), width=390)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_on_paper_titles_and_reasons_give_way_and_the_buttons_are_gone(show):
+    from calib.figures import encode
+    from calib.figures.style import new_figure
+
+    header = ["telescope", *(f"a long title {n}" for n in range(12)), "reason"]
+    rows = [("1", *(f"{n / 7:.4f}" for n in range(12)), "because of many words")]
+    drawn = figure(encode(new_figure(4, 3), "svg"), "small", "So.")
+    tab = show(page("t", [table(header, rows, numbers="n" * 13 + "w"), drawn]), width=720)
+    tab.emulate_media(media="print")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 720
+    assert not tab.get_by_text("SVG", exact=True).is_visible()
