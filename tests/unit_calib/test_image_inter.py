@@ -7,6 +7,8 @@ import h5py
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from calib import dl2
 from calib.errors import CannotCompute
@@ -89,6 +91,33 @@ def test_measured_altitudes_are_interpolated_and_never_extrapolated():
     found = pointing.directions(tel_ids, np.ones(7, np.int64), times)
     np.testing.assert_allclose(found[:, 0], [1.0, 1.1, 1.2, *[np.nan] * 4])
     np.testing.assert_allclose(found[:, 1], [6.2, 6.3, 6.4, *[np.nan] * 4])
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(1, 4), st.integers(-1, 5)), st.integers(0, 9), max_size=12
+    ),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 7)), max_size=20),
+)
+def test_fixed_directions_are_those_of_observation_and_telescope(stated, events):
+    # -1 stands for any telescope, unless it has a direction of its own.
+    fixed = {key: (0.1 * value, 0.2 * value) for key, value in stated.items()}
+    obs_ids, tel_ids = (np.array([event[i] for event in events], np.int64) for i in (0, 1))
+    found = Pointing({}, fixed).directions(tel_ids, obs_ids, None)
+    nowhere = (np.nan, np.nan)
+    expected = [fixed.get(event, fixed.get((event[0], -1), nowhere)) for event in events]
+    np.testing.assert_array_equal(found, np.array(expected).reshape(-1, 2))
+
+
+def test_measured_directions_are_found_for_rows_in_any_order():
+    times, n = np.array([0.0, 10.0]), 60
+    rng = np.random.default_rng(1)
+    measured = {tel: (times, np.array([[tel, 0.0], [tel + 1.0, 1.0]])) for tel in (2, 3, 9)}
+    tel_ids, moments = rng.integers(1, 11, size=n), rng.uniform(-1, 11, n)
+    found = Pointing(measured, {}).directions(tel_ids, np.ones(n, np.int64), moments)
+    known = np.isin(tel_ids, (2, 3, 9)) & (moments >= 0) & (moments <= 10)
+    expected = np.where(known, tel_ids + moments / 10, np.nan)
+    np.testing.assert_allclose(found[:, 0], expected)
 
 
 def test_equidistant_pairs_obey_the_formula(path, tmp_path):
