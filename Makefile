@@ -65,6 +65,7 @@ $(PEER_READY): constraints-interop.txt
 demo: $(READY) ## simulate a small night with known truth, calibrate it, compare
 	$(BIN)/arraycal simulate demo/blocks --array north --blocks 3 --showers 4000 --seed 1 --overwrite
 	$(BIN)/arraycal run energy-inter demo/blocks --output demo/result --truth demo/blocks/truth.json --overwrite
+	@echo "open in a browser: file://$(CURDIR)/demo/result/report.html"
 
 # The suite brings its own Prefect server; a server or profile of yours must not see its runs.
 .PHONY: test

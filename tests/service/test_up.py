@@ -1,4 +1,4 @@
-"""A whole site: the schedule finds the nights, and nothing that dies takes a night with it."""
+"""A whole site: nothing that dies takes a night with it. Its schedule is in `test_new_site`."""
 
 import json
 import os
@@ -53,20 +53,6 @@ def test_pages_of_other_sites_can_neither_start_runs_nor_read_results(site):
         assert answer.getheader("Access-Control-Allow-Origin") is None
     finally:
         connection.close()
-
-
-def test_the_schedule_calibrates_nights_whose_blocks_arrive(site, yesterday, wait_until):
-    nights = [yesterday - timedelta(days=n) for n in range(3)]
-    for night in nights:
-        site.simulate(night)
-    # The schedule fires every minute; a run takes what is there, and earlier nights too.
-    begin = time.monotonic()
-    wait_until(lambda: all(site.status(night) == "usable" for night in nights), 240)
-    print(f"three nights {time.monotonic() - begin:.0f} s after their blocks arrived")
-    scheduled = [run for run in site.runs() if run["auto_scheduled"] and run["run_count"]]
-    assert scheduled
-    (found,) = {run["deployment_id"] for run in scheduled}
-    assert found == site.api("GET", "deployments/name/nightly/nightly")["id"]
 
 
 def test_a_schedule_that_was_switched_off_stays_off(site, wait_until):
