@@ -94,14 +94,11 @@ def assemble(  # noqa: PLR0913
     """
     options = configuration.CalculateTimingCalibration
     telescopes = _telescopes(found, subarray, options)
-    newest = found.nodes.newest
     known = np.flatnonzero(np.isfinite(telescopes["value"].to_numpy()))
     known = known[np.argsort(np.asarray(subarray.tel_ids)[known], kind="stable")]
-    part = np.ix_(newest[known], newest[known])
-    intervals = intervals_table(found, subarray)
-    published = telescopes.filter(pl.col("value").is_finite()).sort("tel_type", "tel_id")
+    nodes = found.nodes.newest[known]
     extras = {
-        "intervals": intervals,
+        "intervals": intervals_table(found, subarray),
         "steps": steps_table(found, subarray),
         "history": history_table(found, subarray),
         "residual_distance": distance_table(found, subarray),
@@ -115,7 +112,7 @@ def assemble(  # noqa: PLR0913
         blocks=blocks,
         rejected=_with_clipped(rejected, found),
         tel_ids=tuple(subarray.tel_ids[node] for node in known),
-        covariance=found.covariance[part],
+        covariance=found.covariance[np.ix_(nodes, nodes)],
         obs_ids=obs_ids,
         positions_m=dict(zip(subarray.tel_ids, subarray.positions_m, strict=True)),
         fit=_facts(found, subarray, convention, options),
@@ -124,19 +121,24 @@ def assemble(  # noqa: PLR0913
         configuration=to_yaml(configuration),
         provenance=provenance,
         extras=extras,
-        published={
-            observable.monitoring_path: published.select(
-                "tel_type", "tel_id", pl.col("value").alias("offset"), "error"
-            )
-        },
-        units={
-            observable.monitoring_path: {"offset": NS, "error": NS},
-            "telescopes": dict.fromkeys(("value", "error", "systematic", "residual_rms"), NS)
-            | dict.fromkeys(("drift", "drift_error"), "ns.h**-1"),
-            **{name: _units(table) for name, table in extras.items()},
-        },
+        published={observable.monitoring_path: _published(telescopes)},
+        units={observable.monitoring_path: {"offset": NS, "error": NS}, **_all_units(extras)},
         quantity=CLOCK_OFFSET,
     )
+
+
+def _published(telescopes: pl.DataFrame) -> pl.DataFrame:
+    """Telescopes with an offset, as the table of other programs has them."""
+    known = telescopes.filter(pl.col("value").is_finite()).sort("tel_type", "tel_id")
+    return known.select("tel_type", "tel_id", pl.col("value").alias("offset"), "error")
+
+
+def _all_units(extras: dict[str, pl.DataFrame]) -> dict[str, dict[str, str]]:
+    return {
+        "telescopes": dict.fromkeys(("value", "error", "systematic", "residual_rms"), NS)
+        | dict.fromkeys(("drift", "drift_error"), "ns.h**-1"),
+        **{name: _units(table) for name, table in extras.items()},
+    }
 
 
 def _units(table: pl.DataFrame) -> dict[str, str]:
@@ -266,25 +268,14 @@ def _facts(
     convention: Convention,
     options: CalculateTimingCalibrationOptions,
 ) -> dict[str, Any]:
-    sums, model = found.detail.sums, found.model
+    sums = found.detail.sums
     used = sums.n_rows.sum()
-    scale = float(np.exp(model.log_scale))
-    error = found.column_error
-    reference = options.reference_telescope
     largest = float(np.max(_tilt_ns(found, subarray, options)))
-    facts: dict[str, Any] = {
-        "gauge": _gauge(found, subarray, reference),
+    return {
+        "gauge": _gauge(found, subarray, options.reference_telescope),
         "time_convention": convention.name,
         "convention_from": convention.reason,
-        "curvature_scale": scale,
-        "curvature_scale_error": scale * error.get("curvature", 0.0),
-    }
-    for kind, tel_type in enumerate(sorted(set(subarray.types))):
-        name = f"walk_{kind}"
-        if name in error:
-            facts[f"walk_ns_at_100_pe_{tel_type}"] = float(model.walk_ns[kind])
-            facts[f"walk_ns_at_100_pe_{tel_type}_error"] = error[name]
-    facts |= {
+        **_front(found, subarray),
         "residual_rms_ns": float(np.sqrt(found.square_ns2.sum() / max(sums.expected.sum(), 1.0))),
         "chi2": float(sums.square.sum()),
         "ndf": _degrees_of_freedom(found),
@@ -302,7 +293,28 @@ def _facts(
         f"offset_of_{CURVATURE_BIAS}_curvature_bias_ns": float(np.max(np.abs(found.bowl_ns))),
         "passes": found.passes,
         "settled": found.settled,
+        **_left_open(found, subarray, largest),
     }
+
+
+def _front(found: Answer, subarray: Subarray) -> dict[str, float]:
+    """Scale of the front's radius, and the walk of every type, with their errors."""
+    scale, error = float(np.exp(found.model.log_scale)), found.column_error
+    facts = {
+        "curvature_scale": scale,
+        "curvature_scale_error": scale * error.get("curvature", 0.0),
+    }
+    for kind, tel_type in enumerate(sorted(set(subarray.types))):
+        name = f"walk_{kind}"
+        if name in error:
+            facts[f"walk_ns_at_100_pe_{tel_type}"] = float(found.model.walk_ns[kind])
+            facts[f"walk_ns_at_100_pe_{tel_type}_error"] = error[name]
+    return facts
+
+
+def _left_open(found: Answer, subarray: Subarray, largest_ns: float) -> dict[str, str]:
+    """What these data cannot tell, in sentences."""
+    facts = {}
     if len(set(subarray.types)) > 1:
         facts["types"] = (
             "a latency common to a telescope type is part of its offsets; showers cannot tell it "
@@ -311,7 +323,7 @@ def _facts(
     if found.checks.n_pointings < 2:  # noqa: PLR2004
         facts["unconstrained"] = (
             "a plane across the array: with one pointing, a bias of the pointing (or of the "
-            f"reconstructed directions) tilts all offsets, by up to {largest:.2f} ns for "
+            f"reconstructed directions) tilts all offsets, by up to {largest_ns:.2f} ns for "
             f"{POINTING_BIAS_DEG} deg; add a second pointing to see it"
         )
     return facts
