@@ -28,6 +28,30 @@ def calibrated(blocks, cache):
     return calibrate(rows, TIMING_CROSS, configuration)
 
 
+def with_corrected_times(block, output, folder):
+    """Copy of a block whose stamps are the corrected ones."""
+    copy = folder / "copy.h5"
+    shutil.copy(block, copy)
+    with open_file(output) as source, h5py.File(copy, "r+") as file:
+        rows = file[TRIGGER][:]
+        rows["time"] = require_table(source, TRIGGER, output).read()["time_corrected"]
+        file[TRIGGER][:] = rows
+    return copy
+
+
+def corrected_by_itself(folder, settings):
+    """Result for a block, and the block before and after its correction by that result."""
+    simulate_night(folder, settings)
+    (block,) = folder.glob("*.dl2.h5")
+    result = calibrated([block], folder / "cache")
+    published = publish(result, TIMING_CROSS, folder / "out", overwrite=False)
+    output = folder / "block.corrected.h5"
+    coefficients = read_coefficients(published.monitoring)
+    outcome = apply_to_block(block, coefficients, output, {"command": "test"}, folder / "cache")
+    assert outcome.status == "ok"
+    return result, block, output, outcome
+
+
 def quarters(time):
     """Quarter nanoseconds since the beginning of the night; exact."""
     whole = time.astype(np.int64)
@@ -82,12 +106,7 @@ def test_corrected_stamps_are_exact_and_carry_over_seconds(corrected):
 
 def test_the_clocks_of_a_corrected_block_agree(corrected, tmp_path):
     truth, result, last, output = corrected
-    copy = tmp_path / "copy.h5"
-    shutil.copy(last, copy)
-    with open_file(output) as source, h5py.File(copy, "r+") as file:
-        rows = file[TRIGGER][:]
-        rows["time"] = require_table(source, TRIGGER, output).read()["time_corrected"]
-        file[TRIGGER][:] = rows
+    copy = with_corrected_times(last, output, tmp_path)
     first, uncorrected, again = (
         found.telescopes.sort("tel_id")
         for found in (result, calibrated([last], tmp_path), calibrated([copy], tmp_path))
@@ -123,15 +142,7 @@ def jumped(tmp_path_factory):
         seed=41,
         clocks=ClockSettings(steps=((JUMPING, 600.0, JUMP_NS),)),
     )
-    simulate_night(folder, settings)
-    (block,) = folder.glob("*.dl2.h5")
-    result = calibrated([block], folder / "cache")
-    published = publish(result, TIMING_CROSS, folder / "out", overwrite=False)
-    output = folder / "block.corrected.h5"
-    coefficients = read_coefficients(published.monitoring)
-    outcome = apply_to_block(block, coefficients, output, {"command": "test"}, folder / "cache")
-    assert outcome.status == "ok"
-    return result, block, output, outcome
+    return corrected_by_itself(folder, settings)
 
 
 def test_stamps_before_and_after_a_jump_have_their_own_offset_to_the_integer(jumped):
@@ -162,13 +173,7 @@ def test_stamps_before_and_after_a_jump_have_their_own_offset_to_the_integer(jum
 
 def test_both_sides_of_a_jump_agree_once_they_are_corrected(jumped, tmp_path):
     result, block, output, _ = jumped
-    copy = tmp_path / "copy.h5"
-    shutil.copy(block, copy)
-    with open_file(output) as source, h5py.File(copy, "r+") as file:
-        rows = file[TRIGGER][:]
-        rows["time"] = require_table(source, TRIGGER, output).read()["time_corrected"]
-        file[TRIGGER][:] = rows
-    again = calibrated([copy], tmp_path)
+    again = calibrated([with_corrected_times(block, output, tmp_path)], tmp_path)
     assert len(result.extras["steps"]) == 1
     assert again.extras["steps"].is_empty()
     at = result.extras["steps"]["time_s"][0]
@@ -201,15 +206,7 @@ def drifted(tmp_path_factory):
         block_duration_s=3600.0,
         clocks=ClockSettings(drift_ns_per_h={DRIFTING: DRIFT_NS_PER_H}),
     )
-    simulate_night(folder, settings)
-    (block,) = folder.glob("*.dl2.h5")
-    result = calibrated([block], folder / "cache")
-    published = publish(result, TIMING_CROSS, folder / "out", overwrite=False)
-    output = folder / "block.corrected.h5"
-    coefficients = read_coefficients(published.monitoring)
-    outcome = apply_to_block(block, coefficients, output, {"command": "test"}, folder / "cache")
-    assert outcome.status == "ok"
-    return result, block, output, outcome
+    return corrected_by_itself(folder, settings)
 
 
 def test_stamps_of_a_drifting_clock_have_the_offset_of_their_time(drifted):
@@ -234,13 +231,7 @@ def test_stamps_of_a_drifting_clock_have_the_offset_of_their_time(drifted):
 
 def test_a_clock_whose_drift_was_taken_out_keeps_time(drifted, tmp_path):
     result, block, output, _ = drifted
-    copy = tmp_path / "copy.h5"
-    shutil.copy(block, copy)
-    with open_file(output) as source, h5py.File(copy, "r+") as file:
-        rows = file[TRIGGER][:]
-        rows["time"] = require_table(source, TRIGGER, output).read()["time_corrected"]
-        file[TRIGGER][:] = rows
-    again = calibrated([copy], tmp_path)
+    again = calibrated([with_corrected_times(block, output, tmp_path)], tmp_path)
     before, after = (
         found.telescopes.filter(tel_id=DRIFTING).row(0, named=True) for found in (result, again)
     )
