@@ -137,8 +137,7 @@ def test_a_wrong_setting_fails_with_its_reason(site, run):
     assert not (site / "output" / "2020-06-14" / "night.json").exists()
 
 
-@pytest.mark.usefixtures("site")
-def test_a_range_of_nights_is_done_one_by_one(options):
+def test_a_range_of_nights_is_done_one_by_one(site, options):
     parameters = BackfillParameters.model_validate(
         {"first": "2020-06-13", "last": "2020-06-15", "options": options}
     )
@@ -151,6 +150,7 @@ def test_a_range_of_nights_is_done_one_by_one(options):
     }
     page = artifacts_of(state)["arraycal-night"].data
     assert page.index("2020-06-13") < page.index("2020-06-14") < page.index("2020-06-15")
+    assert "3 nights, 2020-06-13 to 2020-06-15" in (site / "output" / "index.html").read_text()
 
 
 def test_the_command_gives_the_same_verdict_as_without_prefect(site, options, capsys):
