@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calib import network
-from calib.model import NO_CURVE, Estimate, Model, split_values
+from calib.model import NO_CURVE, VALUE_CENTRES, Estimate, Model, split_values
+from calib.noise import smooth_shape
 from calib.slope import NO_SLOPE
 from calib.summary import Summary, empty_summary, merge, summarise
 from calib.thresholds import ceilings, thresholds
@@ -50,7 +51,7 @@ __all__ = [
 START_SIGMA = 0.2
 #: Showers at which a telescope's own resolution counts as much as that of its type.
 TRUST_SHOWERS = 100.0
-#: Summed squared residuals (in units of their expectation) a resolution bin needs likewise.
+#: Rows at which a resolution bin counts as much as the law of its type and distance.
 TRUST_ROWS = 200.0
 #: A pass that moves no telescope by more than this part of its error is the last.
 SETTLED = 0.02
@@ -297,12 +298,17 @@ MIN_SIGMA, MIN_SHARE = 1e-6, 0.05
 
 def _shapes(before: Estimate, summary: Summary) -> Floats:
     """Update the relative variances; their row-weighted mean stays one for every type."""
-    ratio = (summary.shape_observed + TRUST_ROWS) / (summary.shape_expected + TRUST_ROWS)
-    shape = before.shape * np.maximum(ratio, MIN_SHARE)
     rows = np.maximum(summary.shape_expected, 0.0)
+    ratio = np.divide(summary.shape_observed, rows, out=np.ones_like(rows), where=rows > 0)
+    found = before.shape * np.maximum(ratio, MIN_SHARE)
+    law = np.stack(
+        [smooth_shape(*of_type, VALUE_CENTRES) for of_type in zip(found, rows, strict=True)]
+    )
+    # What many rows show beyond the law is theirs.
+    shape = (rows * found + TRUST_ROWS * law) / (rows + TRUST_ROWS)
     mean = (shape * rows).sum(axis=(1, 2)) / np.maximum(rows.sum(axis=(1, 2)), 1e-300)
     mean = np.where(mean > 0, mean, 1.0)
-    return np.asarray(shape / mean[:, None, None])
+    return np.asarray(np.maximum(shape / mean[:, None, None], MIN_SHARE))
 
 
 def _upper_halves(windows: Windows, model: Model) -> tuple[Summary, ...]:

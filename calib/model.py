@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
 
 __all__ = [
+    "VALUE_CENTRES",
     "VALUE_EDGES",
     "Estimate",
     "Model",
@@ -43,8 +44,11 @@ __all__ = [
 
 Split = Literal["value", "impact", "multiplicity"]
 
-#: Edges of the bins in the logarithm of the shower's value: half e-folds from 1e-3 to 1e7 units.
-VALUE_EDGES = np.arange(np.log(1e-3), np.log(1e7), 0.5)
+#: Edges of the bins in the logarithm of the value expected of a telescope: quarter e-folds from
+#: 1e-3 to 1e7 units. Counting noise changes by a quarter from one to the next.
+VALUE_EDGES = np.arange(np.log(1e-3), np.log(1e7), 0.25)
+#: Logarithm of the value of each bin, under- and overflow included.
+VALUE_CENTRES = np.append(VALUE_EDGES, VALUE_EDGES[-1] + 0.25) - 0.125
 
 NO_CURVE = Knots()
 
@@ -60,7 +64,8 @@ class Estimate:
     variance : array, shape (n,)
         Variance of ln(value), averaged over the telescope's showers.
     shape : array, shape (n_types, n_impact_bins, n_value_bins)
-        Variance relative to that average, by type, impact distance and shower value.
+        Variance relative to that average, by type, impact distance and value expected of the
+        telescope (not of the shower: a telescope of low throughput has noisier images).
     curve : array, shape (n_columns,)
         Parameters of the global columns: distance curves (`calib.curve`), then energy slopes
         (`calib.slope`).
@@ -134,7 +139,7 @@ class Model:
     threshold : array, shape (n_types, n_impact_bins)
         ln(value) below which a telescope loses showers; ``-inf`` switches the selection off.
     margin : float
-        Distance from the threshold in units of the largest sigma of the shower.
+        Distance of a row's expected value from the threshold in units of its sigma.
     robust : {"none", "huber", "tukey"}
         Weighting of outlying telescope events.
     split_at : dict of str to array, shape (n_types,)
@@ -174,13 +179,20 @@ def corrected(showers: Showers, estimate: Estimate) -> Floats:
 
 def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, Indices]:
     """Variance of every row, inverse-variance mean of every group, value bin of every row."""
-    z = corrected(showers, estimate)
-    plain = 1.0 / estimate.variance[showers.node]
+    offset = estimate.offset(showers)
+    z = showers.y - offset
+    weight = plain = 1.0 / estimate.variance[showers.node]
     mean = showers.total(plain * z) / showers.total(plain)
-    value_bin = np.digitize(mean, VALUE_EDGES)[showers.group]
-    sigma2 = estimate.shape[showers.kind, showers.impact_bin, value_bin] / plain
-    weight = 1.0 / sigma2
-    return sigma2, showers.total(weight * z) / showers.total(weight), value_bin
+    for _ in range(ROUNDS):
+        value_bin = np.digitize(mean[showers.group] + offset, VALUE_EDGES)
+        sigma2 = estimate.shape[showers.kind, showers.impact_bin, value_bin] / plain
+        weight = 1.0 / sigma2
+        mean = showers.total(weight * z) / showers.total(weight)
+    return sigma2, mean, value_bin
+
+
+#: Rounds in which the noise of telescopes follows the mean of their shower and the reverse.
+ROUNDS = 3
 
 
 def within_margin(showers: Showers, model: Model) -> npt.NDArray[np.bool_]:
@@ -191,17 +203,16 @@ def within_margin(showers: Showers, model: Model) -> npt.NDArray[np.bool_]:
 def clearance(showers: Showers, model: Model) -> Floats:
     """Distance of every row's expected value from threshold and ceiling, whichever is nearer.
 
-    In units of the largest sigma of the shower; negative below the threshold and beyond the
-    ceiling, infinite without either.
+    In units of its sigma; negative below the threshold and beyond the ceiling, infinite without
+    either.
     """
     if not len(showers.y) or not np.isfinite([*model.threshold.flat, *model.ceiling]).any():
         return np.full(len(showers.y), np.inf)
     sigma2, mean, _ = resolution(showers, model.selector)
-    largest = np.sqrt(np.maximum.reduceat(sigma2, showers.group_start))
     expected = mean[showers.group] + model.selector.offset(showers)
-    above = expected - model.threshold[showers.kind, showers.impact_bin]
-    nearer = np.minimum(above, model.ceiling[showers.kind] - expected)
-    return np.asarray(nearer / largest[showers.group])
+    threshold = model.threshold[showers.kind, showers.impact_bin]
+    nearer = np.minimum(expected - threshold, model.ceiling[showers.kind] - expected)
+    return np.asarray(nearer / np.sqrt(sigma2))
 
 
 def split_values(showers: Showers, model: Model) -> dict[Split, tuple[Floats, Indices]]:

@@ -299,7 +299,8 @@ class Rows(NamedTuple):
 def weigh(showers: Showers, model: Model, split: Split | None) -> Rows:
     """Select rows and give them their weights."""
     z = corrected(showers, model.now)
-    sigma2, _, value_bin = resolution(showers, model.now)
+    # Of the selector, so that what is held is held: bins would follow every step of the solution.
+    sigma2, _, value_bin = resolution(showers, model.selector)
     keep = within_margin(showers, model)
     n_below_margin = int(len(keep) - keep.sum())
     if split is not None:

@@ -48,6 +48,10 @@ class SizeToy:
         Size a telescope must measure to be read out, p.e.
     faintest : float
         Size in the flat part of the light pool of the faintest shower, p.e.
+    spacing_m : float
+        Distance of neighbours in the square array, m.
+    fall_m : float
+        Distance over which the light falls to 1/e outside its pool, m.
     """
 
     log_throughput: Sequence[float]
@@ -56,6 +60,8 @@ class SizeToy:
     core_error_m: float = 10.0
     threshold: float = 80.0
     faintest: float = 40.0
+    spacing_m: float = 120.0
+    fall_m: float = 55.0
 
 
 def square_array(n: int, spacing_m: float = 120.0) -> Subarray:
@@ -71,14 +77,14 @@ def square_array(n: int, spacing_m: float = 120.0) -> Subarray:
     )
 
 
-def light_pool(distance_m: Floats) -> Floats:
+def light_pool(distance_m: Floats, fall_m: float = 55.0) -> Floats:
     """Ln of the light at a distance over that in the flat part, which ends at 120 m.
 
     Inside it rises gently toward the edge (as Cherenkov light from high altitude does), outside
     it falls exponentially.
     """
     inside = 0.15 * np.minimum(distance_m, 120.0) / 120.0
-    return np.asarray(inside - np.maximum(distance_m - 120.0, 0.0) / 55.0)
+    return np.asarray(inside - np.maximum(distance_m - 120.0, 0.0) / fall_m)
 
 
 def size_pairs(
@@ -108,14 +114,14 @@ def size_pairs(
     """
     rng = np.random.default_rng(rng)
     n = len(toy.log_throughput)
-    places = np.asarray(square_array(n).positions_m)[:, :2]
+    places = np.asarray(square_array(n, toy.spacing_m).positions_m)[:, :2]
     half = places.max() + 60.0
     core = rng.uniform(-half, half, (toy.n_showers, 1, 2))
     found = core + rng.normal(0.0, toy.core_error_m, core.shape)
     distance = np.linalg.norm(places - core, axis=2)
     impact = np.linalg.norm(places - found, axis=2)
     y = np.log(toy.faintest) + rng.exponential(1 / GAMMA, toy.n_showers)[:, None]
-    y = y + light_pool(distance) + np.asarray(toy.log_throughput)
+    y = y + light_pool(distance, toy.fall_m) + np.asarray(toy.log_throughput)
     y += toy.sigma * rng.standard_normal(y.shape)
     seen = (y > np.log(toy.threshold)) & (impact >= NEAREST_M) & (impact <= reach_m)
     first, second = np.triu_indices(n, 1)

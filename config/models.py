@@ -470,7 +470,7 @@ class ShowerSelectionOptions(Options):
     margin: float = Field(
         2.5,
         ge=0,
-        description="Distance kept from threshold and ceiling [largest sigma of the shower].",
+        description="Distance kept from threshold and ceiling [sigma of the telescope event].",
     )
     scan: tuple[Annotated[float, Field(ge=0, le=20)], ...] = Field(
         (0.0, 1.0, 2.0, 2.5, 3.0, 4.0),

@@ -89,5 +89,5 @@ def _draw_type(axes: Axes, telescopes: pl.DataFrame, types: pl.DataFrame, look: 
             part["x"].to_numpy(), y, error, fmt=look.marker, color=look.colour, ms=3, lw=0.7,
             mfc=fill, zorder=3,
         )  # fmt: skip
-    axes.set_xlabel("margin / largest sigma of the shower")
+    axes.set_xlabel("margin / sigma of the telescope event")
     axes.set_xticks(margins, [f"{margin:g}" for margin in margins])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -20,14 +21,22 @@ from config import load_configuration
 if TYPE_CHECKING:
     from pathlib import Path
 
-N_TELESCOPES, N_TOYS = 9, 40
+N_TELESCOPES, N_TOYS = 9, 80
 ARRAY = square_array(N_TELESCOPES)
 THRESHOLD = dict.fromkeys(ARRAY.tel_ids, float(np.log(80.0)))
 KNOTS = Knots.spaced([(20.0, 200.0)], 7)
-RECOMMENDED = FitOptions("event", 50, 20, "none", THRESHOLD, 2.5, True, 20, knots=KNOTS)
+MARGIN = load_configuration(preset="image-inter").ShowerSelection.margin
+RECOMMENDED = FitOptions("event", 50, 20, "none", THRESHOLD, MARGIN, True, 20, knots=KNOTS)
 PEER = FitOptions("pair", 2, 2, "none", None, 0.0, False, 20)
 #: A + B cos(altitude) of the peer's defaults at zenith angle 20 deg; the sum of two of its radii.
 EQUIDISTANT, PEER_PAIR_M = 0.05 + 0.1 * np.cos(np.radians(70.0)), 250.0
+#: Arrays of MST: neighbours 150 m apart, where the equidistant selection of all pairs keeps 900 of
+#: the 6,000 showers and its coefficients scatter by 2.2 to 2.7 %; and a closer one, where it keeps
+#: 1,200 and they scatter by 1.3 %.
+GEOMETRIES = {
+    "wide": partial(SizeToy, spacing_m=150.0, faintest=45.0, fall_m=45.0),
+    "close": partial(SizeToy, spacing_m=120.0, faintest=40.0, fall_m=55.0),
+}
 
 
 def solved(pairs: pl.DataFrame, options: FitOptions) -> Fit:
@@ -35,52 +44,85 @@ def solved(pairs: pl.DataFrame, options: FitOptions) -> Fit:
     return fit(lambda: [showers], ARRAY, options)
 
 
-def near(pairs: pl.DataFrame) -> pl.DataFrame:
+def near(pairs: pl.DataFrame, spacing_m: float) -> pl.DataFrame:
     """Pairs the peer would form."""
-    places = np.asarray(ARRAY.positions_m)
+    places = np.asarray(square_array(N_TELESCOPES, spacing_m).positions_m)
     one, two = (places[pairs[f"tel_id_{side}"].to_numpy() - 1] for side in (1, 2))
     return pairs.filter(pl.Series(np.linalg.norm(one - two, axis=1) <= PEER_PAIR_M))
 
 
-@pytest.fixture(scope="module")
-def nights() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(1)
-    found: dict[str, list[np.ndarray]] = {"truth": [], "ours": [], "pull": [], "peer": []}
-    for seed in range(100, 100 + N_TOYS):
+@pytest.fixture(scope="module", params=GEOMETRIES)
+def nights(request: pytest.FixtureRequest) -> dict[str, Any]:
+    rng = np.random.default_rng(11)
+    found: dict[str, list[np.ndarray]] = {
+        "truth": [],
+        "ours": [],
+        "pull": [],
+        "peer": [],
+        "neighbours": [],
+    }
+    for seed in range(11_000, 11_000 + N_TOYS):
         truth = rng.normal(0.0, 0.1, N_TELESCOPES)
         truth -= truth.mean()
-        toy = SizeToy(truth.tolist())
+        toy = GEOMETRIES[request.param](truth.tolist())
         ours = solved(size_pairs(toy, seed, reach_m=200.0), RECOMMENDED)
-        peer = solved(near(size_pairs(toy, seed, max_asymmetry=EQUIDISTANT)), PEER)
+        assert ours.settled
         error = np.sqrt(np.diag(ours.solution.covariance))
         found["truth"].append(truth)
         found["ours"].append(ours.solution.log_throughput)
         found["pull"].append((ours.solution.log_throughput - truth) / error)
-        found["peer"].append(peer.solution.log_throughput)
-    return {name: np.array(values) for name, values in found.items()}
+        pairs = size_pairs(toy, seed, max_asymmetry=EQUIDISTANT)
+        found["peer"].append(solved(pairs, PEER).solution.log_throughput)
+        neighbours = solved(near(pairs, toy.spacing_m), PEER)
+        found["neighbours"].append(neighbours.solution.log_throughput)
+    return {name: np.array(values) for name, values in found.items()} | {"name": request.param}
 
 
 def slope(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.sum(found * truth) / np.sum(truth**2))
 
 
-def test_differences_of_sizes_come_back_in_full(nights: dict[str, np.ndarray]) -> None:
-    # 1.1 % scatter and 10 % truth in 360 values: the slope is known to 0.6 %.
-    assert 0.98 < slope(nights["ours"], nights["truth"]) < 1.02
+def scatter(found: np.ndarray, truth: np.ndarray) -> float:
+    """Standard deviation about the method's own slope: without its bias."""
+    return float(np.std(found - slope(found, truth) * truth))
+
+
+def test_differences_of_sizes_come_back_in_full(nights: dict[str, Any]) -> None:
+    # 1.1 to 1.5 % scatter and 10 % truth in 360 values: the slope is known to 0.6 to 0.8 %.
+    ours, peer = (slope(nights[name], nights["truth"]) for name in ("ours", "peer"))
+    print(f"{nights['name']}: slope {ours:.3f}, selection on measured sizes {peer:.3f}")
+    assert 0.98 < ours < 1.02
     # The selection on measured sizes shrinks them.
-    assert slope(nights["peer"], nights["truth"]) < 0.9
+    assert peer < 0.9
 
 
-def test_errors_are_at_most_70_percent_of_those_of_the_equidistant_selection(
-    nights: dict[str, np.ndarray],
+def test_scatter_is_at_most_70_percent_of_that_of_the_equidistant_selection(
+    nights: dict[str, Any],
+) -> None:
+    truth = nights["truth"]
+    slopes = {name: slope(nights[name], truth) for name in ("ours", "peer", "neighbours")}
+    found = {name: scatter(nights[name], truth) for name in slopes}
+    print(nights["name"], {name: f"{found[name]:.4f} / {slopes[name]:.3f}" for name in found})
+    if nights["name"] == "wide":
+        assert found["ours"] < 0.7 * found["peer"]
+        return
+    # Where neighbours are close, most pairs the equidistant selection keeps are inside the light
+    # pool, and what it shrinks scatters less for it: in units of the differences to be found.
+    for name in ("peer", "neighbours"):
+        assert found["ours"] / slopes["ours"] < 0.7 * found[name] / slopes[name]
+
+
+def test_errors_are_at_most_60_percent_of_those_of_the_equidistant_selection(
+    nights: dict[str, Any],
 ) -> None:
     ours, peer = (
         np.sqrt(np.mean((nights[name] - nights["truth"]) ** 2)) for name in ("ours", "peer")
     )
-    assert ours < 0.7 * peer
+    assert ours < 0.6 * peer
 
 
-def test_pulls_of_sizes_have_unit_width(nights: dict[str, np.ndarray]) -> None:
+def test_pulls_of_sizes_have_unit_width(nights: dict[str, Any]) -> None:
+    print(f"{nights['name']}: pull width {nights['pull'].std():.3f}")
     assert 0.9 < nights["pull"].std() < 1.1
 
 

@@ -149,7 +149,7 @@ def test_chi_square_of_a_window_is_that_about_the_common_solution() -> None:
     made = [night_of(truth + centred(np.eye(N)[k]) * 0.1, 20_000, k, options) for k in range(3)]
     # One night's iteration stopped early, so that its residuals are not about its solution.
     sums, showers = made[0]
-    moved = replace(sums.model.now, log_throughput=sums.model.now.log_throughput + truth / 2)
+    moved = replace(sums.model.now, log_throughput=sums.model.now.log_throughput + truth)
     early = replace(sums.model, now=moved)
     made[0] = (replace(sums, summary=summarise(showers, early), model=early), showers)
     nights = [sums for sums, _ in made]

@@ -289,10 +289,10 @@ except OSError as error:
 """
 
 
-@pytest.mark.parametrize("limit", [1, 70_000])
+@pytest.mark.parametrize("limit", [1, 100_000])
 def test_a_disk_that_fills_up_leaves_the_old_results(result, published, tmp_path, limit):
     out = published.result.parent
-    assert published.monitoring.stat().st_size < 70_000 < published.report.stat().st_size
+    assert published.monitoring.stat().st_size < 100_000 < published.report.stat().st_size
     before = tree(out)
     (tmp_path / "result.pickle").write_bytes(pickle.dumps(result))
     command = [sys.executable, "-c", FILL_UP, str(tmp_path / "result.pickle"), str(out), str(limit)]
