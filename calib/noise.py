@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import nnls
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -75,6 +74,8 @@ def smooth_shape(shape: Floats, rows: Floats, values: Floats) -> Floats:
 
 def _positive(matrix: Floats, vector: Floats) -> Floats:
     """Solve ``matrix x = vector`` for x >= 0 in the least-squares sense."""
+    from scipy.optimize import nnls  # costs a fifth of a second
+
     values, vectors = np.linalg.eigh(matrix)
     root = np.sqrt(np.maximum(values, values[-1] * EPSILON))
     return np.asarray(nnls(root[:, None] * vectors.T, vectors.T @ vector / root)[0])
