@@ -26,9 +26,9 @@ from calib.night_record import (
     write_night,
 )
 from calib.nights import last_night
-from calib.observables import OBSERVABLES
+from calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, OBSERVABLES
 from calib.pipeline import BlockPairs
-from calib.store import own_version, provenance, remove_scratch
+from calib.store import RESULT, own_version, provenance, remove_scratch
 from calib.time_index import TimeIndex
 from config.dumping import to_yaml
 from config.errors import ConfigurationError
@@ -150,10 +150,10 @@ def calibrate_night(
         stamps = tuple((str(path), file_stamp(path)) for path in files.blocks)
         jobs = [_job(item, files, folder, settings) for item in options.calibrations]
         before = read_night(folder)
-        records = [
-            _calibrate(job, before, settings, stages, again=options.again)
-            for job in (jobs if files.blocks else [])
-        ]
+        records: list[CalibrationRecord] = []
+        for job in jobs if files.blocks else []:
+            ready = _with_energies(job, records)
+            records.append(_calibrate(ready, before, settings, stages, again=options.again))
         status, reasons = judge_night(files, records)
         record = NightRecord(
             night=night,
@@ -297,6 +297,22 @@ def _job(item: NightCalibration, files: NightFiles, folder: Path, settings: Sett
         night=files.night,
         record=settings.database_url is not None or settings.output_root is not None,
     )
+
+
+def _with_energies(job: Job, done: Sequence[CalibrationRecord]) -> Job:
+    """Compare image sizes with the energies of the same night, if nothing else is asked for."""
+    inter = job.configuration.CalculateInterCalibration
+    if job.observable != IMAGE_INTER or inter.compare is not None:
+        return job
+    by_name = {record.calibration: record for record in done}
+    for name in (ENERGY_INTER.name, ENERGY_CROSS.name):
+        record = by_name.get(name)
+        if record is not None and record.folder and record.status != "unusable":
+            path = job.output.parent / record.folder / RESULT
+            compared = inter.model_copy(update={"compare": str(path)})
+            changed = {"CalculateInterCalibration": compared}
+            return replace(job, configuration=job.configuration.model_copy(update=changed))
+    return job
 
 
 def _calibrate(

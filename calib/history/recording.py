@@ -38,6 +38,8 @@ IRRELEVANT = {
     "log_file",
     "log_file_level",
     "quiet",
+    # What coefficients are compared with does not change them; of a night it is the night's own.
+    "compare",
     "provenance_log",
     "chunk_size",
 }

@@ -114,6 +114,22 @@ def test_a_night_is_found_calibrated_and_judged(site):
     assert read_night(site.folder) == record
 
 
+def test_image_sizes_are_compared_with_the_energies_of_the_same_night(site):
+    names = ("energy-inter", "image-inter")
+    calibrations = [{"calibration": name, "overrides": site.overrides} for name in names]
+    record = site.run(calibrations=calibrations)
+    energies, sizes = record.calibrations
+    result = json.loads((site.folder / "image-inter" / "result.json").read_text())
+    compared = result["fit"]["compared_with"]
+    assert compared == str(site.folder / "energy-inter" / "result.json")
+    compared_telescopes = {row["tel_id"] for row in result["extras"]["comparison"]}
+    assert compared_telescopes == {row["tel_id"] for row in result["telescopes"] if row["value"]}
+    # The file it is compared with is part of what the result depends on, and has not changed.
+    again = site.run(calibrations=calibrations)
+    assert [item.is_reused for item in again.calibrations] == [True, True]
+    assert energies.status != "unusable" != sizes.status
+
+
 def test_a_machine_can_read_the_verdict(site):
     site.run()
     content = json.loads((site.folder / "night.json").read_text())
