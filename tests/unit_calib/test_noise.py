@@ -1,0 +1,56 @@
+"""The law of the resolution: a floor, and noise that falls with the light."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calib.noise import smooth_shape
+
+VALUES = np.log(np.array([100.0, 200.0, 400.0, 800.0]))
+
+
+def law(floor: float, counting: float) -> np.ndarray:
+    return np.asarray(floor + counting * 100 / np.exp(VALUES))
+
+
+def test_floor_and_counting_noise_are_found_and_carried_to_where_nothing_is_selected() -> None:
+    variance, rows = np.array([law(0.5, 2.0)]), np.array([[0.0, 1e4, 1e4, 1e4]])
+    # What bins without rows contain must not matter.
+    variance[0, 0] = 1e-3
+    found = smooth_shape(variance, rows, VALUES)
+    np.testing.assert_allclose(found[0], law(0.5, 2.0), rtol=1e-6)
+
+
+def test_each_distance_has_its_own_floor_with_enough_rows() -> None:
+    variance = np.array([law(0.5, 2.0), law(1.5, 2.0)])
+    found = smooth_shape(variance, np.full((2, 4), 1e5), VALUES)
+    np.testing.assert_allclose(found, variance, rtol=0.02)
+
+
+def test_a_distance_with_few_rows_is_like_the_others() -> None:
+    variance = np.array([law(0.5, 2.0), law(0.0, 30.0)])
+    rows = np.array([[1e5] * 4, [1.0] * 4])
+    found = smooth_shape(variance, rows, VALUES)
+    np.testing.assert_allclose(found[1], law(0.5, 2.0), rtol=0.2)
+
+
+def test_no_part_is_negative() -> None:
+    # Noise that grows with the light is no counting noise: the best law is a floor.
+    found = smooth_shape(np.array([[1.0, 1.2, 1.4, 1.6]]), np.full((1, 4), 1e4), VALUES)
+    np.testing.assert_allclose(found, found[0, 0], rtol=1e-6)
+    assert 1.0 < found[0, 0] < 1.6
+
+
+def test_without_any_row_everything_is_alike() -> None:
+    found = smooth_shape(np.full((2, 4), 7.0), np.zeros((2, 4)), VALUES)
+    assert found == pytest.approx(np.ones((2, 4)))
+
+
+def test_it_does_not_run_away_far_below_what_is_recorded() -> None:
+    faint = np.append(np.log(1e-3), VALUES)
+    rows = np.array([[0.0, 1e4, 1e4, 1e4, 1e4]])
+    variance = np.array([[0.0, *law(0.5, 2.0)]])
+    found = smooth_shape(variance, rows, faint)
+    # No more than REACH = 3 e-folds below the typical size of 283 p.e.
+    assert found[0, 0] == pytest.approx(0.5 + 2.0 * 100 / 282.84 * np.exp(3.0), rel=1e-3)
