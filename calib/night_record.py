@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from calib.blocks import BlockPairs
     from calib.night_files import NightFiles
-    from calib.pipeline import BlockPairs
 
 __all__ = [
     "NIGHT_FILE",

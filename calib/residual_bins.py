@@ -23,6 +23,7 @@ from scipy import sparse
 
 from calib import network
 from calib.model import resolution
+from calib.schema import DISTANCE, EXPECTED
 from calib.showers import tally
 from calib.summary import weigh
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Windows = Callable[[], Iterable[Showers]]
 
-__all__ = ["DISTANCE", "EXPECTED", "RESIDUAL_BINS", "Windows", "residual_bins"]
+__all__ = ["RESIDUAL_BINS", "Windows", "residual_bins"]
 
 #: One row per type, covariate and bin: `residual` of ln(value), zero on average over the rows of
 #: the type; `n_events` telescope events in pairs, `mean` the mean of the covariate (of its
@@ -57,7 +58,6 @@ RESIDUAL_BINS = pl.Schema(
     }
 )
 
-DISTANCE, EXPECTED = "impact distance", "expected value"
 #: Edges, the same for all data so that results compare: m, and ln(value) at eight to a decade.
 EDGES: dict[str, Floats] = {
     DISTANCE: np.arange(0.0, 610.0, 10.0),

@@ -20,10 +20,23 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["EVENT_KEYS", "PAIRS", "PARTICIPATION", "REJECTED", "SCHEMA_ID", "check", "pairs_with"]
+__all__ = [
+    "DISTANCE",
+    "EVENT_KEYS",
+    "EXPECTED",
+    "PAIRS",
+    "PARTICIPATION",
+    "REJECTED",
+    "SCHEMA_ID",
+    "check",
+    "pairs_with",
+]
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
 SCHEMA_ID = "pairs-3"
+
+#: What residuals are binned in, see `calib.residual_bins`.
+DISTANCE, EXPECTED = "impact distance", "expected value"
 
 #: One row per telescope and shower; the columns an observable asked for follow these keys.
 EVENT_KEYS = pl.Schema({"obs_id": pl.Int64, "event_id": pl.Int64, "tel_id": pl.UInt16})

@@ -15,8 +15,8 @@ from flows.truth import TrueValues, compare
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from calib.blocks import BlockPairs
     from calib.night_record import NightRecord
-    from calib.pipeline import BlockPairs
     from calib.result import CalibrationResult
     from calib.store import Published
 

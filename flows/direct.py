@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from calib.blocks import BlockPairs
 from calib.calibrations import calibrate
 from calib.history.publishing import NOT_RECORDED, record_result
-from calib.pipeline import BlockPairs
 from calib.quality import outliers_of
 from calib.result import CalibrationResult
 from calib.store import Published, provenance, publish, refuse_existing

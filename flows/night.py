@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calib.blocks import BlockPairs
 from calib.cache import file_digest
 from calib.errors import ArraycalError, NothingToDo
 from calib.locks import exclusive
@@ -27,7 +28,6 @@ from calib.night_record import (
 )
 from calib.nights import last_night
 from calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, OBSERVABLES
-from calib.pipeline import BlockPairs
 from calib.store import RESULT, own_version, provenance, remove_scratch
 from calib.time_index import TimeIndex
 from config.dumping import to_yaml

@@ -25,7 +25,7 @@ from flows.parameters import NightlyParameters, NightOptions
 from flows.progress import LISTENER
 
 if TYPE_CHECKING:
-    from calib.pipeline import BlockPairs
+    from calib.blocks import BlockPairs
 
 __all__ = ["nightly"]
 

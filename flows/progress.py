@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from calib.blocks import BlockPairs
     from calib.night_record import NightRecord
-    from calib.pipeline import BlockPairs
     from calib.result import CalibrationResult
     from calib.store import Published
 

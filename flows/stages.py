@@ -12,9 +12,9 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Failed
 from pydantic import SecretStr
 
+from calib.blocks import BlockPairs
 from calib.errors import ArraycalError, CannotCompute, NothingToDo, WrongUsage
 from calib.history.publishing import NOT_RECORDED
-from calib.pipeline import BlockPairs
 from calib.quality import outliers_of
 from calib.result import CalibrationResult
 from calib.store import Published, provenance

@@ -12,9 +12,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
 from calib import calibrations, report, store
+from calib.blocks import BlockPairs
 from calib.errors import ArraycalError, NothingToDo, WrongUsage
 from calib.observables import Observable
-from calib.pipeline import BlockPairs
 from calib.result import CalibrationResult
 from config.models import Configuration
 from tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass

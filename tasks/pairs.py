@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from calib.pipeline import BlockPairs
+from calib.blocks import BlockPairs
 from tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
 
 __all__ = ["pairs_of_block"]

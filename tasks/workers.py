@@ -16,8 +16,8 @@ from importlib import import_module
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, cast
 
+from calib.blocks import BlockPairs
 from calib.calibrations import rows_of_block
-from calib.pipeline import BlockPairs
 from config.errors import ConfigurationError
 
 if TYPE_CHECKING:

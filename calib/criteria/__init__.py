@@ -1,7 +1,7 @@
 """Quality criteria: text of a configuration to polars expressions, by a whitelist.
 
-`syntax` reads the text, `terms` knows units and types, `compiler` puts them together. Nothing is
-ever evaluated as Python.
+`syntax` reads the text, `terms` knows units and types, `translation` goes from one to the other,
+`compiler` is what callers use. Nothing is ever evaluated as Python.
 """
 
 from calib.criteria.compiler import (

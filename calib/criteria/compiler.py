@@ -5,7 +5,7 @@ of the columns there are; gives a Boolean expression that is true or false, neve
 
 The text is never executed. It is parsed, every node of its syntax tree is compared with the
 short list of what a criterion may contain (`calib.criteria.syntax`), and the tree is then
-translated with units carried along (`calib.criteria.terms`).
+translated with units carried along (`calib.criteria.translation`).
 
 Values that are not known
     A comparison with a value that is NaN, infinite or missing is neither true nor false but
@@ -18,28 +18,10 @@ Values that are not known
 
 from __future__ import annotations
 
-import ast
-import math
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from functools import reduce
 from typing import TYPE_CHECKING
 
-from calib.criteria.syntax import CriterionError, Source, columns_in, function_name, parse
-from calib.criteria.terms import (
-    Term,
-    TermError,
-    apply_function,
-    arithmetic,
-    bitwise,
-    column,
-    compare,
-    constant,
-    describe,
-    power,
-    sign,
-    unit_named,
-)
+from calib.criteria.syntax import CriterionError, columns_in, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,9 +29,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["Criterion", "CriterionError", "columns_of", "compile_criteria", "compile_criterion"]
-
-#: A longer list of columns hides the answer.
-MAX_LISTED = 30
 
 
 @dataclass(frozen=True)
@@ -106,11 +85,11 @@ def compile_criterion(name: str, text: str, catalog: Mapping[str, str]) -> Crite
     >>> frame.select(cut.passes).to_series().to_list()
     [False, True, False, False]
     """
+    # astropy's units cost a quarter of a second, and blocks from the cache need none.
+    from calib.criteria.translation import translate
+
     source, tree = parse(name, text)
-    term = _Translation(source, catalog).term(tree)
-    if term.kind != "bool":
-        raise source.error(f"the criterion is {describe(term)}; compare it with something")
-    return Criterion(name, text, columns_in(tree), term.expr.fill_null(value=False))
+    return Criterion(name, text, columns_in(tree), translate(source, tree, catalog))
 
 
 def compile_criteria(
@@ -139,75 +118,3 @@ def columns_of(text: str) -> frozenset[str]:
     ['core_x', 'core_y', 'is_valid']
     """
     return columns_in(parse(text, text)[1])
-
-
-@dataclass(frozen=True)
-class _Translation:
-    """From a checked syntax tree to terms; mistakes get their position in the text."""
-
-    source: Source
-    catalog: Mapping[str, str]
-
-    def term(self, node: ast.expr) -> Term:
-        try:
-            return self._term(node)
-        except TermError as error:
-            raise self.source.error(str(error), node) from None
-
-    def _term(self, node: ast.expr) -> Term:  # noqa: PLR0911  one return per kind of node
-        match node:
-            case ast.Constant(value=bool() | int() | float() as value):
-                return constant(value)
-            case ast.Name(id=name):
-                return self._column(name)
-            case ast.Attribute(value=ast.Name(id="u"), attr=name):
-                return unit_named(name)
-            case ast.Attribute():  # np.pi is the only other one that was let through
-                return constant(math.pi)
-            case ast.UnaryOp(op=symbol, operand=operand):
-                return sign(symbol, self.term(operand))
-            case ast.BinOp(op=symbol, left=left, right=right):
-                return self._binary(symbol, self.term(left), self.term(right))
-            case ast.BoolOp(op=symbol, values=values):
-                return self._logical(symbol, values)
-            case ast.Compare(left=left, ops=symbols, comparators=others):
-                return self._compare([left, *others], symbols)
-            case ast.Call(args=arguments):
-                return apply_function(str(function_name(node)), *map(self.term, arguments))
-        raise TermError(f"{type(node).__name__} is not allowed in a criterion")
-
-    def _column(self, name: str) -> Term:
-        if name in self.catalog:
-            return column(name, self.catalog[name])
-        known = sorted(self.catalog)
-        folded = {candidate.lower(): candidate for candidate in known}
-        near = get_close_matches(name.lower(), folded, n=1)
-        hint = f"; did you mean {folded[near[0]]!r}?" if near else "."
-        listed = ", ".join(known[:MAX_LISTED]) + (", ..." if len(known) > MAX_LISTED else "")
-        raise TermError(f"there is no column {name!r}{hint} There are: {listed}")
-
-    @staticmethod
-    def _binary(symbol: ast.operator, left: Term, right: Term) -> Term:
-        if isinstance(symbol, ast.BitAnd | ast.BitOr | ast.BitXor):
-            return bitwise(symbol, left, right)
-        if isinstance(symbol, ast.Pow):
-            return power(left, right)
-        return arithmetic(symbol, left, right)
-
-    def _logical(self, symbol: ast.boolop, nodes: Sequence[ast.expr]) -> Term:
-        terms = [self.term(node) for node in nodes]
-        for node, term in zip(nodes, terms, strict=True):
-            if term.kind != "bool":
-                raise self.source.error(
-                    f"'and' and 'or' need Booleans, found {describe(term)}", node
-                )
-        joint = ast.BitAnd() if isinstance(symbol, ast.And) else ast.BitOr()
-        return reduce(lambda left, right: bitwise(joint, left, right), terms)
-
-    def _compare(self, nodes: Sequence[ast.expr], symbols: Sequence[ast.cmpop]) -> Term:
-        terms = [self.term(node) for node in nodes]
-        links = [
-            compare(symbol, left, right)
-            for symbol, left, right in zip(symbols, terms, terms[1:], strict=False)
-        ]
-        return reduce(lambda left, right: bitwise(ast.BitAnd(), left, right), links)

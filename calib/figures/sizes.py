@@ -19,7 +19,7 @@ from calib.figures.style import (
     new_figure,
     plain,
 )
-from calib.residual_bins import DISTANCE, EXPECTED
+from calib.schema import DISTANCE, EXPECTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

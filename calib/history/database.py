@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from calib.errors import CannotCompute
+from calib.history.errors import HistoryError
 from config.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ VERSION_TABLE = "arraycal_schema"
 PATIENCE_S = 60.0
 #: Key of the advisory lock under which PostgreSQL databases are upgraded: the letters "arraycal".
 UPGRADE_LOCK = int.from_bytes(b"arraycal", "big")
-
-
-class HistoryError(CannotCompute):
-    """The history cannot be used as it is; repeating will not help."""
 
 
 @dataclass(frozen=True)

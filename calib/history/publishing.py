@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from calib.errors import CannotCompute
-from calib.history.database import HistoryError, open_history
-from calib.history.recording import entry_of, record
+from calib.history.errors import HistoryError
 from calib.nights import Span, nights_of, observation_span
 from config.errors import ConfigurationError
 
@@ -70,6 +69,10 @@ def record_result(
     HistoryError, ConfigurationError, OSError
         See `open_history`.
     """
+    # Not before: a run that finds nothing new needs no database.
+    from calib.history.database import open_history
+    from calib.history.recording import entry_of, record
+
     used = result.blocks.filter(pl.col("status") == "ok")["path"]
     spans = [span for path in used if (span := observation_span(Path(path)))]
     if night is None:

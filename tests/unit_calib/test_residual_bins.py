@@ -9,7 +9,8 @@ from calib.curve_table import with_curves, with_residuals
 from calib.figures.sizes import curve_figure, residual_figures
 from calib.fit import FitOptions, fit
 from calib.report import html
-from calib.residual_bins import DISTANCE, EXPECTED, RESIDUAL_BINS, residual_bins
+from calib.residual_bins import RESIDUAL_BINS, residual_bins
+from calib.schema import DISTANCE, EXPECTED
 from calib.showers import prepare
 from calib.toys_sizes import SizeToy, light_pool, size_pairs, square_array
 from tests.unit_calib.test_report import make_result
