@@ -13,28 +13,29 @@ from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING
 
+from calib.errors import CannotCompute
 from calib.locks import exclusive
-from calib.night_record import NIGHT_FILE, NightRecord, read_night
-from calib.report.nights_page import CalibrationEntry, NightEntry, nights_page
+from calib.night_record import NIGHT_FILE, NightRecord, load_night
+from calib.report.nights_page import UNREADABLE, CalibrationEntry, NightEntry, nights_page
 from calib.store import REPORT, own_version, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["INDEX", "night_folders", "update_index"]
+__all__ = ["INDEX", "night_folders", "unreadable_nights", "update_index"]
 
 INDEX = "index.html"
 LOCK_FILE = ".index.lock"
 #: Changes whenever the same nights give another page.
-LAYOUT = 4
+LAYOUT = 5
 MARKS = re.compile(r'<meta name="arraycal-marks" content="([0-9a-f]+)">')
 #: Bytes of a page in which its marks are.
 HEAD_BYTES = 2000
 
 
 def night_folders(root: Path) -> dict[date, Path]:
-    """Folders of nights with a verdict, by date, in order.
+    """Folders of nights with a record, by date, in order.
 
     Raises
     ------
@@ -47,7 +48,8 @@ def night_folders(root: Path) -> dict[date, Path]:
             night = date.fromisoformat(folder.name)
         except ValueError:
             continue
-        if (folder / NIGHT_FILE).is_file():
+        # `fromisoformat` also takes 20260302 and 2026-W10-1, which no run has written.
+        if folder.name == night.isoformat() and (folder / NIGHT_FILE).is_file():
             found[night] = folder
     return dict(sorted(found.items()))
 
@@ -84,14 +86,37 @@ def update_index(
         If the folder cannot be read or written; an earlier index stays then.
     """
     with exclusive(root / LOCK_FILE):
-        records = (read_night(folder) for folder in night_folders(root).values())
-        entries = [_entry(record) for record in records if record is not None]
+        entries = [_read_entry(*item) for item in night_folders(root).items()]
         marks = _marks(entries, state)
         if not always and _marks_of(root / INDEX) == marks:
             return False
         page = nights_page(entries, trends(), marks=marks)
         replace_file(root / INDEX, page.encode("utf-8", "replace"))
         return True
+
+
+def unreadable_nights(root: Path) -> dict[date, str]:
+    """Nights below a folder whose record cannot be read, each with the reason.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be read.
+    """
+    entries = [_read_entry(*item) for item in night_folders(root).items()]
+    return {item.night: "; ".join(item.reasons) for item in entries if item.status == UNREADABLE}
+
+
+def _read_entry(night: date, folder: Path) -> NightEntry:
+    """Return the entry of a night; one whose record cannot be read says why."""
+    try:
+        record = load_night(folder)
+    except CannotCompute as error:
+        return NightEntry(night, UNREADABLE, (str(error),))
+    if record.night != night:
+        reason = f"{NIGHT_FILE} of {night} is that of {record.night}. Calibrate the night again."
+        return NightEntry(night, UNREADABLE, (reason,))
+    return _entry(record)
 
 
 def _entry(record: NightRecord) -> NightEntry:

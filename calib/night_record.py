@@ -10,9 +10,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from calib.cache import file_digest
+from calib.errors import CannotCompute
 from calib.hdf5 import sync
 from calib.schema import SCHEMA_ID
 from calib.store import FILES
@@ -33,6 +34,7 @@ __all__ = [
     "file_stamp",
     "fingerprint",
     "judge_night",
+    "load_night",
     "read_night",
     "write_night",
 ]
@@ -40,6 +42,8 @@ __all__ = [
 NIGHT_FILE = "night.json"
 #: Layout of ``night.json``; another number is not read.
 NIGHT_SCHEMA = 1
+#: What reading a damaged one raises.
+DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 NightStatus = Literal["usable", "degraded", "unusable", "nothing to do"]
 
@@ -250,22 +254,60 @@ def write_night(folder: Path, record: NightRecord) -> Path:
 def read_night(folder: Path) -> NightRecord | None:
     """Read the record of a night; None if there is none that this version understands."""
     try:
-        raw = json.loads((folder / NIGHT_FILE).read_text(encoding="utf-8"))
-        if raw.pop("schema") != NIGHT_SCHEMA:
-            return None
-        raw["night"] = date.fromisoformat(raw["night"])
-        raw["calibrations"] = tuple(_calibration(item) for item in raw["calibrations"])
-        for name in ("blocks", "waiting", "left_out"):
-            raw[name] = tuple((path, text) for path, text in raw[name])
-        raw["reasons"] = tuple(raw["reasons"])
-        return NightRecord(**raw)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return load_night(folder)
+    except CannotCompute:
         return None
+
+
+def load_night(folder: Path) -> NightRecord:
+    """Read the record of a night, which has to be there.
+
+    Raises
+    ------
+    CannotCompute
+        If it cannot be read, is damaged, or has another layout.
+    """
+    try:
+        raw = json.loads((folder / NIGHT_FILE).read_text(encoding="utf-8"))
+        if raw["schema"] == NIGHT_SCHEMA:
+            return _record(raw)
+        problem = f"it has layout {raw['schema']!r}, expected {NIGHT_SCHEMA}"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    except DAMAGES as error:
+        problem = f"it is damaged ({type(error).__name__}: {error})"
+    raise CannotCompute(f"{NIGHT_FILE} of {folder.name}: {problem}. Calibrate the night again.")
+
+
+def _record(raw: dict[str, Any]) -> NightRecord:
+    pairs = ("blocks", "waiting", "left_out")
+    found: dict[str, Any] = {
+        name: tuple((path, text) for path, text in raw[name]) for name in pairs
+    }
+    found["night"] = date.fromisoformat(raw["night"])
+    found["calibrations"] = tuple(_calibration(item) for item in raw["calibrations"])
+    found["reasons"] = _texts(raw["reasons"])
+    _require_status(raw)
+    content = {name: value for name, value in raw.items() if name != "schema"}
+    return NightRecord(**content | found)
 
 
 def _calibration(raw: dict[str, Any]) -> CalibrationRecord:
     known = {item.name for item in fields(CalibrationRecord)}
     values = {name: value for name, value in raw.items() if name in known}
     # What an earlier version did not write yet is as if there were none.
-    texts = {name: tuple(raw.get(name, ())) for name in ("reasons", "outliers", "trends")}
+    texts = {name: _texts(raw.get(name, ())) for name in ("reasons", "outliers", "trends")}
+    _texts([raw["calibration"], raw.get("folder", "")])
+    _require_status(raw)
     return CalibrationRecord(**values | texts)
+
+
+def _require_status(raw: dict[str, Any]) -> None:
+    if raw["status"] not in get_args(NightStatus):
+        raise ValueError(f"status {raw['status']!r}, expected one of {get_args(NightStatus)}")
+
+
+def _texts(values: Sequence[object]) -> tuple[str, ...]:
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r}, expected a list of texts")
+    return tuple(str(value) for value in values)

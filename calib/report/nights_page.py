@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import date
 
-__all__ = ["CalibrationEntry", "NightEntry", "nights_page"]
+__all__ = ["UNREADABLE", "CalibrationEntry", "NightEntry", "nights_page"]
 
+#: In the place of a verdict: there is a record, and nobody knows what it says.
+UNREADABLE = "record cannot be read"
 #: Nights in the table at the top; the others are folded away by month.
 LATEST = 14
 #: Reasons in a row of a table, before it says how many more there are.
@@ -64,7 +66,7 @@ class NightEntry:
     night : date
         Date of its evening.
     status : str
-        The verdict.
+        The verdict, or `UNREADABLE`.
     reasons : tuple of str
         What is wrong, each with its calibration or file.
     calibrations : tuple of CalibrationEntry
@@ -200,6 +202,8 @@ def _by_month(nights: Sequence[NightEntry], names: Sequence[str]) -> Iterator[st
         entries = list(group)
         odd = sum(entry.status in {"degraded", "unusable"} for entry in entries)
         title = f"{month}: {len(entries)} nights, {odd} of them degraded or unusable"
+        unknown = sum(entry.status == UNREADABLE for entry in entries)
+        title += f", the records of {unknown} cannot be read" if unknown else ""
         yield page.details(title, _night_table(entries, names))
 
 
@@ -222,4 +226,4 @@ def _link(target: str, label: str, tone: str) -> page.Html:
 
 
 def _tone(status: str) -> str:
-    return page.text(status.replace(" ", "-"))
+    return page.text("unusable" if status == UNREADABLE else status.replace(" ", "-"))

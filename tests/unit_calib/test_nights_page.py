@@ -203,7 +203,9 @@ def test_a_damaged_record_costs_its_night_alone(tmp_path):
     write(tmp_path, FIRST + timedelta(days=1))
     (tmp_path / "2026-01-02" / "night.json").write_text("{")
     assert update_index(tmp_path)
-    assert "1 night, 2026-01-01" in (tmp_path / INDEX).read_text()
+    page = (tmp_path / INDEX).read_text()
+    assert "2 nights, 2026-01-01 to 2026-01-02: 1 record cannot be read, 1 usable" in page
+    assert "night.json of 2026-01-02: it is damaged" in page
 
 
 def test_a_record_of_an_earlier_version_has_no_telescope_out_of_range(tmp_path):
