@@ -2,14 +2,15 @@
 
 import logging
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from calib.errors import ArraycalError, WrongUsage
 from calib.locks import exclusive
-from calib.night_index import INDEX, night_folders
+from calib.night_index import INDEX, night_folders, unreadable_nights
 from calib.night_record import NIGHT_FILE, CalibrationRecord, file_digests, read_night, write_night
 from calib.result_reading import read_result
 from calib.store import MONITORING, REPORT, RESULT, publish_report
@@ -36,13 +37,14 @@ def report(arguments: Namespace) -> Exit:
     Returns
     -------
     Exit
-        ``USABLE`` when all were written, ``DEGRADED`` when some could not be, ``UNUSABLE`` when
-        none could, ``NOTHING_TO_DO`` for a night without results.
+        ``USABLE`` when all were written, ``DEGRADED`` when some could not be or the record of a
+        night cannot be read, ``UNUSABLE`` when none could, ``NOTHING_TO_DO`` for a night without
+        results.
 
     Raises
     ------
     WrongUsage
-        If there is nothing to report on in the folder.
+        If there is nothing to report on in the folder, or no nights for the index.
     ArraycalError
         If it is one result, and damaged.
     OSError
@@ -52,26 +54,39 @@ def report(arguments: Namespace) -> Exit:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise WrongUsage(f"{folder}: expected a folder with results, found {found}.")
+    nights = night_folders(folder)
+    if nights:
+        return _report_root(folder, nights, index_alone=arguments.index)
+    if arguments.index:
+        raise WrongUsage(
+            f"{folder}: --index needs the folder of the nights: expected folders such as "
+            f"2026-03-01 with {NIGHT_FILE}, found {_content(folder)}."
+        )
     if (folder / RESULT).exists():
         with _night_of(folder):
             _rebuild(folder)
         return Exit.USABLE
     if (folder / NIGHT_FILE).exists() or next(folder.glob(f"*/{RESULT}"), None):
         return _verdict(list(_rebuild_night(folder)))
-    nights = night_folders(folder)
-    if not nights:
-        raise WrongUsage(
-            f"{folder}: expected {RESULT} (a result), folders with it, or folders of nights "
-            f"such as 2026-03-01 with {NIGHT_FILE}, found {_content(folder)}."
-        )
-    done = (
-        [] if arguments.index else [ok for path in nights.values() for ok in _rebuild_night(path)]
+    raise WrongUsage(
+        f"{folder}: expected {RESULT} (a result), folders with it, or folders of nights "
+        f"such as 2026-03-01 with {NIGHT_FILE}, found {_content(folder)}."
     )
+
+
+def _report_root(folder: Path, nights: Mapping[date, Path], *, index_alone: bool) -> Exit:
+    """Rebuild every report of the nights and of results beside them, and write the index."""
+    # Beside the nights lie results that are of none, such as those of merged nights.
+    places = [] if index_alone else [*nights.values(), folder]
+    done = [ok for place in places for ok in _rebuild_night(place)]
     settings = load_settings()
     options = checked(read_options(settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS"))
     index_nights(folder, options, settings, always=True)
     _say(folder / INDEX)
-    return Exit.USABLE if all(done) else Exit.DEGRADED
+    unreadable = unreadable_nights(folder)
+    for reason in unreadable.values():
+        stdout().print(f"not read: {reason}", markup=False, soft_wrap=True)
+    return Exit.DEGRADED if unreadable or not all(done) else Exit.USABLE
 
 
 def _verdict(done: list[bool]) -> Exit:

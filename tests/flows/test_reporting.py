@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from calib.night_index import INDEX
+from calib.night_index import INDEX, night_folders
 from calib.night_record import file_digests, read_night
 from calib.report import html, markdown
 from calib.result_reading import read_result
@@ -237,3 +237,68 @@ def test_a_new_report_belongs_to_the_published_results_of_its_night(site, monkey
 def test_a_night_without_results_is_nothing_to_do(site):
     output, _ = site
     assert main(["report", str(output / "2020-06-20")]) == 5
+
+
+def test_results_beside_the_nights_are_rebuilt_too_and_do_not_cost_the_index(site):
+    output, _ = site
+    shutil.copytree(output / "2020-06-14" / "energy-inter", output / "merged" / "energy-inter")
+    shutil.copytree(output / "2020-06-14" / "energy-inter", output / "window")
+    for path in (output / INDEX, output / "window" / "report.html"):
+        path.unlink()
+    assert main(["report", str(output)]) == 0
+    assert (output / INDEX).exists()
+    assert (output / "window" / "report.html").exists()
+    (output / INDEX).unlink()
+    (output / "window" / "report.html").unlink()
+    assert main(["report", "--index", str(output)]) == 0
+    assert (output / INDEX).exists()
+    assert not (output / "window" / "report.html").exists()
+
+
+def test_an_index_of_anything_but_the_folder_of_the_nights_is_wrong_usage(site, capsys):
+    output, _ = site
+    night = output / "2020-06-14"
+    for folder in (night, night / "energy-inter"):
+        page = (night / "energy-inter" / "report.html").stat().st_ino
+        assert main(["report", "--index", str(folder)]) == 2
+        assert "--index needs the folder of the nights" in capsys.readouterr().err
+        assert (night / "energy-inter" / "report.html").stat().st_ino == page
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "it is damaged (JSONDecodeError"),
+        ('{"schema": 99}', "it has layout 99, expected 1"),
+        ("[]", "it is damaged (TypeError"),
+    ],
+)
+def test_a_record_that_cannot_be_read_stays_on_the_index_with_the_reason(
+    site, capsys, content, reason
+):
+    output, _ = site
+    (output / "2020-06-20" / "night.json").write_text(content)
+    assert main(["report", "--index", str(output)]) == 3
+    assert f"not read: night.json of 2020-06-20: {reason}" in capsys.readouterr().out
+    page = (output / INDEX).read_text()
+    assert "2020-06-20: record cannot be read" in page
+    assert reason in page
+    assert 'href="2020-06-14/energy-inter/report.html"' in page
+
+
+def test_a_record_of_another_night_is_no_record_of_this_one(site, capsys):
+    output, _ = site
+    shutil.copytree(output / "2020-06-14", output / "2020-06-15")
+    assert main(["report", "--index", str(output)]) == 3
+    assert "night.json of 2020-06-15 is that of 2020-06-14" in capsys.readouterr().out
+    assert 'href="2020-06-14/energy-inter/report.html"' in (output / INDEX).read_text()
+
+
+def test_only_folders_named_as_runs_name_them_are_nights(site):
+    output, _ = site
+    before = (output / INDEX).read_bytes()
+    for name in ("20200614", "2020-W24-7"):
+        shutil.copytree(output / "2020-06-14", output / name)
+    assert list(night_folders(output)) == [NIGHT, date(2020, 6, 20)]
+    assert main(["report", "--index", str(output)]) == 0
+    assert (output / INDEX).read_bytes() == before
