@@ -28,6 +28,9 @@ TRUST_ROWS = np.array([50.0, 1000.0])
 #: The falling part grows no further than this many e-folds below the typical value: nothing
 #: that faint is recorded, and the law need not hold there.
 REACH = 3.0
+ROUNDS = 4
+#: The law stays above this part of the mean variance.
+LEAST = 1e-3
 
 
 def smooth_shape(shape: Floats, rows: Floats, values: Floats) -> Floats:
@@ -50,7 +53,9 @@ def smooth_shape(shape: Floats, rows: Floats, values: Floats) -> Floats:
 
     Notes
     -----
-    Least squares with the weights of a chi-square distributed variance, ``rows / variance^2``.
+    Least squares with the weights of a chi-square distributed variance, ``rows / variance^2``. The
+    variance is that of the fit, in a few rounds: with that of the bins themselves, low fluctuations
+    would count most.
     """
     total = rows.sum()
     if total <= 0:
@@ -58,9 +63,17 @@ def smooth_shape(shape: Floats, rows: Floats, values: Floats) -> Floats:
     typical = float((rows * values).sum() / total)
     falling = np.exp(np.minimum(typical - values, REACH))
     basis = np.stack([np.ones_like(falling), falling])
-    weight = np.divide(rows, shape**2, out=np.zeros_like(rows), where=rows > 0)
+    mean = float((rows * shape).sum() / total)
+    law = np.full_like(shape, mean)
+    for _ in range(ROUNDS):
+        law = np.maximum(_fitted(shape, rows / law**2, basis, total), LEAST * mean)
+    return law
+
+
+def _fitted(shape: Floats, weight: Floats, basis: Floats, total: float) -> Floats:
+    """One weighted fit of every distance, with a pull towards that of all."""
     matrix = np.einsum("dv,iv,jv->dij", weight, basis, basis)
-    vector = np.einsum("dv,iv->di", weight * np.where(rows > 0, shape, 0.0), basis)
+    vector = np.einsum("dv,iv->di", weight * shape, basis)
     common = _positive(matrix.sum(axis=0), vector.sum(axis=0))
     trust = TRUST_ROWS * np.diag(matrix.sum(axis=0)) / total
     parts = np.array(

@@ -29,7 +29,7 @@ def test_each_distance_has_its_own_floor_with_enough_rows() -> None:
 
 
 def test_a_distance_with_few_rows_is_like_the_others() -> None:
-    variance = np.array([law(0.5, 2.0), law(0.0, 30.0)])
+    variance = np.array([law(0.5, 2.0), law(0.0, 8.0)])
     rows = np.array([[1e5] * 4, [1.0] * 4])
     found = smooth_shape(variance, rows, VALUES)
     np.testing.assert_allclose(found[1], law(0.5, 2.0), rtol=0.2)
