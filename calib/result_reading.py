@@ -25,12 +25,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["read_result"]
+__all__ = ["DAMAGES", "read_result"]
 
 #: Tables that every result has.
 TABLES = ("telescopes", "pairs", "rejected", "blocks", "residuals")
-#: What is read of ``result.json``.
-FACTS = ("calibration", "verdict", "obs_ids", "fit", "covariance", "configuration", "provenance")
+#: What is read of ``result.json``, and of which type it is.
+FACTS: dict[str, type] = {
+    "calibration": str,
+    "verdict": dict,
+    "obs_ids": list,
+    "fit": dict,
+    "covariance": dict,
+    "configuration": str,
+    "provenance": dict,
+}
+NAMES: dict[type, str] = {str: "text", dict: "an object", list: "a list", type(None): "null"}
+#: What reading damaged files raises.
+DAMAGES = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    pl.exceptions.PolarsError,
+)
 
 
 def read_result(folder: Path) -> CalibrationResult:
@@ -64,7 +82,7 @@ def read_result(folder: Path) -> CalibrationResult:
         tables = {name: _table(file, path, f"{group}/{name}") for name in names}
     try:
         return _result(facts, tables)
-    except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+    except DAMAGES as error:
         raise _damaged(folder / RESULT, error) from error
 
 
@@ -82,6 +100,14 @@ def _facts(path: Path) -> dict[str, Any]:
         raise CannotCompute(
             f"{path}: expected the {RESULT} of a calibration, and it has no {', '.join(missing)}."
         )
+    for name, expected in (FACTS | {"extras": dict}).items():
+        found = type(content.get(name, expected()))
+        if found is not expected:
+            here = NAMES.get(found, "a number")
+            raise CannotCompute(
+                f"{path}: expected {NAMES[expected]} as {name}, found {here}. "
+                "The file is damaged: run the calibration again with --overwrite."
+            )
     return dict(content)
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from calib.errors import ArraycalError, WrongUsage
+from calib.errors import ArraycalError, CannotCompute, WrongUsage
 from calib.locks import exclusive
 from calib.night_index import INDEX, night_folders, unreadable_nights
 from calib.night_record import NIGHT_FILE, CalibrationRecord, file_digests, read_night, write_night
-from calib.result_reading import read_result
+from calib.result_reading import DAMAGES, read_result
 from calib.store import MONITORING, REPORT, RESULT, publish_report
 from config.settings import load_settings
 from flows.console import stdout
@@ -110,7 +110,16 @@ def _rebuild_night(folder: Path) -> Iterator[bool]:
 
 
 def _rebuild(folder: Path) -> None:
-    _say(publish_report(read_result(folder), folder))
+    result = read_result(folder)
+    try:
+        page = publish_report(result, folder)
+    except DAMAGES as error:
+        # What can be read may still be no result: another type deep in it, a column less.
+        raise CannotCompute(
+            f"{folder}: no report can be made of the result ({type(error).__name__}: {error}). "
+            "Run the calibration again with --overwrite."
+        ) from error
+    _say(page)
 
 
 def _say(path: Path) -> None:

@@ -92,11 +92,14 @@ def test_every_result_of_a_folder_gets_its_report(copied, capsys):
 
 def test_a_damaged_result_is_named_and_the_others_are_done(copied, capsys):
     (copied / "energy-cross" / "result.json").write_text('{"calibration": "energy-cross"')
+    replace_facts(fit=[])(copied / "image-inter")
     for path in copied.glob("*/report.html"):
         path.unlink()
     assert main(["report", str(copied)]) == 3
-    assert "energy-cross/result.json: the file is damaged" in capsys.readouterr().out
-    assert len(list(copied.glob("*/report.html"))) == 3
+    said = capsys.readouterr().out
+    assert "energy-cross/result.json: the file is damaged" in said
+    assert "image-inter/result.json: expected an object as fit" in said
+    assert len(list(copied.glob("*/report.html"))) == 2
 
 
 def damage_json(folder):
@@ -121,9 +124,23 @@ def mix_runs(folder):
     (folder / "result.json").write_text(json.dumps(content))
 
 
+def replace_facts(**facts):
+    def damage(folder):
+        content = json.loads((folder / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps(content | facts))
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (replace_facts(fit=[]), "expected an object as fit, found a list"),
+        (replace_facts(provenance=[]), "expected an object as provenance, found a list"),
+        (replace_facts(verdict=None), "expected an object as verdict, found null"),
+        (replace_facts(extras=7), "expected an object as extras, found a number"),
+        (replace_facts(covariance={"tel_ids": 3}), "the file is damaged (TypeError"),
+        (replace_facts(provenance={"packages": 3}), "expected files of one run"),
         (damage_json, "the file is damaged"),
         (damage_facts, "it has no verdict"),
         (damage_tables, "not a readable HDF5 file"),
@@ -140,6 +157,18 @@ def test_a_result_that_is_not_whole_is_refused_in_words_and_its_report_stays(
     assert main(["report", str(folder)]) == 4
     assert message in capsys.readouterr().err
     assert (folder / "report.html").read_bytes() == before
+
+
+def test_a_page_that_cannot_be_made_costs_that_result_alone(copied, capsys, monkeypatch):
+    def fail(result):
+        if result.calibration == "energy-inter":
+            raise AttributeError("no such column")
+        return "<!doctype html>"
+
+    monkeypatch.setattr("calib.report.html", fail)
+    assert main(["report", str(copied)]) == 3
+    assert "energy-inter: no report can be made of the result" in capsys.readouterr().out
+    assert (copied / "timing-cross" / "report.html").read_text() == "<!doctype html>"
 
 
 def test_a_folder_without_results_is_wrong_usage(tmp_path, capsys):
