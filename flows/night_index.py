@@ -1,6 +1,7 @@
 """The index over the nights, brought up to date when nights were calibrated."""
 
 import logging
+import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -23,7 +24,8 @@ __all__ = ["index_nights"]
 
 log = logging.getLogger("arraycal.flows")
 
-SQLITE = "sqlite:///"
+#: Path of a history in a file. SQLAlchemy could tell, but a run without news starts without it.
+SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?P<path>[^?]+)")
 
 
 def index_nights(
@@ -99,7 +101,8 @@ def _since(nights: dict[date, Path], monitor: TrendMonitorOptions) -> date | Non
 
 def _history_stamp(settings: Settings) -> str:
     """Return what changes with the history; nothing for a server, whose news are the nights'."""
-    if not settings.history_url.startswith(SQLITE):
+    found = SQLITE.match(settings.history_url)
+    if found is None:
         return ""
-    path = settings.history_url.removeprefix(SQLITE)
+    path = found["path"]
     return f"{file_stamp(Path(path))} {file_stamp(Path(f'{path}-wal'))}"
