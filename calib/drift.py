@@ -23,6 +23,7 @@ from calib.drift_gauge import Nights, settle
 from calib.drift_series import AGEING, OUTLIER, STEP, Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
     import numpy.typing as npt
@@ -43,6 +44,7 @@ __all__ = [
     "STEPS",
     "TELESCOPES",
     "Trends",
+    "flags_in_words",
     "is_clock",
     "trends",
 ]
@@ -141,6 +143,15 @@ class Trends:
 def is_clock(calibration: str) -> bool:
     """Whether the coefficients of a calibration are clock offsets in ns."""
     return calibration == CLOCKS
+
+
+def flags_in_words(row: Mapping[str, Any]) -> str:
+    """Flags of a row of `TELESCOPES` as text: ``ageing or step, outlier`` where it is open."""
+    flags = str(row["flags"]).replace(",", ", ")
+    either = f"{AGEING}, {STEP}", f"{STEP}, {AGEING}"
+    for pair in either if row["is_open"] else ():
+        flags = flags.replace(pair, pair.replace(",", " or"))
+    return flags
 
 
 def trends(

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from calib.drift import is_clock
+from calib.drift import flags_in_words, is_clock
 from calib.errors import NothingToDo
 from calib.history.database import History, open_history
 from calib.history.reading import Selection, runs
@@ -223,7 +223,7 @@ def _trends(view: TrendView) -> Table:
             str(row["step_night"] or "-"),
             str(row["valid_from"] or "-"),
             str(row["outlier_nights"]),
-            row["flags"].replace(",", " or " if row["is_open"] else ", ") or "-",
+            flags_in_words(row) or "-",
             style="bold" if row["flags"] else None,
         )
     return table

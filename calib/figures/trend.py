@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from calib.drift import is_clock
+from calib.drift import AGEING, flags_in_words, is_clock
 from calib.figures.style import COLOURS, FAINT, INK, QUIET, STYLE, new_figure, plain
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ __all__ = ["TREND_CAPTION", "trend_figure", "trend_figures"]
 TREND_CAPTION = (
     "Coefficient of every telescope relative to the mean of the steady telescopes of its type, "
     "less its own median, by night. Coloured: telescopes with a flag. Line: the course found; "
-    "dashed: steps; shading: validity intervals in turn; ring: outlying night; triangle: beyond "
-    "the range."
+    "dashed: steps; dotted: a step that may be ageing instead; shading: validity intervals in "
+    "turn; ring: outlying night; triangle: beyond the range."
 )
 #: Panels of a calibration and type; flagged telescopes come first into them.
 MOST = 16
@@ -193,7 +193,7 @@ def _reach(series: list[pl.DataFrame], least: float) -> float:
 def _draw_panel(
     axes: Axes, trends: Trends, group: _Group, row: Mapping[str, object], own: pl.DataFrame
 ) -> None:
-    flags = str(row["flags"])
+    flags = flags_in_words(row)
     colour = FLAGGED if flags else QUIET
     _shade(axes, _of(trends.intervals, group, row))
     x, y = own["night"].to_numpy(), own["y"].to_numpy()
@@ -201,14 +201,22 @@ def _draw_panel(
         x, y, own["dy"].to_numpy(), color=colour, ls="none", marker="o", ms=2.2, elinewidth=0.7
     )
     steps = _of(trends.steps, group, row).sort("night")["night"].to_numpy()
-    for part in np.split(np.arange(len(x)), np.searchsorted(x, steps)):
+    # The step is the rival of an open course that is a line, not a part of it.
+    is_line = row["is_open"] and str(row["flags"]).startswith(AGEING)
+    breaks = np.searchsorted(x, [] if is_line else steps)
+    for part in np.split(np.arange(len(x)), breaks):
         axes.plot(x[part], own["course"].to_numpy()[part], color=INK, linewidth=0.9, zorder=3)
     _mark_wild(axes, own, colour)
     for at in steps:
         # Between the nights: the step is before the first night behind it.
-        axes.axvline(at - np.timedelta64(12, "h"), color=INK, linestyle="--", linewidth=0.8)
+        axes.axvline(
+            at - np.timedelta64(12, "h"),
+            color=INK,
+            linestyle=":" if row["is_open"] else "--",
+            linewidth=0.8,
+        )
     name = plain(f"{row['tel_type']} {row['tel_id']}")
-    label = f"{name}: {flags.replace(',', ', ')}" if flags else name
+    label = f"{name}: {flags}" if flags else name
     weight = "bold" if flags else "normal"
     axes.set_title(label, loc="left", fontsize=8, color=colour, fontweight=weight, pad=3)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from calib.drift import is_clock
+from calib.drift import flags_in_words, is_clock
 from calib.figures import Picture, encode
 from calib.figures.trend import TREND_CAPTION, trend_figures
 from calib.report import elements as page
@@ -103,7 +103,7 @@ def trend_row(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["calibration"],
         f"{row['tel_type']} {row['tel_id']}",
-        row["flags"].replace(",", ", ") or "steady",
+        flags_in_words(row) or "steady",
         number("step"),
         _date(row["step_night"]),
         number("rate"),

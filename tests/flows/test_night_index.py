@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import pytest
 
+from calib.figures.trend import trend_figures
 from calib.history.database import open_history
 from calib.history.recording import Entry, record
 from calib.night_index import INDEX
@@ -172,6 +173,35 @@ def test_news_in_the_history_alone_write_the_index_again(site):
         record(history, entry(8, 0.9 * courses(9)[0][8], "energy-inter"))
     assert site.index() is not None
     assert site.index() is None
+
+
+def test_every_way_to_write_the_url_of_the_history_shows_its_news(site):
+    path = site.output / "history.sqlite"
+    for number, url in enumerate(
+        (f"sqlite+pysqlite:///{path}", f"sqlite:///{path}?timeout=5", f"sqlite:///{path}")
+    ):
+        settings = site.settings.model_copy(update={"database_url": url})
+        assert index_nights(site.output, OPTIONS, settings, always=True) is not None
+        assert index_nights(site.output, OPTIONS, settings) is None
+        with open_history(site.settings.history_url) as history:
+            record(history, entry(8, (0.9 - 0.1 * number) * courses(9)[0][8], "energy-inter"))
+        assert index_nights(site.output, OPTIONS, settings) is not None
+
+
+def test_a_change_that_may_be_ageing_or_a_step_is_called_so_and_drawn_in_one_piece(tmp_path):
+    site = Site(tmp_path / "output")
+    for number, change in enumerate((0.0, 0.006, 0.02)):
+        site.add(number, np.exp([change] + [0.0] * 7))
+    seen = site.index()
+    assert seen is not None
+    assert cells_of(site.page, "MST 1", "energy-inter")[2] == "ageing or step"
+    (figure,) = trend_figures(seen[0].trends, [1]).values()
+    lines = figure.axes[0].lines
+    courses = [
+        line for line in lines if line.get_linestyle() == "-" and np.size(line.get_xdata()) == 3
+    ]
+    assert len(courses) == 1
+    assert [line.get_linestyle() for line in lines].count(":") == 1
 
 
 def test_without_a_history_the_index_has_the_nights_and_says_why_there_is_no_trend(site):
