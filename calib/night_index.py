@@ -28,7 +28,7 @@ __all__ = ["INDEX", "night_folders", "unreadable_nights", "update_index"]
 INDEX = "index.html"
 LOCK_FILE = ".index.lock"
 #: Changes whenever the same nights give another page.
-LAYOUT = 5
+LAYOUT = 6
 MARKS = re.compile(r'<meta name="arraycal-marks" content="([0-9a-f]+)">')
 #: Bytes of a page in which its marks are.
 HEAD_BYTES = 2000

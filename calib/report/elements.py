@@ -107,7 +107,8 @@ vertical-align:top}
 th{color:var(--quiet);font-weight:600;white-space:nowrap}
 .n{text-align:right;white-space:nowrap}
 .b{white-space:nowrap}
-th button{font:inherit;color:inherit;background:none;border:0;padding:0;cursor:pointer}
+th button{font:inherit;text-align:inherit;white-space:inherit;
+color:inherit;background:none;border:0;padding:0;cursor:pointer}
 th button:hover,th button:focus-visible{text-decoration:underline}
 th[aria-sort=ascending] button::after{content:" \N{UPWARDS ARROW}"}
 th[aria-sort=descending] button::after{content:" \N{DOWNWARDS ARROW}"}
@@ -127,6 +128,9 @@ summary{cursor:pointer;font-weight:600;padding:.2rem 0}
 pre{background:var(--soft);padding:.9rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 td:last-child{overflow-wrap:anywhere}
 .w{min-width:16rem}
+@media (max-width:80rem){th,td{padding:.22rem .4rem}
+th,th.n,th.b{white-space:normal}
+.w{min-width:10rem}}
 @media (max-width:40rem){body{padding:.9rem .7rem 3rem}
 h1{font-size:1.25rem}
 dl{grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.6rem}

@@ -8,6 +8,7 @@ import pytest
 
 from calib.report.elements import details, figure, page, table
 from calib.report.nights_page import CalibrationEntry, NightEntry, nights_page
+from calib.report.trends_page import NUMBERS, TRENDS_HEADER
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -114,6 +115,24 @@ def test_a_page_is_no_wider_than_a_telephone(show):
 
     tab = show(page("t", [wide, details("more", wide, is_open=True), drawn]), width=390)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_tables_of_the_index_fit_a_window_of_1100_pixels_with_their_last_column(show):
+    words = "step of +8.00 ± 0.20 % on 2026-03-05 (or from 2026-03-03 to 2026-03-06), one night "
+    change = ("+8.00 ± 0.20 %", "2026-03-05", "-1.00 ± 0.10 %")
+    row = ("energy-inter", "MST 12", "ageing or step", *change, "2", "90", "2026-03-05", words)
+    trends = table(TRENDS_HEADER, [row, row], numbers=NUMBERS)
+    names = ("energy-inter", "energy-cross", "image-inter", "timing-cross")
+    remark = ("block_1001.dl2.h5 left out: " + "the file is damaged " * 6,)
+    items = tuple(
+        CalibrationEntry(name, "nothing to do", remark, "r.html", 24, ("MST 12", "LST 1"))
+        for name in names
+    )
+    nights = [NightEntry(date(2026, 3, day), "nothing to do", remark, items) for day in (1, 2)]
+    tab = show(nights_page(nights, [trends]), width=1100)
+    boxes = tab.locator(".wide").evaluate_all("all => all.map(x => [x.scrollWidth, x.clientWidth])")
+    assert len(boxes) == 3
+    assert all(content <= room for content, room in boxes)
 
 
 def test_on_paper_titles_and_reasons_give_way_and_the_buttons_are_gone(show):
