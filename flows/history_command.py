@@ -24,6 +24,7 @@ from config.models import TrendMonitorOptions
 from config.settings import Settings, load_settings
 from flows.console import stdout
 from flows.job import inside
+from flows.masking import without_secrets
 from flows.outcomes import Exit
 
 __all__ = ["history"]
@@ -76,6 +77,7 @@ def history(arguments: Namespace, command: str) -> Exit:
     """
     request = _request(arguments, load_settings())
     with open_history(request.url, create=False) as database:
+        shown = without_secrets(command, arguments.database, database.name)
         view = view_trends(database, request.selection, request.options)
         if view.runs.is_empty():
             raise NothingToDo(_what_there_is(database))
@@ -83,7 +85,7 @@ def history(arguments: Namespace, command: str) -> Exit:
     whole = request.selection.since is not None
     _print(view, stdout(), tel_ids=request.tel_ids, whole=whole)
     if request.export is not None:
-        write_table(EXPORTS[request.table](view), request.export, provenance(command))
+        write_table(EXPORTS[request.table](view), request.export, provenance(shown))
         stdout().print(f"{request.export}", markup=False, soft_wrap=True)
     if request.figure is not None:
         _draw(view, request.figure)

@@ -19,10 +19,11 @@ from config.settings import load_settings
 from flows.console import print_result, stdout
 from flows.job import inside
 from flows.logs import log_file
+from flows.masking import without_secrets
 from flows.outcomes import Exit
 from flows.running import STATUS
 
-__all__ = ["merge", "without_secrets"]
+__all__ = ["merge"]
 
 log = logging.getLogger("arraycal.flows")
 
@@ -71,30 +72,6 @@ def merge(arguments: Namespace, command: str) -> Exit:
     stdout().print(_night_table(result))
     print_result(stdout(), result, published)
     return STATUS[result.verdict.status]
-
-
-def without_secrets(command: str, url: str | None, name: str) -> str:
-    """Take the password of a database out of a command line that goes into results.
-
-    Parameters
-    ----------
-    command : str
-        As it was typed.
-    url : str or None
-        URL in it.
-    name : str
-        The same URL without password.
-
-    Examples
-    --------
-    >>> without_secrets("arraycal merge --database pg://me:pw@host/x", "pg://me:pw@host/x", "pg:x")
-    'arraycal merge --database pg:x'
-    """
-    if url is None:
-        return command
-    shown = command.replace(url, name)
-    # Quoted by the shell beyond recognition.
-    return shown if name in shown else "arraycal merge"
 
 
 def _observable(name: str) -> Observable:

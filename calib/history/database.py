@@ -37,7 +37,7 @@ class History:
     engine : sqlalchemy.Engine
         The database.
     name : str
-        Its URL without password, for messages.
+        Its URL without password and values of parameters, for messages.
     """
 
     engine: sa.Engine
@@ -90,7 +90,7 @@ def open_history(url: str, *, create: bool = True) -> Iterator[History]:
         If it cannot be reached or written, or stays locked.
     """
     parsed = _parse(url)
-    name = parsed.render_as_string(hide_password=True)
+    name = _without_secrets(parsed)
     if parsed.get_backend_name() == "sqlite":
         _prepare_file(Path(parsed.database or ""), name, create=create)
     engine = _engine(parsed)
@@ -117,12 +117,18 @@ def _parse(url: str) -> sa.URL:
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite" or parsed.database in {None, "", ":memory:"}:
         msg = (
-            f"the history cannot be kept in {parsed.render_as_string(hide_password=True)} "
+            f"the history cannot be kept in {_without_secrets(parsed)} "
             "(ARRAYCAL_DATABASE_URL); "
             "expected sqlite:////absolute/path or postgresql://user@host/name"
         )
         raise ConfigurationError(msg)
     return parsed.set(drivername="sqlite+pysqlite")
+
+
+def _without_secrets(url: sa.URL) -> str:
+    """URL for messages: drivers take passwords among the parameters behind ``?`` as well."""
+    hidden = url.set(query=dict.fromkeys(url.query, "***"))
+    return hidden.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
 def _prepare_file(path: Path, name: str, *, create: bool) -> None:

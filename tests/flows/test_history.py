@@ -177,6 +177,22 @@ def test_ecsv_has_units_where_they_are_the_same(tmp_path):
     assert set(mixed["unit"]) == {"", "ns"}
 
 
+@pytest.mark.parametrize("form", [["--database", "{}"], ["--data={}"]])
+def test_secrets_of_the_database_do_not_get_into_exports(tmp_path, url, form, capsys):
+    path = tmp_path / "c.ecsv"
+    secret = [text.format(f"{url}?x=secretpw") for text in form]
+    assert main(["history", *secret, "--export", str(path)]) == 0
+    assert "secretpw" not in path.read_text()
+    command = Table.read(path).meta["provenance"]["command"]
+    assert command.startswith("arraycal history ")
+    assert "--data" in command
+    assert "history.sqlite?x=***" in command
+    none = f"sqlite:///{tmp_path}/none.sqlite?x=secretpw"
+    assert main(["history", "--database", none]) == 4
+    said = capsys.readouterr()
+    assert "secretpw" not in said.out + said.err
+
+
 @pytest.mark.usefixtures("clocks")
 def test_trends_and_runs_are_exported_too(tmp_path):
     trends, runs = tmp_path / "trends.ecsv", tmp_path / "runs.csv"

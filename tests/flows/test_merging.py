@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flows.cli import main
-from flows.merging import without_secrets
+from flows.masking import without_secrets
 
 NIGHTS = ("2026-03-01", "2026-03-03")
 CALIBRATIONS = ("energy-inter", "energy-cross", "image-inter")
