@@ -70,7 +70,7 @@ class Settled:
     scatter : float
         Scatter from night to night beyond the stated errors; it is in `errors`.
     is_anchored : bool
-        False if more telescopes changed than may be left out: which moved is not known then.
+        False if half of the telescopes or more changed: which moved is not known then.
     courses : tuple of Course
         Of every telescope.
     """
@@ -245,6 +245,8 @@ def _search(nights: Nights, limits: Limits, tau: float) -> tuple[Settled, Flags]
             break
     steady_after_all = measured & ~stable & ~np.array([c.has_changed for c in settled.courses])
     stable |= steady_after_all
+    # Of two halves of equal size, neither is the one that stayed.
+    is_anchored &= 2 * int(stable.sum()) > int(measured.sum())
     return _judged(nights, stable, used, limits, tau, is_anchored=is_anchored), used
 
 

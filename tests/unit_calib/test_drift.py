@@ -129,6 +129,21 @@ def test_an_outlier_at_the_end_looks_like_a_step_and_the_reason_says_so():
     assert "an outlying night would look the same" in row["reason"]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_of_two_halves_nobody_knows_which_has_changed(seed):
+    values = 1.0 + 0.003 * np.random.default_rng(seed).standard_normal((8, 8))
+    values[4:, :4] *= 0.9
+    flagged = judged(values, error=0.003).flagged
+    assert len(flagged) >= 4
+    caveat = "too few steady telescopes to say which of them changed"
+    assert all(caveat in reason for reason in flagged["reason"])
+    # A majority that stays says who has changed.
+    values[4:, 3] /= 0.9
+    flagged = judged(values, error=0.003).flagged
+    assert flagged["tel_id"].to_list() == [1, 2, 3]
+    assert not any(caveat in reason for reason in flagged["reason"])
+
+
 def test_ageing_and_a_step_are_both_found():
     values = steady(30)
     values[:, 3] *= np.exp(-0.002 * np.arange(30))
