@@ -156,7 +156,9 @@ def _ecsv(table: pl.DataFrame, provenance: Mapping[str, Any]) -> bytes:
         pl.selectors.temporal().dt.to_string("iso:strict").fill_null(""),
         pl.selectors.string().fill_null(""),
     )
-    whole = Table({name: texts[name].to_numpy() for name in texts.columns})
+    columns = {column.name: column.to_numpy() for column in texts}
+    # Arrays of Python objects would be written as JSON.
+    whole = Table({n: c.astype(str) if c.dtype == object else c for n, c in columns.items()})
     for name, column in whole.columns.items():
         column.description = DESCRIPTIONS.get(name)
         if name in IN_UNIT and unit:
