@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +13,15 @@ from calib.simulation.night import draw_clock_offsets, draw_throughput, refuse_n
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
     from pathlib import Path
 
     from calib.simulation.settings import SimulationSettings
     from calib.simulation.truth import Truth
 
 __all__ = ["NightSettings", "settings_of_nights", "simulate_nights"]
+
+#: Stamps count quarters of ns since 1970 in signed numbers of 64 bits; a night ends a day later.
+FIRST_NIGHT, LAST_NIGHT = date(1970, 1, 2), date(2043, 1, 23)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +80,12 @@ def settings_of_nights(
     Raises
     ------
     ValueError
-        If a telescope that changes is not in the array.
+        If a telescope that changes is not in the array, or there are no time stamps for a night.
     """
     first = settings.night
     throughput, clock_offset_ns = draw_throughput(settings), draw_clock_offsets(settings)
     _refuse_unknown(nights, throughput)
+    _refuse_dates(first, nights.n_nights)
     found = []
     for index in range(nights.n_nights):
         night = first + timedelta(days=index)
@@ -98,6 +101,15 @@ def settings_of_nights(
             )
         )
     return found
+
+
+def _refuse_dates(first: date, n_nights: int) -> None:
+    if first < FIRST_NIGHT or n_nights > (LAST_NIGHT - first).days + 1:
+        msg = (
+            f"n_nights is {n_nights}, from {first} on; time stamps are for nights from "
+            f"{FIRST_NIGHT} to {LAST_NIGHT}."
+        )
+        raise ValueError(msg)
 
 
 def _refuse_unknown(nights: NightSettings, throughput: Mapping[int, float]) -> None:

@@ -136,3 +136,26 @@ def test_changes_that_no_telescope_can_have_are_refused(changes, message):
 def test_changes_of_telescopes_that_are_not_there_are_refused():
     with pytest.raises(ValueError, match=r"throughput of telescopes \[99\] is to change"):
         settings_of_nights(SETTINGS, NightSettings(ageing={99: 0.1}))
+
+
+@pytest.mark.parametrize(
+    ("first", "n_nights"),
+    [
+        ("9999-12-30", 5),
+        ("9999-12-31", 1),
+        ("2043-01-23", 2),
+        ("2026-03-01", 10**15),
+        ("1970-01-01", 1),
+    ],
+)
+def test_nights_without_time_stamps_are_refused(first, n_nights):
+    settings = dataclasses.replace(SETTINGS, night=date.fromisoformat(first))
+    with pytest.raises(ValueError, match=f"n_nights is {n_nights}, from {first} on"):
+        settings_of_nights(settings, NightSettings(n_nights=n_nights))
+
+
+@pytest.mark.parametrize("night", ["1970-01-02", "2043-01-23"])
+def test_the_first_and_the_last_night_can_be_simulated(night, tmp_path):
+    settings = dataclasses.replace(SETTINGS, night=date.fromisoformat(night))
+    simulate_nights(tmp_path, settings, NightSettings())
+    assert [path.name for path in tmp_path.iterdir()] == [night]
