@@ -45,6 +45,7 @@ __all__ = [
     "TELESCOPES",
     "Trends",
     "flags_in_words",
+    "has_place",
     "is_clock",
     "trends",
 ]
@@ -154,6 +155,12 @@ def flags_in_words(row: Mapping[str, Any]) -> str:
     return flags
 
 
+def has_place() -> pl.Expr:
+    """Whether a coefficient can be in trends: clocks may have any finite value, throughputs > 0."""
+    value = pl.col("value")
+    return value.is_finite() & ((pl.col("calibration") == CLOCKS) | (value > 0))
+
+
 def trends(
     coefficients: pl.DataFrame, covariances: dict[int, Floats], options: TrendMonitorOptions
 ) -> Trends:
@@ -164,7 +171,7 @@ def trends(
     coefficients : DataFrame
         Schema ``calib.history.reading.COEFFICIENTS``, all telescopes of each run. Of several runs
         of one night and calibration the one with the largest number counts: choose with
-        `calib.trend_view.choose_runs` first.
+        `calib.trend_view.choose_runs` first. Throughputs that are not positive do not count.
     covariances : dict of int to array, shape (m, m)
         Of the finite coefficients of a run, in the order of telescope ids. A run without one gets
         the squares of its errors on the diagonal.
@@ -179,7 +186,7 @@ def trends(
     known = coefficients.filter(pl.col("value").is_finite())
     known = known.filter(pl.col("run_id") == pl.col("run_id").max().over("calibration", "night"))
     since = pl.col("night").max().over("calibration") - pl.duration(days=options.look_back)
-    full, known = known, known.filter(pl.col("night") > since)
+    full, known = known, known.filter((pl.col("night") > since) & has_place())
     by_run = {int(run_id): own for (run_id,), own in full.group_by("run_id")}
     tables: list[list[dict[str, Any]]] = [[], [], [], []]
     groups = known.group_by("calibration", "tel_type")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from calib.drift import AGEING, STEP, Trends, trends
+from calib.drift import AGEING, STEP, Trends, has_place, trends
 from calib.history.reading import Selection, coefficients, covariances, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from datetime import date
 
     from calib.history.database import History
@@ -85,7 +85,7 @@ class TrendView:
     trends : Trends
         Of the chosen runs.
     remarks : tuple of str
-        Which runs were chosen, where there was a choice.
+        Which runs were chosen, where there was a choice, and which coefficients cannot be used.
     """
 
     runs: pl.DataFrame
@@ -133,8 +133,20 @@ def view_trends(history: History, selection: Selection, options: TrendMonitorOpt
         runs=found.with_columns(chosen=pl.col("run_id").is_in(list(choice.run_ids))),
         coefficients=table,
         trends=trends(chosen, covariances(history, _window(chosen, selection, options)), options),
-        remarks=choice.remarks,
+        remarks=(*choice.remarks, *_not_positive(chosen)),
     )
+
+
+def _not_positive(chosen: pl.DataFrame) -> Iterator[str]:
+    """Say which throughputs have no logarithm; they are no part of the trends."""
+    lost = chosen.filter(pl.col("value").is_finite() & ~has_place())
+    for (name,), own in sorted(lost.group_by("calibration"), key=lambda item: str(item[0][0])):
+        tel_ids = ", ".join(map(str, sorted(set(own["tel_id"]))))
+        nights = sorted(set(own["night"]))
+        yield (
+            f"{name}: {len(own)} coefficients that are not positive are left out of the trends "
+            f"(telescopes {tel_ids}; nights {nights[0]} to {nights[-1]}): no throughput can be so"
+        )
 
 
 def _window(chosen: pl.DataFrame, selection: Selection, options: TrendMonitorOptions) -> Selection:

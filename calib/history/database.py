@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,4 +240,7 @@ def _explained(name: str) -> Iterator[None]:
             "If it is damaged, move it away or restore a copy; "
             "published results are not touched, and can be recorded again."
         )
+        raise HistoryError(msg) from error
+    except json.JSONDecodeError as error:
+        msg = f"the history at {name} is damaged: a cell holds no JSON ({error}); restore a copy."
         raise HistoryError(msg) from error

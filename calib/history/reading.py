@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 import sqlalchemy as sa
 
+from calib.history.errors import HistoryError
 from calib.history.tables import Coefficient, Run
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COEFFICIENTS", "RUNS", "Selection", "coefficients", "covariances", "runs"]
 
+#: Bytes of a number in a covariance.
+NUMBER = 8
 #: Without a zone, as in the database; always UTC.
 MOMENT: pl.DataType | type[pl.DataType] = pl.Datetime("us")
 
@@ -142,14 +146,30 @@ def coefficients(
 
 
 def covariances(history: History, selection: Selection) -> dict[int, Floats]:
-    """Covariance of the finite coefficients of every run, ordered by telescope id."""
-    query = sa.select(Run.id, Run.covariance).where(*selection.conditions())
+    """Covariance of the finite coefficients of every run, ordered by telescope id.
+
+    Raises
+    ------
+    HistoryError
+        If one of them is no square matrix.
+    """
+    columns = (Run.id, Run.night, Run.calibration, Run.covariance)
+    query = sa.select(*columns).where(*selection.conditions())
     with history.reading() as connection:
         rows = connection.execute(query).all()
-    return {run_id: _square(data) for run_id, data in rows if data is not None}
+    return {
+        run_id: _square(data, f"{calibration} of {night} in the history at {history.name}")
+        for run_id, night, calibration, data in rows
+        if data is not None
+    }
 
 
-def _square(data: bytes) -> Floats:
-    flat = np.frombuffer(data, "<f8").astype(np.float64)
-    size = round(len(flat) ** 0.5)
-    return flat.reshape(size, size)
+def _square(data: bytes, where: str) -> Floats:
+    size = math.isqrt(len(data) // NUMBER)
+    if len(data) != NUMBER * size**2:
+        raise HistoryError(
+            f"the covariance of {where} is damaged: {len(data)} bytes, expected those of a square "
+            "matrix of 8-byte numbers. Calibrate the night again (arraycal nightly --night NIGHT "
+            "--again), or restore a copy of the history."
+        )
+    return np.frombuffer(data, "<f8").astype(np.float64).reshape(size, size)

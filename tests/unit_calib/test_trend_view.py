@@ -4,13 +4,15 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from calib.drift import trends
 from calib.figures.gallery import encode
 from calib.figures.trend import MOST, trend_figure, trend_figures
-from calib.history.database import open_history
+from calib.history.database import HistoryError, open_history
 from calib.history.reading import Selection
 from calib.history.recording import Entry, record
+from calib.history.tables import Run
 from calib.trend_view import newly_flagged, view_trends
 from config.models import TrendMonitorOptions
 
@@ -77,6 +79,30 @@ def test_a_view_holds_runs_coefficients_and_their_trends(history):
     assert view.trends.telescopes["flags"].to_list() == ["", "step", "", "", "ageing", "", "", ""]
     (remark,) = view.remarks
     assert remark.endswith("1 other runs of the same nights left out")
+
+
+def test_throughputs_that_are_not_positive_are_left_out_and_named(history):
+    values = courses(6)[5]
+    values[[2, 6]] = 0.0, -1.0
+    record(history, entry(5, values))
+    view = view_trends(history, Selection(), OPTIONS)
+    n_nights = dict(view.trends.telescopes.select("tel_id", "n_nights").iter_rows())
+    assert [n_nights[tel_id] for tel_id in (2, 3, 7)] == [6, 5, 5]
+    assert view.trends.telescopes["flags"].to_list() == ["", "step", "", "", "ageing", "", "", ""]
+    (remark,) = view.remarks
+    assert remark.startswith("energy-inter: 2 coefficients that are not positive are left out")
+    assert "(telescopes 3, 7; nights 2026-03-06 to 2026-03-06)" in remark
+
+
+@pytest.mark.parametrize("damaged", [b"12345678" * 63, b"12345678" * 64 + b"1"])
+def test_a_damaged_covariance_is_an_error_that_names_the_night(history, damaged):
+    with history.writing() as connection:
+        chosen = sa.update(Run).where(Run.night == night(2))
+        connection.execute(chosen.values(covariance=damaged))
+    with pytest.raises(
+        HistoryError, match=r"energy-inter of 2026-03-03 .* is damaged: 5\d\d bytes"
+    ):
+        view_trends(history, Selection(), OPTIONS)
 
 
 def test_a_first_night_widens_the_window_of_the_trends(history):
