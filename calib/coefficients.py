@@ -96,7 +96,8 @@ def _remarks(
 ) -> list[str]:
     """What a reader must know beside the missing telescopes and blocks."""
     remarks = []
-    if not fitted.settled:
+    # A window of nights has no passes; it says which of its nights did not settle.
+    if fitted.passes and not fitted.settled:
         remarks.append("the iteration did not settle (raise ShowerSelection.max_iterations)")
     known = np.isfinite(scaled.fixed.log_throughput)
     idle = [

@@ -29,6 +29,7 @@ from calib.window_nights import (
     left_out,
     night_table,
     stability_table,
+    unsettled,
     window_table,
 )
 
@@ -144,7 +145,7 @@ def _used(nights: Sequence[WindowNight]) -> list[tuple[WindowNight, Sums]]:
     used = [(night, night.sums) for night in nights if night.sums is not None]
     if used:
         return used
-    span = f"{nights[0].night} to {nights[-1].night}" if nights else "no night"
+    span = f"{nights[0].night} to {nights[-1].last}" if nights else "no night"
     reasons = [f"  {night.night}: {night.reason}" for night in nights if night.status == LEFT_OUT]
     if not reasons:
         raise NothingToDo(f"the history has no run in the window ({span})")
@@ -225,10 +226,11 @@ def _with_nights(
     table = night_table(used, compared)
     stability = stability_table(table)
     counts = {
-        status: sum(n.status == status for n in nights) for status in (USED, LEFT_OUT, NO_RUN)
+        status: sum(n.n_nights for n in nights if n.status == status)
+        for status in (USED, LEFT_OUT, NO_RUN)
     }
     facts: dict[str, Any] = {
-        "window": f"{nights[0].night} to {nights[-1].night}",
+        "window": f"{nights[0].night} to {nights[-1].last}",
         "nights_used": counts[USED],
         "nights_left_out": counts[LEFT_OUT],
         "nights_without_run": counts[NO_RUN],
@@ -244,7 +246,12 @@ def _with_nights(
         "nights": table,
         "stability": stability,
     }
-    remarks = [*left_out(nights), *disagreement(agreement, stability), *inherited(used)]
+    remarks = [
+        *left_out(nights),
+        *disagreement(agreement, stability),
+        *unsettled(used),
+        *inherited(used),
+    ]
     return replace(
         result,
         fit=result.fit | facts,

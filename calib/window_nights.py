@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = [
     "left_out",
     "night_table",
     "stability_table",
+    "unsettled",
     "window_table",
 ]
 
@@ -39,7 +41,8 @@ MAX_CHANCE, MIN_SCATTER = 1e-3, 0.005
 #: Names in a sentence, before it says how many more there are.
 MAX_NAMED = 5
 
-#: One row per night of the window, `night` as YYYY-MM-DD. `chi2` and `ndf` compare the night with
+#: One row per night of the window, `night` as YYYY-MM-DD; many successive nights without a run are
+#: one row, "YYYY-MM-DD to YYYY-MM-DD". `chi2` and `ndf` compare the night with
 #: all others together (telescopes that both have); 0 degrees of freedom where nothing compares.
 WINDOW = pl.Schema(
     {
@@ -101,6 +104,8 @@ class WindowNight:
         On its run.
     sums : Sums or None
         Of a night that is used.
+    n_nights : int
+        More than one for a row of nights without a run, of which `night` is the first.
     """
 
     night: date
@@ -108,6 +113,17 @@ class WindowNight:
     reason: str = ""
     verdict: str = ""
     sums: Sums | None = None
+    n_nights: int = 1
+
+    @property
+    def last(self) -> date:
+        """The last night of the row."""
+        return self.night + timedelta(days=self.n_nights - 1)
+
+    @property
+    def text(self) -> str:
+        """The night, or the first and the last one."""
+        return f"{self.night}" if self.n_nights == 1 else f"{self.night} to {self.last}"
 
 
 def window_table(
@@ -119,7 +135,7 @@ def window_table(
         sums, difference = night.sums, compared.get(night.night)
         rows.append(
             (
-                night.night.isoformat(),
+                night.text,
                 night.status,
                 night.reason,
                 night.verdict,
@@ -191,6 +207,20 @@ def left_out(nights: Sequence[WindowNight]) -> list[str]:
     more = f"; and {len(lost) - MAX_NAMED} more" if len(lost) > MAX_NAMED else ""
     runs = "1 run" if len(lost) == 1 else f"{len(lost)} runs"
     return [f"{runs} of the window left out ({'; '.join(lost[:MAX_NAMED])}{more})"]
+
+
+def unsettled(used: Sequence[tuple[WindowNight, Sums]]) -> list[str]:
+    """Say which runs ended before their iteration did; a window has none of its own."""
+    nights = [str(night.night) for night, sums in used if not sums.settled]
+    if not nights:
+        return []
+    more = f" and {len(nights) - MAX_NAMED} more" if len(nights) > MAX_NAMED else ""
+    text = (
+        f"the iteration of {len(nights)} of {len(used)} runs in use did not settle "
+        f"({', '.join(nights[:MAX_NAMED])}{more}): calibrate them again with a larger "
+        "ShowerSelection.max_iterations, all nights of the window alike"
+    )
+    return [text]
 
 
 def inherited(used: Sequence[tuple[WindowNight, Sums]]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -17,8 +18,7 @@ from calib.window_nights import LEFT_OUT, NO_RUN, USED, WindowNight
 from config.models import Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
+    from collections.abc import Iterator, Sequence
 
     from calib.history.database import History
     from calib.history.reading import Selection
@@ -38,6 +38,8 @@ COLUMNS = (
     Run.versions,
     Run.result_path,
 )
+#: Successive nights without a run that are listed one by one; more are one row.
+MOST_SINGLE = 31
 AGAIN = "calibrate the night again (arraycal nightly --night {night} --again)"
 
 
@@ -76,12 +78,14 @@ def read_window(history: History, selection: Selection) -> Window:
     -------
     Window
         A run that cannot be used is left out, with its reason; so is one with observations that
-        are in an earlier night already.
+        are in an earlier night already. More than `MOST_SINGLE` successive nights without a run
+        are one `WindowNight`.
 
     Raises
     ------
     WrongUsage
-        If the runs were made under several configurations, or the last night is before the first.
+        If the runs that can be used were made under several configurations, or the last night is
+        before the first.
     NothingToDo
         If there is no run.
     CannotCompute
@@ -99,23 +103,44 @@ def read_window(history: History, selection: Selection) -> Window:
             f"the history at {history.name} has no run of {selection.calibration}{chosen} from "
             f"{since} to {until}"
         )
-    _refuse_several(rows)
-    _refuse_formats(rows)
-    found = {row.night: row for row in rows}
-    nights = [since + timedelta(days=n) for n in range((until - since).days + 1)]
+    usable = [row for row in rows if _has_sums(row)]
+    _refuse_several(usable)
+    _refuse_formats(usable)
+    # Of several runs of a night, one that can be used.
+    found = {row.night: row for row in [*rows, *usable]}
     seen: dict[int, date] = {}
     judged = tuple(
-        _judged(found[night], seen) if night in found else WindowNight(night, NO_RUN)
-        for night in nights
+        _judged(found[night.night], seen) if night.night in found else night
+        for night in _nights(since, until, sorted(found))
     )
     used = [found[night.night] for night in judged if night.status == USED]
+    newest = (usable or rows)[-1]
     origin = {
-        "configuration_digest": rows[-1].configuration_digest,
+        "configuration_digest": newest.configuration_digest,
         "from": since.isoformat(),
         "to": until.isoformat(),
         "runs": [_about(row) for row in used],
     }
-    return Window(judged, _configuration(rows[-1]), origin)
+    return Window(judged, _configuration(newest), origin)
+
+
+def _has_sums(row: Any) -> bool:  # noqa: ANN401  rows have no type
+    return row.status != "unusable" and row.content is not None
+
+
+def _nights(since: date, until: date, recorded: Sequence[date]) -> Iterator[WindowNight]:
+    """All nights of a window, as if none had a run; many between recorded ones are one row."""
+    # As numbers: there is no date after the last possible one.
+    ends = [since.toordinal() - 1, *(n.toordinal() for n in recorded), until.toordinal() + 1]
+    for before, after in pairwise(ends):
+        if after - before - 1 > MOST_SINGLE:
+            first, last = date.fromordinal(before + 1), date.fromordinal(after - 1)
+            yield WindowNight(first, NO_RUN, n_nights=(last - first).days + 1)
+        else:
+            for day in range(before + 1, after):
+                yield WindowNight(date.fromordinal(day), NO_RUN)
+        if after <= until.toordinal():
+            yield WindowNight(date.fromordinal(after), NO_RUN)
 
 
 def _rows(history: History, selection: Selection) -> Sequence[Any]:
@@ -133,7 +158,7 @@ def _refuse_several(rows: Sequence[Any]) -> None:
     nights: dict[str, list[date]] = {}
     for row in rows:
         nights.setdefault(row.configuration_digest, []).append(row.night)
-    if len(nights) == 1:
+    if len(nights) <= 1:
         return
     listed = "\n".join(
         f"  {digest}: {len(own)} night{'s' if len(own) > 1 else ''}, {own[0]} to {own[-1]}"
@@ -165,6 +190,9 @@ def _judged(row: Any, seen: dict[int, date]) -> WindowNight:  # noqa: ANN401  ro
     if row.content is None:
         reason = f"recorded without sums; {AGAIN.format(night=night)}"
         return WindowNight(night, LEFT_OUT, reason, row.verdict)
+    if not _is_list_of_numbers(row.obs_ids):
+        reason = f"its list of observations is damaged; {AGAIN.format(night=night)}"
+        return WindowNight(night, LEFT_OUT, reason, row.verdict)
     repeated = sorted(set(row.obs_ids) & seen.keys())
     if repeated:
         reason = f"observation {repeated[0]} is already in the run of {seen[repeated[0]]}"
@@ -176,6 +204,10 @@ def _judged(row: Any, seen: dict[int, date]) -> WindowNight:  # noqa: ANN401  ro
         return WindowNight(night, LEFT_OUT, reason, row.verdict)
     seen |= dict.fromkeys(row.obs_ids, night)
     return WindowNight(night, USED, "", row.verdict, sums)
+
+
+def _is_list_of_numbers(found: object) -> bool:
+    return isinstance(found, list) and all(isinstance(one, int) for one in found)
 
 
 def _about(row: Any) -> dict[str, Any]:  # noqa: ANN401  rows have no type

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from calib.curve_table import BLOCK_NOTES, with_notes
 from calib.errors import CannotCompute, NothingToDo, WrongUsage
 from calib.fit import fit
-from calib.history.database import open_history
+from calib.history.database import HistoryError, open_history
 from calib.history.reading import Selection
 from calib.history.recording import configuration_digest, entry_of, record
-from calib.history.tables import StoredSums
+from calib.history.tables import Run, StoredSums
 from calib.history.window import read_window
 from calib.observables import ENERGY_CROSS, ENERGY_INTER, TIMING_CROSS
 from calib.pipeline import fit_options
@@ -222,6 +222,59 @@ def test_runs_of_several_configurations_are_refused_until_one_is_chosen(history,
     window = window_of(history, configuration=other[:6])
     assert [night.status for night in window.nights] == ["no run"] * 3 + ["used"]
     assert window.configuration == OTHER
+
+
+def test_runs_that_cannot_be_used_do_not_count_among_the_configurations(history, results):
+    put(history, results[0], 0)
+    other = replace(results[1], configuration=to_yaml(OTHER), verdict=Verdict("unusable", ("bad",)))
+    put(history, other, 0, OTHER)
+    put(history, other, 1, OTHER)
+    put(history, replace(other, verdict=Verdict("usable"), sums=None), 2, OTHER)
+    put(history, results[3], 3)
+    window = window_of(history)
+    assert [night.status for night in window.nights] == ["used", "left out", "left out", "used"]
+    assert window.configuration == CONFIGURATION
+    assert window.origin["configuration_digest"] == configuration_digest(CONFIGURATION)
+
+
+def test_many_nights_without_a_run_are_one_row(history, results):
+    put(history, results[0], 0)
+    put(history, results[1], 2)
+    window = read_window(history, Selection("energy-inter", date(1, 1, 1), date(9999, 12, 31)))
+    result = solved(window)
+    assert result.extras["window"]["night"].to_list() == [
+        "0001-01-01 to 2026-02-28",
+        *(f"2026-03-0{day}" for day in (1, 2, 3)),
+        "2026-03-04 to 9999-12-31",
+    ]
+    assert result.fit["window"] == "0001-01-01 to 9999-12-31"
+    n_nights = date(9999, 12, 31).toordinal()
+    assert (result.fit["nights_used"], result.fit["nights_without_run"]) == (2, n_nights - 2)
+    assert "0001-01-01 to 2026-02-28" in html(result)
+
+
+def test_a_damaged_list_of_observations_costs_its_night(history, results):
+    ids = [put(history, results[number], number) for number in range(3)]
+    with history.writing() as connection:
+        for run_id, damaged in zip(ids, (5, ["5"]), strict=False):
+            change = sa.update(Run).where(Run.id == run_id)
+            connection.execute(change.values(obs_ids=damaged))
+    result = solved(window_of(history))
+    assert result.extras["window"]["status"].to_list() == ["left out", "left out", "used", "no run"]
+    assert "its list of observations is damaged" in result.extras["window"]["reason"][0]
+    assert result.obs_ids == (102,)
+    with history.writing() as connection:
+        connection.execute(sa.text("UPDATE runs SET obs_ids = '[5'"))
+    with pytest.raises(HistoryError, match="damaged: a cell holds no JSON"):
+        window_of(history)
+
+
+def test_nights_that_did_not_settle_are_named(history, results):
+    for number in range(3):
+        sums = replace(results[number].sums, settled=number != 1)
+        put(history, replace(results[number], sums=sums), number)
+    (reason,) = solved(window_of(history)).verdict.reasons
+    assert reason.startswith("the iteration of 1 of 3 runs in use did not settle (2026-03-02): ")
 
 
 def test_a_window_without_a_run_is_nothing_to_do(history, results):
