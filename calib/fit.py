@@ -63,6 +63,9 @@ WARM_UP = 2
 #: error. Any fixed weights give an unbiased solution; a selection that followed every small step
 #: would keep the iteration from ending.
 STATIONARY = 0.5
+#: Passes after which resolutions and throughputs go half of each step: with few showers the
+#: selection may go to and fro between two sets of rows.
+UNDAMPED = 6
 #: Passes kept for the end, with everything held.
 FINAL_PASSES = 4
 #: An error below this belongs to data without noise.
@@ -241,13 +244,12 @@ def _next_model(
     curve = model.now.curve if solution.linear is None else solution.linear.prediction
     if passes < WARM_UP or held:
         return replace(model, now=replace(model.now, log_throughput=s, curve=curve))
-    now = replace(
-        model.now,
-        log_throughput=s,
-        curve=curve,
-        variance=_variances(model.now, summary, subarray.type_codes),
-        shape=_shapes(model.now, summary) if options.binned_resolution else model.now.shape,
-    )
+    variance = _variances(model.now, summary, subarray.type_codes)
+    shape = _shapes(model.now, summary) if options.binned_resolution else model.now.shape
+    if passes > UNDAMPED:
+        s = 0.5 * (s + model.now.log_throughput)
+        variance, shape = np.sqrt(variance * model.now.variance), np.sqrt(shape * model.now.shape)
+    now = replace(model.now, log_throughput=s, curve=curve, variance=variance, shape=shape)
     return replace(
         model,
         now=now,
