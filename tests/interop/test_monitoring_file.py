@@ -64,7 +64,11 @@ def test_every_companion_table_can_be_read(monitoring, result):
     with tables.open_file(monitoring) as file:
         paths = {node._v_pathname for node in file.walk_nodes("/", "Table")}
         found = {path: ctapipe_io.read_table(file, path) for path in paths}
-    assert paths == {INTER_CALIBRATION} | {f"{SERVICE}/{name}" for name in COMPANIONS}
+    extras = result["extras"]
+    assert "pair_histograms" in extras
+    assert paths == {INTER_CALIBRATION} | {f"{SERVICE}/{name}" for name in COMPANIONS | set(extras)}
+    for name, rows in extras.items():
+        assert len(found[f"{SERVICE}/{name}"]) == len(rows)
     telescopes = found[f"{SERVICE}/telescopes"]
     assert telescopes["tel_id"].tolist() == [row["tel_id"] for row in result["telescopes"]]
     assert telescopes["pos_x"].unit == "m"
