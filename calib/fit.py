@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib import network
-from calib.model import NO_CURVE, VALUE_CENTRES, Estimate, Model, split_values
-from calib.noise import smooth_shape
+from calib import network, resolutions
+from calib.model import NO_CURVE, Model, split_values
 from calib.slope import NO_SLOPE
 from calib.summary import Summary, empty_summary, merge, summarise
 from calib.thresholds import ceilings, thresholds
@@ -47,12 +46,6 @@ __all__ = [
     "systematic_error",
 ]
 
-#: Starting value of sigma(ln E); only the first pass uses it.
-START_SIGMA = 0.2
-#: Showers at which a telescope's own resolution counts as much as that of its type.
-TRUST_SHOWERS = 100.0
-#: Rows at which a resolution bin counts as much as the law of its type and distance.
-TRUST_ROWS = 200.0
 #: A pass that moves no telescope by more than this part of its error is the last.
 SETTLED = 0.02
 #: Passes before the selection begins. The first gives the throughputs, the second the
@@ -165,7 +158,7 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
     """
     model = Model.initial(
         subarray,
-        variance=START_SIGMA**2,
+        variance=resolutions.START_SIGMA**2,
         margin=options.margin,
         knots=options.knots,
         slope=options.slope,
@@ -244,8 +237,8 @@ def _next_model(
     curve = model.now.curve if solution.linear is None else solution.linear.prediction
     if passes < WARM_UP or held:
         return replace(model, now=replace(model.now, log_throughput=s, curve=curve))
-    variance = _variances(model.now, summary, subarray.type_codes)
-    shape = _shapes(model.now, summary) if options.binned_resolution else model.now.shape
+    variance = resolutions.variances(model.now, summary, subarray.type_codes)
+    shape = resolutions.shapes(model.now, summary) if options.binned_resolution else model.now.shape
     if passes > UNDAMPED:
         s = 0.5 * (s + model.now.log_throughput)
         variance, shape = np.sqrt(variance * model.now.variance), np.sqrt(shape * model.now.shape)
@@ -275,42 +268,6 @@ def carried_on(before: Floats, solution: network.Solution) -> Floats:
         new = solution.log_throughput[nodes]
         s[nodes] = new + (before[nodes] - new).mean()
     return s
-
-
-def _variances(before: Estimate, summary: Summary, kinds: Indices) -> Floats:
-    """Solve the scoring equations, shrunk to the type where showers are few."""
-    matrix, vector, now = summary.variance_matrix, summary.variance_vector, before.variance
-    # Unknown: one variance for each type, then one for each telescope (as factors of `now`).
-    by_type = np.eye(int(kinds.max()) + 1)[kinds] / now[:, None]
-    pooled = by_type.T @ matrix @ by_type
-    empty = np.diag(pooled) <= 0
-    pooled[empty] = np.eye(len(pooled))[empty]
-    right = np.where(empty, START_SIGMA**2, by_type.T @ vector)
-    typical = np.maximum(np.linalg.solve(pooled, right), MIN_SIGMA**2)[kinds]
-    # The prior fades as 1/N: telescopes with few showers take the value of their type.
-    prior = TRUST_SHOWERS**2 / np.maximum(summary.n_events, 1.0)
-    factor = np.linalg.solve(matrix + np.diag(prior), vector + prior * typical / now)
-    return np.asarray(np.maximum(factor * now, MIN_SHARE * typical))
-
-
-#: Variances are kept positive: sigma(ln value) of at least this, and at least this part of the
-#: variance of the type. Both only matter for a handful of showers or noiseless toys.
-MIN_SIGMA, MIN_SHARE = 1e-6, 0.05
-
-
-def _shapes(before: Estimate, summary: Summary) -> Floats:
-    """Update the relative variances; their row-weighted mean stays one for every type."""
-    rows = np.maximum(summary.shape_expected, 0.0)
-    ratio = np.divide(summary.shape_observed, rows, out=np.ones_like(rows), where=rows > 0)
-    found = before.shape * np.maximum(ratio, MIN_SHARE)
-    law = np.stack(
-        [smooth_shape(*of_type, VALUE_CENTRES) for of_type in zip(found, rows, strict=True)]
-    )
-    # What many rows show beyond the law is theirs.
-    shape = (rows * found + TRUST_ROWS * law) / (rows + TRUST_ROWS)
-    mean = (shape * rows).sum(axis=(1, 2)) / np.maximum(rows.sum(axis=(1, 2)), 1e-300)
-    mean = np.where(mean > 0, mean, 1.0)
-    return np.asarray(np.maximum(shape / mean[:, None, None], MIN_SHARE))
 
 
 def _upper_halves(windows: Windows, model: Model) -> tuple[Summary, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from calib.curve import Knots
-from calib.showers import IMPACT_EDGES_M
+from calib.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M
 from calib.slope import NO_SLOPE
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "corrected",
     "resolution",
     "split_values",
+    "threshold_at",
     "upper_half",
     "within_margin",
 ]
@@ -137,7 +138,8 @@ class Model:
         Decides which rows clear the threshold. It follows `now` at first and is then held, so
         that the iteration ends on a fixed set of rows.
     threshold : array, shape (n_types, n_impact_bins)
-        ln(value) below which a telescope loses showers; ``-inf`` switches the selection off.
+        ln(value) below which a telescope loses showers, at the middle of each bin, see
+        `threshold_at`; ``-inf`` switches the selection off.
     margin : float
         Distance of a row's expected value from the threshold in units of its sigma.
     robust : {"none", "huber", "tukey"}
@@ -210,9 +212,24 @@ def clearance(showers: Showers, model: Model) -> Floats:
         return np.full(len(showers.y), np.inf)
     sigma2, mean, _ = resolution(showers, model.selector)
     expected = mean[showers.group] + model.selector.offset(showers)
-    threshold = model.threshold[showers.kind, showers.impact_bin]
+    threshold = threshold_at(showers, model)
     nearer = np.minimum(expected - threshold, model.ceiling[showers.kind] - expected)
     return np.asarray(nearer / np.sqrt(sigma2))
+
+
+def threshold_at(showers: Showers, model: Model) -> Floats:
+    """ln(value) of the threshold of every row, linear in the distance between the middles of bins.
+
+    Inside a bin it may climb by more than the resolution. A row without a distance takes the
+    value of its bin.
+    """
+    threshold = model.threshold[showers.kind, showers.impact_bin]
+    known = np.isfinite(showers.impact_m)
+    for code, values in enumerate(model.threshold):
+        if np.isfinite(values).all():
+            rows = known & (showers.kind == code)
+            threshold[rows] = np.interp(showers.impact_m[rows], IMPACT_CENTRES_M, values)
+    return threshold
 
 
 def split_values(showers: Showers, model: Model) -> dict[Split, tuple[Floats, Indices]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["IMPACT_EDGES_M", "Showers", "prepare", "tally"]
+__all__ = ["IMPACT_CENTRES_M", "IMPACT_EDGES_M", "Showers", "prepare", "tally"]
 
 #: Edges of the impact-distance bins in which resolution and threshold may differ: as fine as the
 #: core is known, because the threshold climbs steeply beyond the shoulder of the light pool at
@@ -27,6 +27,10 @@ __all__ = ["IMPACT_EDGES_M", "Showers", "prepare", "tally"]
 #: the last bin.
 IMPACT_EDGES_M = np.concatenate(
     [np.arange(20.0, 260.0, 20.0), np.arange(260.0, 620.0, 40.0), [800.0]]
+)
+#: Middle of each bin; the last is open.
+IMPACT_CENTRES_M = np.append(
+    0.5 * (np.append(0.0, IMPACT_EDGES_M[:-1]) + IMPACT_EDGES_M), IMPACT_EDGES_M[-1] + 50.0
 )
 
 

@@ -128,6 +128,8 @@ class Summary:
     variance_matrix : array, shape (n, n)
     variance_vector : array, shape (n,)
         Linear system for the factors by which the telescopes' variances should change.
+    variance_meat : array, shape (n,)
+        Sum over showers of the squared gradient of that system: what its solution scatters by.
     shape_observed, shape_expected : array, shape (n_types, n_impact_bins, n_value_bins)
         Squared pair residuals over their model and their number, shared between the sides.
     turn_on : array, shape (n_types, n_impact_bins, n_turn_on_bins)
@@ -155,6 +157,7 @@ class Summary:
     n_outliers: float
     variance_matrix: Floats
     variance_vector: Floats
+    variance_meat: Floats
     shape_observed: Floats
     shape_expected: Floats
     turn_on: Floats
@@ -201,6 +204,7 @@ def empty_summary(model: Model) -> Summary:
         n_outliers=0.0,
         variance_matrix=square,
         variance_vector=np.zeros(n),
+        variance_meat=np.zeros(n),
         shape_observed=np.zeros(bins),
         shape_expected=np.zeros(bins),
         turn_on=np.zeros((*bins[:2], len(TURN_ON_EDGES) + 1)),
@@ -260,6 +264,7 @@ def summarise(showers: Showers, model: Model, split: Split | None = None) -> Sum
         n_outliers=float(np.count_nonzero(rows.used & (rows.weight == 0))),
         variance_matrix=spread.matrix,
         variance_vector=spread.vector,
+        variance_meat=spread.meat,
         shape_observed=spread.observed,
         shape_expected=spread.expected,
         turn_on=_turn_on(showers, model),
@@ -373,6 +378,7 @@ class _Spread(NamedTuple):
 
     matrix: Floats
     vector: Floats
+    meat: Floats
     observed: Floats
     expected: Floats
 
@@ -397,18 +403,24 @@ def _spread(showers: Showers, model: Model, rows: Rows) -> _Spread:
     flat = np.ravel_multi_index(
         (showers.kind, showers.impact_bin, rows.value_bin), model.now.shape.shape
     )
-    matrix, vector = np.zeros(n_nodes**2), np.zeros(n_nodes)
+    matrix, vector, gradient = np.zeros(n_nodes**2), np.zeros(n_nodes), np.zeros(len(rows.z))
     observed, expected = np.zeros(model.now.shape.size), np.zeros(model.now.shape.size)
     for one in (0, 1):
         share = part[one] * counted
         vector += tally(node[one], share * square, n_nodes)
+        gradient += tally(sides[one], share * (square - 1.0), len(gradient))
         observed += tally(flat[sides[one]], share * square, observed.size)
         expected += tally(flat[sides[one]], share, expected.size)
         for two in (0, 1):
             matrix += tally(node[one] * n_nodes + node[two], share * part[two], n_nodes**2)
     bins = model.now.shape.shape
     return _Spread(
-        matrix.reshape(n_nodes, n_nodes), vector, observed.reshape(bins), expected.reshape(bins)
+        matrix=matrix.reshape(n_nodes, n_nodes),
+        vector=vector,
+        # A telescope has one row in a shower: pairs that share a fluctuation are added first.
+        meat=tally(showers.node, gradient**2, n_nodes),
+        observed=observed.reshape(bins),
+        expected=expected.reshape(bins),
     )
 
 

@@ -53,7 +53,10 @@ KEPT_OF_HALVES = (
     "n_events", "chi2", "columns",
 )  # fmt: skip
 #: Those that steer the next pass of their own night, and are zero when sums come back.
-STEERING = ("variance_matrix", "variance_vector", "shape_observed", "shape_expected", "turn_on")
+STEERING = (
+    "variance_matrix", "variance_vector", "variance_meat", "shape_observed", "shape_expected",
+    "turn_on",
+)  # fmt: skip
 #: Composite fields, and what they are made of.
 COMPOSITE: dict[str, Any] = {"asymmetry": Moments, "log_ratio": Moments, "columns": ColumnSums}
 #: What reading damaged bytes may raise.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calib.showers import IMPACT_CENTRES_M
 from calib.summary import TURN_ON_EDGES
 
 if TYPE_CHECKING:
@@ -48,7 +49,21 @@ def ceilings(subarray: Subarray, wanted: Mapping[int, float] | None) -> Floats:
 
 
 def _type_thresholds(histograms: Floats) -> Floats:
-    """Thresholds of one type by impact bin; sparse bins borrow from their neighbours."""
+    """Thresholds of one type by impact bin; sparse bins follow from those that have enough rows."""
+    found = np.array([turn_on_threshold(histogram) for histogram in histograms])
+    known = np.flatnonzero(histograms.sum(axis=1) >= MIN_TURN_ON_ROWS)
+    if len(known) < 2:  # noqa: PLR2004  no trend from a single bin
+        return _of_neighbours(histograms)
+    result = np.asarray(np.interp(IMPACT_CENTRES_M, IMPACT_CENTRES_M[known], found[known]))
+    beyond = slice(known[-1] + 1, None)
+    last = known[-LAST_BINS:]
+    climb = max(0.0, float(np.polyfit(IMPACT_CENTRES_M[last], found[last], 1)[0]))
+    result[beyond] += climb * (IMPACT_CENTRES_M[beyond] - IMPACT_CENTRES_M[known[-1]])
+    return result
+
+
+def _of_neighbours(histograms: Floats) -> Floats:
+    """Thresholds of bins that borrow rows from their neighbours until they have enough."""
     result = np.empty(len(histograms))
     for index in range(len(histograms)):
         reach = 0
@@ -62,6 +77,9 @@ def _type_thresholds(histograms: Floats) -> Floats:
 
 #: Rows from which the position of a turn-on can be told.
 MIN_TURN_ON_ROWS = 500
+#: Bins whose thresholds go on climbing in line beyond the last that is known: light falls with the
+#: distance, and a threshold taken from nearer by would let in images that fluctuated upwards.
+LAST_BINS = 3
 SMOOTHING = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
 
 
@@ -83,5 +101,9 @@ def turn_on_threshold(histogram: Floats) -> float:
     smooth = np.convolve(histogram, SMOOTHING, mode="same")
     peak = int(np.argmax(smooth))
     below = np.flatnonzero(smooth[:peak] < 0.5 * smooth[peak])
-    edge = int(below[-1]) if len(below) else 0
-    return float(TURN_ON_EDGES[min(edge, len(TURN_ON_EDGES) - 1)])
+    if not len(below):
+        return float(TURN_ON_EDGES[0])
+    edge = int(below[-1])
+    # Between the centres of two bins; the edge lies half way.
+    climbed = (0.5 * smooth[peak] - smooth[edge]) / (smooth[edge + 1] - smooth[edge])
+    return float(TURN_ON_EDGES[edge] + (climbed - 0.5) * np.diff(TURN_ON_EDGES[:2])[0])

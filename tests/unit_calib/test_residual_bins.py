@@ -97,7 +97,7 @@ def test_saturation_lowers_the_bright_end(sizes):
 
 def test_errors_of_bins_are_those_of_their_scatter():
     pulls: dict[str, list[float]] = {DISTANCE: [], EXPECTED: []}
-    for seed in range(10):
+    for seed in range(20):
         toy = SizeToy([0.0] * 9, n_showers=4000, core_error_m=0.0, threshold=1e-3)
         pairs = size_pairs(toy, seed, reach_m=200.0)
         # Out of the pool, whose kink no spline follows: residuals are noise alone.
@@ -110,7 +110,7 @@ def test_errors_of_bins_are_those_of_their_scatter():
         for covariate in pulls:
             part = bins.filter(covariate=covariate)
             pulls[covariate] += (part["residual"] / part["error"]).to_list()
-    # About 180 and 100 values. Curve and throughputs take up 14 degrees of freedom a night, most of
+    # About 360 and 180 values. Curve and throughputs take up 14 degrees of freedom a night, most of
     # them in the distance.
     assert 0.65 < np.std(pulls[DISTANCE]) < 1.1
     assert 0.85 < np.std(pulls[EXPECTED]) < 1.15

@@ -1,0 +1,88 @@
+"""Thresholds against the distance: between the bins, and beyond the last that has enough rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calib.model import Model, threshold_at
+from calib.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M, prepare
+from calib.summary import TURN_ON_EDGES, empty_summary, summarise
+from calib.thresholds import MIN_TURN_ON_ROWS, thresholds
+from calib.toys import Toy, toy_pairs, toy_subarray
+
+SUBARRAY = toy_subarray(3)
+START = Model.initial(SUBARRAY, variance=0.04, margin=2.5)
+N_BINS = len(IMPACT_CENTRES_M)
+
+
+def climbing(distance_m: np.ndarray) -> np.ndarray:
+    """Flat in the light pool, then 0.01 in ln(value) per metre."""
+    return -2.0 + 0.01 * np.maximum(distance_m - 150.0, 0.0)
+
+
+def found(rows_by_bin: np.ndarray) -> np.ndarray:
+    """Thresholds from histograms of showers that fall as exp(-1.7 ln E) above `climbing`."""
+    turn_on = np.zeros((1, N_BINS, len(TURN_ON_EDGES) + 1))
+    rng = np.random.default_rng(3)
+    for index, (threshold, rows) in enumerate(
+        zip(climbing(IMPACT_CENTRES_M), rows_by_bin, strict=True)
+    ):
+        y = rng.exponential(1 / 1.7, int(rows)) + threshold
+        turn_on[0, index] = np.bincount(np.digitize(y, TURN_ON_EDGES), minlength=turn_on.shape[2])
+    return thresholds(replace(empty_summary(START), turn_on=turn_on), SUBARRAY, "auto")[0]
+
+
+def test_sparse_bins_follow_the_trend_of_those_with_enough_rows() -> None:
+    many = np.full(N_BINS, 20_000)
+    reference = found(many)
+    # The smoothing over five bins of 0.1 moves every edge alike, by less than its width.
+    shift = np.median(reference - climbing(IMPACT_CENTRES_M))
+    assert abs(shift) < 0.25
+    far, gap = IMPACT_CENTRES_M > 400, (IMPACT_CENTRES_M > 200) & (IMPACT_CENTRES_M < 260)
+    sparse = found(np.where(far | gap, MIN_TURN_ON_ROWS // 20, many))
+    expected = climbing(IMPACT_CENTRES_M) + shift
+    np.testing.assert_allclose(sparse[gap], expected[gap], atol=0.1)
+    # In line from three bins that are known to 0.03 each over 80 m: 0.05 at 100 m, 0.25 at 450 m.
+    np.testing.assert_allclose(sparse[far], expected[far], atol=0.3)
+
+
+def test_bins_that_are_all_sparse_borrow_from_their_neighbours() -> None:
+    result = found(np.full(N_BINS, MIN_TURN_ON_ROWS // 5))
+    assert np.all(np.isfinite(result))
+    # Five bins make one: what is found lies between their thresholds.
+    assert result[0] == pytest.approx(-2.0, abs=0.3)
+
+
+def test_thresholds_between_the_middles_of_bins_lie_in_between() -> None:
+    pairs = toy_pairs(Toy([0.0] * 3, [0.2] * 3, 200, 3), 1)
+    showers = prepare(pairs, SUBARRAY)
+    # Within the middles of the first and the last bin; one row without a distance.
+    impact = np.linspace(IMPACT_CENTRES_M[0], IMPACT_CENTRES_M[-1], len(showers.y))
+    impact[7] = np.nan
+    showers = replace(showers, impact_m=impact, impact_bin=np.digitize(impact, IMPACT_EDGES_M))
+    linear = 0.01 * IMPACT_CENTRES_M
+    used = replace(START, threshold=linear[None, :])
+    expected = np.where(np.isnan(impact), linear[-1], 0.01 * impact)
+    np.testing.assert_allclose(threshold_at(showers, used), expected, rtol=1e-12)
+    assert np.all(np.isneginf(threshold_at(showers, START)))
+
+
+def test_the_steep_side_of_a_bin_is_cut_at_its_own_threshold() -> None:
+    # Two telescopes of one shower in a bin, 260 to 300 m, whose threshold climbs by 0.4 in it:
+    # the same expected value clears it at 262 m and does not at 298 m.
+    pairs = toy_pairs(Toy([0.0] * 3, [1e-3] * 3, 1, 2), 1)
+    showers = prepare(pairs, SUBARRAY)
+    linear = 0.01 * (IMPACT_CENTRES_M - 280.0)
+    start = Model.initial(SUBARRAY, variance=1e-6, margin=2.5)
+    used = replace(start, threshold=linear[None, :])
+    kept = []
+    for impact in (262.0, 298.0):
+        at = np.full(2, impact)
+        moved = replace(
+            showers, y=np.zeros(2), impact_m=at, impact_bin=np.digitize(at, IMPACT_EDGES_M)
+        )
+        kept.append(summarise(moved, used).n_rows)
+    assert kept == [2, 0]
