@@ -16,7 +16,7 @@ from calib import network, resolutions
 from calib.model import NO_CURVE, Model, split_values
 from calib.slope import NO_SLOPE
 from calib.summary import Summary, empty_summary, merge, summarise
-from calib.thresholds import ceilings, thresholds
+from calib.thresholds import ceilings, own_offsets, thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -243,13 +243,14 @@ def _next_model(
         s = 0.5 * (s + model.now.log_throughput)
         variance, shape = np.sqrt(variance * model.now.variance), np.sqrt(shape * model.now.shape)
     now = replace(model.now, log_throughput=s, curve=curve, variance=variance, shape=shape)
+    if passes == WARM_UP:
+        model = replace(model, threshold=thresholds(summary, subarray, options.threshold))
+    elif passes == WARM_UP + 1 and options.threshold == "auto":
+        model = replace(model, threshold_offset=own_offsets(summary, subarray))
     return replace(
         model,
         now=now,
         selector=now,
-        threshold=thresholds(summary, subarray, options.threshold)
-        if passes == WARM_UP
-        else model.threshold,
         ceiling=ceilings(subarray, options.ceiling),
         # Outliers can only be told once the resolution is known.
         robust=options.robust,

@@ -38,7 +38,7 @@ __all__ = [
     "corrected",
     "resolution",
     "split_values",
-    "threshold_at",
+    "type_threshold_at",
     "upper_half",
     "within_margin",
 ]
@@ -139,7 +139,7 @@ class Model:
         that the iteration ends on a fixed set of rows.
     threshold : array, shape (n_types, n_impact_bins)
         ln(value) below which a telescope loses showers, at the middle of each bin, see
-        `threshold_at`; ``-inf`` switches the selection off.
+        `type_threshold_at`; ``-inf`` switches the selection off.
     margin : float
         Distance of a row's expected value from the threshold in units of its sigma.
     robust : {"none", "huber", "tukey"}
@@ -148,6 +148,8 @@ class Model:
         Where `summarise` cuts the showers in two halves, by type.
     ceiling : array, shape (n_types,)
         ln(value) above which telescopes saturate; ``inf`` where they do not.
+    threshold_offset : array, shape (n,)
+        How far the threshold of each telescope lies above that of its type, in ln(value).
     """
 
     now: Estimate
@@ -157,6 +159,7 @@ class Model:
     robust: Robust
     split_at: dict[Split, Floats]
     ceiling: Floats
+    threshold_offset: Floats
 
     @staticmethod
     def initial(
@@ -171,7 +174,8 @@ class Model:
         start = Estimate.initial(subarray, variance=variance, knots=knots, slope=slope)
         threshold = np.full(start.shape.shape[:2], -np.inf)
         ceiling = np.full(len(threshold), np.inf)
-        return Model(start, start, threshold, margin, "none", {}, ceiling)
+        offset = np.zeros(len(subarray))
+        return Model(start, start, threshold, margin, "none", {}, ceiling, offset)
 
 
 def corrected(showers: Showers, estimate: Estimate) -> Floats:
@@ -212,13 +216,13 @@ def clearance(showers: Showers, model: Model) -> Floats:
         return np.full(len(showers.y), np.inf)
     sigma2, mean, _ = resolution(showers, model.selector)
     expected = mean[showers.group] + model.selector.offset(showers)
-    threshold = threshold_at(showers, model)
+    threshold = type_threshold_at(showers, model) + model.threshold_offset[showers.node]
     nearer = np.minimum(expected - threshold, model.ceiling[showers.kind] - expected)
     return np.asarray(nearer / np.sqrt(sigma2))
 
 
-def threshold_at(showers: Showers, model: Model) -> Floats:
-    """ln(value) of the threshold of every row, linear in the distance between the middles of bins.
+def type_threshold_at(showers: Showers, model: Model) -> Floats:
+    """ln(value) of the type's threshold at every row, in line between the middles of bins.
 
     Inside a bin it may climb by more than the resolution. A row without a distance takes the
     value of its bin.

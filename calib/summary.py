@@ -24,7 +24,7 @@ import numpy as np
 from scipy import sparse
 
 from calib.columns import ColumnSums, column_sums
-from calib.model import corrected, resolution, upper_half, within_margin
+from calib.model import corrected, resolution, type_threshold_at, upper_half, within_margin
 from calib.robust import curvature, robust_weights
 from calib.showers import tally
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
 
 __all__ = [
+    "OWN_EDGES",
     "RESIDUAL_EDGES",
     "TURN_ON_EDGES",
     "Moments",
@@ -55,6 +56,8 @@ __all__ = [
 
 #: Edges of the histogram in which the turn-on of each type is found.
 TURN_ON_EDGES = np.arange(np.log(1e-3), np.log(1e7), 0.1)
+#: The same about the threshold of the type, for single telescopes.
+OWN_EDGES = np.arange(-3.0, 3.05, 0.1)
 
 #: Edges of the histogram of pair residuals in units of their expected size; the outermost bins
 #: also hold what lies beyond.
@@ -134,6 +137,8 @@ class Summary:
         Squared pair residuals over their model and their number, shared between the sides.
     turn_on : array, shape (n_types, n_impact_bins, n_turn_on_bins)
         Histogram of the telescopes' own ln(value).
+    turn_on_own : array, shape (n, n_own_bins)
+        The same by telescope, about the threshold of its type; zero without thresholds.
     residuals : array, shape (n_types, n_residual_bins)
         Histogram of the pair residuals in units of their expected size.
     chi2 : float
@@ -161,6 +166,7 @@ class Summary:
     shape_observed: Floats
     shape_expected: Floats
     turn_on: Floats
+    turn_on_own: Floats
     residuals: Floats
     chi2: float
     columns: ColumnSums
@@ -208,6 +214,7 @@ def empty_summary(model: Model) -> Summary:
         shape_observed=np.zeros(bins),
         shape_expected=np.zeros(bins),
         turn_on=np.zeros((*bins[:2], len(TURN_ON_EDGES) + 1)),
+        turn_on_own=np.zeros((n, len(OWN_EDGES) + 1)),
         residuals=np.zeros((bins[0], len(RESIDUAL_EDGES) - 1)),
         chi2=0.0,
         columns=ColumnSums.empty(n, len(model.now.curve)),
@@ -268,6 +275,7 @@ def summarise(showers: Showers, model: Model, split: Split | None = None) -> Sum
         shape_observed=spread.observed,
         shape_expected=spread.expected,
         turn_on=_turn_on(showers, model),
+        turn_on_own=_turn_on_own(showers, model),
         residuals=_residuals(showers, rows, len(model.threshold)),
         chi2=float(np.sum(rows.weight * rows.residual**2)),
         columns=column_sums(
@@ -428,6 +436,17 @@ def _turn_on(showers: Showers, model: Model) -> Floats:
     shape = (*model.threshold.shape, len(TURN_ON_EDGES) + 1)
     bins = (showers.kind, showers.impact_bin, np.digitize(showers.y, TURN_ON_EDGES))
     flat = np.ravel_multi_index(bins, shape)
+    return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(float)
+
+
+def _turn_on_own(showers: Showers, model: Model) -> Floats:
+    shape = (showers.n_nodes, len(OWN_EDGES) + 1)
+    threshold = type_threshold_at(showers, model)
+    if not np.isfinite(threshold).all():
+        return np.zeros(shape)
+    flat = np.ravel_multi_index(
+        (showers.node, np.digitize(showers.y - threshold, OWN_EDGES)), shape
+    )
     return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(float)
 
 

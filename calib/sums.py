@@ -55,7 +55,7 @@ KEPT_OF_HALVES = (
 #: Those that steer the next pass of their own night, and are zero when sums come back.
 STEERING = (
     "variance_matrix", "variance_vector", "variance_meat", "shape_observed", "shape_expected",
-    "turn_on",
+    "turn_on", "turn_on_own",
 )  # fmt: skip
 #: Composite fields, and what they are made of.
 COMPOSITE: dict[str, Any] = {"asymmetry": Moments, "log_ratio": Moments, "columns": ColumnSums}
@@ -122,6 +122,7 @@ def pack(sums: Sums) -> bytes:
             arrays[f"{name}/{part}"] = getattr(estimate, part)
     arrays |= {f"split_at/{name}": at for name, at in model.split_at.items()}
     arrays |= {"threshold": model.threshold, "ceiling": model.ceiling}
+    arrays |= {"threshold_offset": model.threshold_offset}
     for name, table in sums.tables.items():
         arrays[f"table/{name}"] = _table_bytes(table)
     about = {
@@ -230,6 +231,8 @@ def _model(about: dict[str, Any], arrays: Arrays) -> Model:
         now=now,
         selector=selector,
         threshold=arrays["threshold"],
+        # Sums of earlier versions had none.
+        threshold_offset=arrays.get("threshold_offset", np.zeros(len(now.variance))),
         margin=about["margin"],
         robust=about["robust"],
         split_at=split_at,

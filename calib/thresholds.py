@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calib.showers import IMPACT_CENTRES_M
-from calib.summary import TURN_ON_EDGES
+from calib.summary import OWN_EDGES, TURN_ON_EDGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["ceilings", "thresholds", "turn_on_threshold"]
+__all__ = ["ceilings", "own_offsets", "thresholds", "turn_on_threshold"]
 
 
 def thresholds(
@@ -96,14 +96,53 @@ def turn_on_threshold(histogram: Floats) -> float:
     float
         ln(value); ``-inf`` for an empty histogram.
     """
+    return _half_height(histogram, TURN_ON_EDGES)
+
+
+def own_offsets(summary: Summary, subarray: Subarray) -> Floats:
+    """How far the threshold of each telescope lies from that of its type, in ln(value).
+
+    Parameters
+    ----------
+    summary : Summary
+        Of a pass with thresholds: `turn_on_own` is about those of the types.
+    subarray : Subarray
+        The telescopes.
+
+    Returns
+    -------
+    array, shape (n,)
+        Zero where there are too few rows to tell.
+
+    Notes
+    -----
+    A trigger is set in photo-electrons, telescope by telescope, and energies may have been
+    corrected for throughput already: then thresholds of one type differ in energy. Rows are
+    selected by the mean of their shower all the same, so this prefers no sign of the noise.
+    """
+    codes, own = subarray.type_codes, summary.turn_on_own
+    of_type = np.array(
+        [_half_height(own[codes == code].sum(axis=0), OWN_EDGES) for code in range(codes.max() + 1)]
+    )
+    enough = own.sum(axis=1) >= MIN_TURN_ON_ROWS
+    return np.array(
+        [
+            _half_height(histogram, OWN_EDGES) - of_type[code] if known else 0.0
+            for histogram, code, known in zip(own, codes, enough, strict=True)
+        ]
+    )
+
+
+def _half_height(histogram: Floats, edges: Floats) -> float:
+    """Where the rising edge of a histogram in equal bins reaches half of its peak."""
     if histogram.sum() == 0:
         return float("-inf")
     smooth = np.convolve(histogram, SMOOTHING, mode="same")
     peak = int(np.argmax(smooth))
     below = np.flatnonzero(smooth[:peak] < 0.5 * smooth[peak])
     if not len(below):
-        return float(TURN_ON_EDGES[0])
+        return float(edges[0])
     edge = int(below[-1])
     # Between the centres of two bins; the edge lies half way.
     climbed = (0.5 * smooth[peak] - smooth[edge]) / (smooth[edge + 1] - smooth[edge])
-    return float(TURN_ON_EDGES[edge] + (climbed - 0.5) * np.diff(TURN_ON_EDGES[:2])[0])
+    return float(edges[edge] + (climbed - 0.5) * (edges[1] - edges[0]))

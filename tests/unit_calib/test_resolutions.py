@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,12 +23,8 @@ def found(sigma: list[float], n_showers: int, seed: int, passes: int = 6) -> np.
     used = Model.initial(SUBARRAY, variance=0.04, margin=0.0)
     for _ in range(passes):
         summary = summarise(showers, used)
-        estimate = used.now.__class__(
-            log_throughput=used.now.log_throughput,
-            variance=variances(used.now, summary, SUBARRAY.type_codes),
-            shape=used.now.shape,
-        )
-        used = Model(estimate, estimate, used.threshold, 0.0, "none", {}, used.ceiling)
+        estimate = replace(used.now, variance=variances(used.now, summary, SUBARRAY.type_codes))
+        used = replace(used, now=estimate, selector=estimate)
     return used.now.variance
 
 

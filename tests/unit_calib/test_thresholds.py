@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calib.model import Model, threshold_at
+from calib.model import Model, type_threshold_at
 from calib.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M, prepare
-from calib.summary import TURN_ON_EDGES, empty_summary, summarise
-from calib.thresholds import MIN_TURN_ON_ROWS, thresholds
+from calib.summary import OWN_EDGES, TURN_ON_EDGES, empty_summary, summarise
+from calib.thresholds import MIN_TURN_ON_ROWS, own_offsets, thresholds
 from calib.toys import Toy, toy_pairs, toy_subarray
 
 SUBARRAY = toy_subarray(3)
@@ -32,7 +32,9 @@ def found(rows_by_bin: np.ndarray) -> np.ndarray:
     ):
         y = rng.exponential(1 / 1.7, int(rows)) + threshold
         turn_on[0, index] = np.bincount(np.digitize(y, TURN_ON_EDGES), minlength=turn_on.shape[2])
-    return thresholds(replace(empty_summary(START), turn_on=turn_on), SUBARRAY, "auto")[0]
+    return np.asarray(
+        thresholds(replace(empty_summary(START), turn_on=turn_on), SUBARRAY, "auto")[0]
+    )
 
 
 def test_sparse_bins_follow_the_trend_of_those_with_enough_rows() -> None:
@@ -66,8 +68,8 @@ def test_thresholds_between_the_middles_of_bins_lie_in_between() -> None:
     linear = 0.01 * IMPACT_CENTRES_M
     used = replace(START, threshold=linear[None, :])
     expected = np.where(np.isnan(impact), linear[-1], 0.01 * impact)
-    np.testing.assert_allclose(threshold_at(showers, used), expected, rtol=1e-12)
-    assert np.all(np.isneginf(threshold_at(showers, START)))
+    np.testing.assert_allclose(type_threshold_at(showers, used), expected, rtol=1e-12)
+    assert np.all(np.isneginf(type_threshold_at(showers, START)))
 
 
 def test_the_steep_side_of_a_bin_is_cut_at_its_own_threshold() -> None:
@@ -86,3 +88,34 @@ def test_the_steep_side_of_a_bin_is_cut_at_its_own_threshold() -> None:
         )
         kept.append(summarise(moved, used).n_rows)
     assert kept == [2, 0]
+
+
+def test_a_telescope_with_a_threshold_of_its_own_is_told_from_its_type() -> None:
+    # 3,000 showers that fall as exp(-1.7 ln E) above each telescope's threshold.
+    rng = np.random.default_rng(5)
+    own = np.array([0.0, 0.25, -0.15])
+    histograms = np.stack(
+        [
+            np.bincount(
+                np.digitize(rng.exponential(1 / 1.7, 3000) + edge, OWN_EDGES),
+                minlength=len(OWN_EDGES) + 1,
+            )
+            for edge in own
+        ]
+    ).astype(float)
+    summary = replace(empty_summary(START), turn_on_own=histograms)
+    offsets = own_offsets(summary, SUBARRAY)
+    # The type's edge is that of the mixture; a peak of 250 rows puts an edge within 0.05.
+    np.testing.assert_allclose(offsets - offsets[0], own, atol=0.1)
+    histograms[2] *= 100 / histograms[2].sum()
+    assert own_offsets(replace(summary, turn_on_own=histograms), SUBARRAY)[2] == 0.0
+
+
+def test_a_threshold_of_its_own_is_kept_clear_of() -> None:
+    showers = prepare(toy_pairs(Toy([0.0] * 3, [1e-3] * 3, 1, 3), 1), SUBARRAY)
+    showers = replace(showers, y=np.zeros(len(showers.y)))
+    offset = np.array([0.0, 0.0, 0.5])
+    used = replace(START, threshold=np.full_like(START.threshold, -0.8))
+    # 0 clears -0.8 by 4 sigma of 0.2, and -0.3 by 1.5 where 2.5 are asked.
+    assert summarise(showers, used).n_rows == 3
+    assert summarise(showers, replace(used, threshold_offset=offset)).n_rows == 2
