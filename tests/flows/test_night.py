@@ -455,6 +455,8 @@ def test_the_command_says_by_its_status_that_there_is_nothing_to_do(command, cap
     ("arguments", "message"),
     [
         (["--night", "yesterday"], "expected a date such as"),
+        (["--night", "9999-12-31"], "the night of 9999-12-31 is after today"),
+        (["--night", "0001-01-01"], "0001-01-01 is before there was anything to calibrate"),
         (["--look-back", "-1"], "look_back: Input should be greater than or equal to 0"),
         (["--calibration", "energy"], "there is no calibration 'energy'"),
         (["--options", "no-such-file.yaml"], "--options no-such-file.yaml: No such file"),
