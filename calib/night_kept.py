@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calib.night_files import LeftOut, NightFiles
-from calib.night_record import file_stamp, judge_night
+from calib.night_record import file_stamp, judge_night, made_at
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -144,7 +144,12 @@ def kept_calibrations(
         return []
     is_new = set(before.blocks) != set(blocks)
     return [
-        replace(item, is_reused=True, is_outdated=item.is_outdated or is_new)
+        replace(
+            item,
+            is_reused=True,
+            is_outdated=item.is_outdated or is_new,
+            made=item.made or made_at(folder / item.folder),
+        )
         for item in before.calibrations
         if item.calibration not in made and (not item.folder or item.has_results(folder))
     ]

@@ -289,9 +289,10 @@ def _calibrate(job: Job, how: _How) -> CalibrationRecord:
         is_same = old is not None and old.fingerprint == key
         if how.again != "changed" or not old or not is_same or not old.is_intact(job.output.parent):
             return _solved(record, blocks, job, how)
+        old = replace(old, made=old.made or made_at(job.output), is_reused=True, is_outdated=False)
         if _is_known(old, job, how.settings):
             log.info("%s: nothing has changed, the results stay", record.calibration)
-            return replace(old, n_cached=record.n_cached, is_reused=True, is_outdated=False)
+            return replace(old, n_cached=record.n_cached)
         log.info("%s: nothing has changed, but it is not in the history", record.calibration)
         solved = _solved(record, blocks, job, how)
         # Whoever is told of trends has heard of these when they were new.
@@ -302,9 +303,8 @@ def _is_known(old: CalibrationRecord, job: Job, settings: Settings) -> bool:
     """Whether the history, if the result is for it, holds the result; True if nobody can tell."""
     if not job.record or job.night is None:
         return True
-    made = old.made or made_at(job.output)
     try:
-        return is_recorded(settings.history_url, job.night, old.calibration, made)
+        return is_recorded(settings.history_url, job.night, old.calibration, old.made)
     except NOT_RECORDED as error:
         log.warning("%s: whether the history holds it is not known: %s", old.calibration, error)
         return True

@@ -9,7 +9,7 @@ from pathlib import Path
 from calib.night_files import LeftOut, NightFiles, night_files
 from calib.night_kept import standing
 from calib.night_record import NIGHT_FILE, read_night
-from calib.nights import dates_in, last_night
+from calib.nights import FIRST_NIGHT, dates_in, last_night
 from calib.time_index import TimeIndex
 from config.errors import ConfigurationError
 from config.settings import Settings
@@ -127,9 +127,10 @@ def _candidates(night: date, pattern: str, root: Path | None) -> _Candidates:
     for text, day in days.items():
         found, refused = search(text, root)
         broken = {path: _broken(path) for path in found if not path.exists()}
-        found = [path for path in found if path not in broken]
         refused |= {path: reason for path, reason in broken.items() if reason}
-        files |= {path.resolve(): path for path in found if path.resolve() not in files}
+        for path in found:
+            if path not in broken:
+                files.setdefault(path.resolve(), path)
         links |= refused
         if is_by_night:
             by_path = dict.fromkeys((*found, *refused), day) | by_path
@@ -209,7 +210,7 @@ def overdue(parameters: NightlyParameters, settings: Settings, moment: datetime)
     first = night - parameters.look_back * DAY
     older: dict[date, list[Path]] = {}
     for day, path in find_night(night, options, settings).others:
-        if day < first:
+        if FIRST_NIGHT <= day < first:
             older.setdefault(day, []).append(path)
     left = {
         day: len(_not_taken(paths, night_folder(day, options, settings)))
@@ -237,7 +238,15 @@ def _not_taken(paths: Sequence[Path], folder: Path) -> list[Path]:
         noted = (folder / NIGHT_FILE).stat().st_mtime_ns
     except OSError:
         return list(paths)
-    late = [path for path in paths if path.stat().st_ctime_ns > noted]
+    late = [path for path in paths if _changed_ns(path) > noted]
     record = read_night(folder) if late else None
     known = {Path(text).name for text, _ in record.blocks} if record is not None else set()
     return [path for path in late if path.name not in known]
+
+
+def _changed_ns(path: Path) -> int:
+    """When a file came or changed; 0 if it has just gone."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0

@@ -98,8 +98,7 @@ def test_a_degraded_night_does_not_get_better_when_its_files_are_archived(site, 
 
 
 def test_a_file_that_waited_and_is_archived_stays_missing(site, archive):
-    site.run()
-    found = read_night(site.folder)
+    found = site.run()
     late = site.data / "late.dl2.h5"
     before = replace(found, waiting=((str(late), "it was open"),), is_complete=False)
     write_night(site.folder, before)
