@@ -61,10 +61,13 @@ $(PEER_READY): constraints-interop.txt
 	$(PEER_BIN)/python -m pip install -q -c constraints-interop.txt $(PEER) pytest
 	@touch $@
 
+# The demonstration stays in the checkout: folders and history of a site are not meant.
+DEMO := env -u ARRAYCAL_DATA_ROOT -u ARRAYCAL_OUTPUT_ROOT -u ARRAYCAL_DATABASE_URL
+
 .PHONY: demo
 demo: $(READY) ## simulate a small night with known truth, calibrate it, compare
-	$(BIN)/arraycal simulate demo/blocks --array north --blocks 3 --showers 4000 --seed 1 --overwrite
-	$(BIN)/arraycal run energy-inter demo/blocks --output demo/result --truth demo/blocks/truth.json --overwrite
+	$(DEMO) $(BIN)/arraycal simulate demo/blocks --array north --blocks 3 --showers 4000 --seed 1 --overwrite
+	$(DEMO) $(BIN)/arraycal run energy-inter demo/blocks --output demo/result --truth demo/blocks/truth.json --overwrite
 	@echo "open in a browser: file://$(CURDIR)/demo/result/report.html"
 
 # The suite brings its own Prefect server; a server or profile of yours must not see its runs.

@@ -123,7 +123,7 @@ def _entry(record: NightRecord) -> NightEntry:
     return NightEntry(
         night=record.night,
         status=record.status,
-        reasons=record.reasons,
+        reasons=(*record.reasons, *record.remarks),
         calibrations=tuple(
             CalibrationEntry(
                 name=item.calibration,

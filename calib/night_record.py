@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from calib.cache import file_digest
 from calib.errors import CannotCompute
 from calib.hdf5 import sync
 from calib.schema import SCHEMA_ID
-from calib.store import FILES
+from calib.store import FILES, RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,7 @@ __all__ = [
     "fingerprint",
     "judge_night",
     "load_night",
+    "made_at",
     "read_night",
     "write_night",
 ]
@@ -46,6 +47,8 @@ NIGHT_SCHEMA = 1
 DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 NightStatus = Literal["usable", "degraded", "unusable", "nothing to do"]
+#: Of a calibration with which nothing is wrong.
+SOUND = ("usable", "nothing to do")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ class CalibrationRecord:
         Telescopes that stand out from their siblings, as ``MST 7``.
     trends : tuple of str
         Telescopes whose trend this night has given a flag, each with what was found.
+    made : str
+        When the results were made, ISO 8601; empty without results, and in older records.
+    is_outdated : bool
+        Whether the night has got other blocks since, in a run of other calibrations.
     """
 
     calibration: str
@@ -87,6 +94,14 @@ class CalibrationRecord:
     is_reused: bool = False
     outliers: tuple[str, ...] = ()
     trends: tuple[str, ...] = ()
+    made: str = ""
+    is_outdated: bool = False
+
+    def has_results(self, night_folder: Path) -> bool:
+        """Whether result files are on disk, of whatever content."""
+        return bool(self.folder) and all(
+            (night_folder / self.folder / name).is_file() for name in FILES
+        )
 
     def is_intact(self, night_folder: Path) -> bool:
         """Whether the results are on disk exactly as they were published."""
@@ -109,6 +124,8 @@ class NightRecord:
         The verdict.
     reasons : tuple of str
         What is wrong.
+    remarks : tuple of str
+        What one should know, and is not wrong with the results.
     is_complete : bool
         False while files of the night are still being written.
     calibrations : tuple of CalibrationRecord
@@ -125,6 +142,7 @@ class NightRecord:
     time_zone: str
     status: NightStatus
     reasons: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     is_complete: bool = True
     calibrations: tuple[CalibrationRecord, ...] = ()
     blocks: tuple[tuple[str, str], ...] = ()
@@ -134,8 +152,8 @@ class NightRecord:
 
     def __str__(self) -> str:
         """``2026-11-22 degraded: energy-inter: 1 block left out ...``."""
-        reasons = f": {'; '.join(self.reasons)}" if self.reasons else ""
-        return f"{self.night} {self.status}{reasons}"
+        notes = "; ".join((*self.reasons, *self.remarks))
+        return f"{self.night} {self.status}{f': {notes}' if notes else ''}"
 
     def of(self, calibration: str) -> CalibrationRecord | None:
         """Record of one calibration."""
@@ -189,6 +207,15 @@ def file_digests(folder: Path) -> dict[str, str]:
     return {name: file_digest(folder / name) for name in FILES if (folder / name).is_file()}
 
 
+def made_at(folder: Path) -> str:
+    """When the result in a folder was made, ISO 8601; empty if it does not say."""
+    try:
+        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return datetime.fromisoformat(content["provenance"]["time_utc"]).isoformat()
+    except (OSError, *DAMAGES):
+        return ""
+
+
 def judge_night(
     files: NightFiles, calibrations: Sequence[CalibrationRecord]
 ) -> tuple[NightStatus, tuple[str, ...]]:
@@ -205,24 +232,27 @@ def judge_night(
     -------
     status : str
         ``nothing to do`` without blocks; ``unusable`` when no calibration can be used;
-        ``degraded`` when something is wrong with one of them or with a file; else ``usable``.
+        ``degraded`` when something is wrong with one of them or with a file, or one was made from
+        other blocks; else ``usable``.
     reasons : tuple of str
         Everything that is wrong, each with its calibration or file.
     """
     reasons = [f"{item.path.name} left out: {item.reason}" for item in files.left_out]
     reasons += [f"{item.path.name} waits: {item.reason}" for item in files.waiting]
-    if not files.blocks:
+    if not (files.blocks or calibrations):
         return "nothing to do", (*reasons, *([] if files.waiting else ["no block was found"]))
     for item in calibrations:
         if item.status != "usable":
             detail = "; ".join(item.reasons)
             reasons.append(f"{item.calibration} {item.status}{f' ({detail})' if detail else ''}")
+        if item.is_outdated:
+            reasons.append(f"{item.calibration} was made from other blocks, on {item.made[:10]}")
     relevant = [item.status for item in calibrations if item.status != "nothing to do"]
     if not relevant:
         return "nothing to do", tuple(reasons)
     if all(status == "unusable" for status in relevant):
         return "unusable", tuple(reasons)
-    is_sound = all(status == "usable" for status in relevant)
+    is_sound = all(item.status in SOUND and not item.is_outdated for item in calibrations)
     is_whole = not (files.left_out or files.waiting)
     return "usable" if is_sound and is_whole else "degraded", tuple(reasons)
 
@@ -287,6 +317,7 @@ def _record(raw: dict[str, Any]) -> NightRecord:
     found["night"] = date.fromisoformat(raw["night"])
     found["calibrations"] = tuple(_calibration(item) for item in raw["calibrations"])
     found["reasons"] = _texts(raw["reasons"])
+    found["remarks"] = _texts(raw.get("remarks", ()))
     _require_status(raw)
     content = {name: value for name, value in raw.items() if name != "schema"}
     return NightRecord(**content | found)

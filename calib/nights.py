@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+import re
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -10,23 +11,25 @@ import numpy as np
 
 from calib import hdf5
 from calib.dl2 import OBSERVATION_BLOCK, TRIGGER
-from calib.errors import ArraycalError, CannotCompute
+from calib.errors import ArraycalError, CannotCompute, WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import date
     from pathlib import Path
 
     import numpy.typing as npt
 
 __all__ = [
+    "FIRST_NIGHT",
     "Span",
+    "dates_in",
     "last_night",
     "night_of",
     "night_window",
     "nights_of",
     "observation_span",
     "observation_start",
+    "refuse_impossible",
 ]
 
 #: Rows read at either end of a block to find when it began and ended.
@@ -37,6 +40,10 @@ QUANTA_PER_S = 4e9
 UNIX_EPOCH_MJD, DAY_S = 40587.0, 86400.0
 HALF_DAY, DAY = timedelta(hours=12), timedelta(days=1)
 NOON = time(12)
+#: No array has been calibrated before; an earlier date is a slip of the hand.
+FIRST_NIGHT = date(2000, 1, 1)
+#: A date in a name, as 2026-03-01 or 20260301, and not a part of a longer number.
+DATE = re.compile(r"(?<!\d)(\d{4})(-?)(\d{2})\2(\d{2})(?!\d)")
 
 
 class Span(NamedTuple):
@@ -170,3 +177,54 @@ def night_window(night: date, time_zone: str = "UTC") -> tuple[datetime, datetim
 def last_night(moment: datetime, time_zone: str = "UTC") -> date:
     """Night that ended last: the one whose evening was on the day before, at any hour."""
     return moment.astimezone(ZoneInfo(time_zone)).date() - DAY
+
+
+def refuse_impossible(nights: Iterable[date], moment: datetime, time_zone: str = "UTC") -> None:
+    """Refuse nights that nobody can have observed.
+
+    Parameters
+    ----------
+    nights : iterable of date
+        Dates of the evenings.
+    moment : datetime
+        The present, with time zone.
+    time_zone : str
+        Of the site, an IANA name.
+
+    Raises
+    ------
+    WrongUsage
+        If one is after today, or before `FIRST_NIGHT`.
+    """
+    today = moment.astimezone(ZoneInfo(time_zone)).date()
+    for night in nights:
+        if not FIRST_NIGHT <= night <= today:
+            side = "after today" if night > today else "before there was anything to calibrate"
+            raise WrongUsage(
+                f"the night of {night} is {side}; expected a date from {FIRST_NIGHT} to {today} "
+                f"({time_zone}), that of the evening. Correct the date."
+            )
+
+
+def dates_in(path: Path) -> set[date]:
+    """Dates that the names of folders and file state, as ``2026-03-01`` or ``20260301``.
+
+    Parameters
+    ----------
+    path : Path
+        Where a file is; only its names count, nothing is read.
+
+    Returns
+    -------
+    set of date
+        Those since `FIRST_NIGHT`: an earlier one is some other number.
+    """
+    found = set()
+    for year, _, month, day in (match for part in path.parts for match in DATE.findall(part)):
+        try:
+            stated = date(int(year), int(month), int(day))
+        except ValueError:  # a number of eight digits that is no date
+            continue
+        if stated >= FIRST_NIGHT:
+            found.add(stated)
+    return found

@@ -1,9 +1,7 @@
-"""From parameters to a job: files found, configuration complete, paths where they may be."""
+"""From parameters to a job: configuration complete, paths where they may be."""
 
-import glob
 import json
 import logging
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -16,6 +14,14 @@ from config.errors import ConfigurationError
 from config.loading import available_presets, load_configuration
 from config.models import Configuration
 from config.settings import Settings
+from flows.block_search import (
+    CORRECTED_SUFFIX,
+    absolute,
+    find_blocks,
+    from_here,
+    inside,
+    matches,
+)
 from flows.parameters import AUTOMATIC, NO_PRESET, CalibrateParameters, NightCalibration
 
 __all__ = [
@@ -26,7 +32,6 @@ __all__ = [
     "find_blocks",
     "from_here",
     "inside",
-    "look_for",
     "matches",
     "prepare",
 ]
@@ -34,12 +39,6 @@ __all__ = [
 log = logging.getLogger("arraycal.flows")
 
 INTER_CALIBRATIONS = (ENERGY_INTER.name, IMAGE_INTER.name)
-#: What is taken from a folder: the first pattern that finds anything.
-FOLDER_PATTERNS = (("*.dl2.h5", "*.dl2.hdf5"), ("*.h5", "*.hdf5"))
-#: End of the name of a file with the corrected values of a block.
-CORRECTED_SUFFIX = ".corrected.h5"
-#: Our own products, which may lie in the same folder.
-PRODUCTS = ("monitoring.h5", "lookup.h5")
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
         If the configuration is wrong, no block is found, or a path leaves its root.
     """
     observable = OBSERVABLES[parameters.calibration]
-    data_root, output_root = _absolute(settings.data_root), _absolute(settings.output_root)
+    data_root, output_root = absolute(settings.data_root), absolute(settings.output_root)
     configuration = configured(parameters, settings)
     return Job(
         observable=observable,
@@ -141,7 +140,7 @@ def configured(
     ConfigurationError
         If it is wrong, or a file leaves the data folder or is not there.
     """
-    data_root = _absolute(settings.data_root)
+    data_root = absolute(settings.data_root)
     files = [inside(text, data_root, "data_root") for text in parameters.config]
     overrides = [*parameters.overrides, *_named_files(parameters)]
     configuration = load_configuration(files, preset=_preset(parameters), overrides=overrides)
@@ -253,128 +252,3 @@ def _configured_overwrite(observable: Observable, configuration: Configuration) 
     """Whether the YAML files allow it, in either of the peer's two steps that are one here."""
     section = getattr(configuration, observable.section)
     return bool(section.overwrite or configuration.CalculateInterCalibration.overwrite)
-
-
-def find_blocks(texts: Iterable[str], root: Path | None = None) -> tuple[Path, ...]:
-    """Find the block files.
-
-    Parameters
-    ----------
-    texts : iterable of str
-        Files, folders and patterns. Of a folder, ``*.dl2.h5`` are taken, or all HDF5 files if
-        there are none.
-    root : Path, optional
-        Folder that relative texts start from and that no file may lie outside of, wherever
-        symbolic links lead. By default the current folder, and no limit.
-
-    Returns
-    -------
-    tuple of Path
-        Absolute, sorted within each text, without repetitions.
-
-    Raises
-    ------
-    ConfigurationError
-        If nothing is found or something lies outside.
-    """
-    texts = list(texts)
-    found = look_for(texts, root)
-    if not found:
-        raise ConfigurationError(
-            f"no block file matches {', '.join(texts)}; "
-            "expected DL2 files, folders with *.dl2.h5 or *.h5, or patterns such as 'night/*.h5'"
-        )
-    return found
-
-
-def look_for(
-    texts: Iterable[str], root: Path | None = None, *, quiet: bool = False
-) -> tuple[Path, ...]:
-    """Find block files as `find_blocks` does; it is no mistake if there are none."""
-    root = _absolute(root)
-    found: dict[Path, Path] = {}
-    for text in texts:
-        paths = _expand(text, root)
-        if not paths and not quiet:
-            log.warning("no block file matches %s", text)
-        for path in paths:
-            found.setdefault(path.resolve(), path)
-    return tuple(found.values())
-
-
-def _expand(text: str, root: Path | None) -> list[Path]:
-    """Files that a text stands for; a name that does not exist stands for itself."""
-    path = inside(text, root, "data_root", pattern=glob.has_magic(text))
-    try:
-        is_pattern = glob.has_magic(text) and not path.exists()
-        found = sorted(matches(path)) if is_pattern else [path]
-        files = [file for item in found for file in (_folder(item) if item.is_dir() else [item])]
-    except OSError as error:  # a name that is too long, a folder that may not be searched
-        raise ConfigurationError(f"cannot look for {text}: {error.strerror}") from None
-    return [inside(str(file), root, "data_root") for file in files]
-
-
-def matches(pattern: Path) -> Iterator[Path]:
-    """Files and folders that match a pattern, in no order; ``**`` stands for any folders."""
-    # Path.glob takes a relative pattern only, and finds hidden files.
-    yield from map(Path, glob.iglob(str(pattern), recursive=True))  # noqa: PTH207
-
-
-def _folder(folder: Path) -> list[Path]:
-    for patterns in FOLDER_PATTERNS:
-        files = [
-            file
-            for pattern in patterns
-            for file in folder.glob(pattern)
-            if file.name not in PRODUCTS
-            and not file.name.startswith(".")
-            and not file.name.endswith(CORRECTED_SUFFIX)
-        ]
-        if files:
-            return sorted(files)
-    return []
-
-
-def _absolute(root: Path | None) -> Path | None:
-    return None if root is None else root.resolve()
-
-
-def from_here(text: str, root: Path | None) -> str:
-    """Make a path absolute that means something in the current folder: the shell's tab key did.
-
-    Anything else is left to start from the data folder of the machine.
-    """
-    here = Path(text).expanduser()
-    exists = here.exists() or (glob.has_magic(text) and any(matches(here)))
-    return str(here.absolute()) if exists or root is None else text
-
-
-def inside(text: str, root: Path | None, name: str, *, pattern: bool = False) -> Path:
-    """Make a path absolute and, if there is a root, refuse one that leads out of it.
-
-    Of a pattern, only the part before the first wildcard can be followed before the search.
-    """
-    if "\0" in text:
-        raise ConfigurationError(f"{text!r} is no path, it contains a null character")
-    if root is None:
-        return Path.cwd() / Path(text).expanduser()
-    path = root / text
-    if pattern and ".." in path.parts:
-        raise ConfigurationError(f"{text}: a pattern must not contain '..'")
-    if not _followed(path, pattern=pattern).is_relative_to(root):
-        raise ConfigurationError(
-            f"{text} lies outside {root}, the only folder that this machine allows "
-            f"(ARRAYCAL_{name.upper()}); move it there, or have the setting changed"
-        )
-    return path
-
-
-def _followed(path: Path, *, pattern: bool) -> Path:
-    """Where a path leads when all symbolic links are followed."""
-    if pattern:
-        fixed = next(n for n, part in enumerate(path.parts) if glob.has_magic(part))
-        path = Path(*path.parts[:fixed])
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
-        raise ConfigurationError(f"cannot follow {path}: {error}") from None

@@ -4,39 +4,43 @@ What runs the stages of one calibration is passed in: tasks of Prefect, or plain
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from calib.blocks import BlockPairs
 from calib.cache import file_digest
 from calib.errors import ArraycalError, NothingToDo
+from calib.history.known import is_recorded
+from calib.history.publishing import NOT_RECORDED
 from calib.locks import exclusive
-from calib.night_files import NightFiles, night_files
+from calib.night_files import NightFiles
 from calib.night_index import INDEX
+from calib.night_kept import Standing, kept_calibrations, kept_record, standing
 from calib.night_record import (
     CalibrationRecord,
     NightRecord,
     file_digests,
-    file_stamp,
     fingerprint,
     judge_night,
+    made_at,
     read_night,
     write_night,
 )
-from calib.nights import last_night
+from calib.nights import refuse_impossible
 from calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, OBSERVABLES
 from calib.store import RESULT, own_version, provenance, remove_scratch
-from calib.time_index import TimeIndex
 from config.dumping import to_yaml
 from config.errors import ConfigurationError
 from config.settings import Settings
-from flows.job import Job, Outcome, configured, inside, look_for
+from flows.job import Job, Outcome, configured
 from flows.logs import log_file
 from flows.night_index import index_nights
-from flows.parameters import NightCalibration, NightlyParameters, NightOptions
+from flows.night_search import find_night, night_folder, nights_to_do, overdue, unfinished_nights
+from flows.parameters import NightCalibration, NightlyParameters, NightOptions, in_order
 from flows.trend_news import trend_news
 
 if TYPE_CHECKING:
@@ -49,13 +53,13 @@ __all__ = [
     "find_night",
     "night_folder",
     "nights_to_do",
+    "run_nightly",
     "unfinished_nights",
 ]
 
 log = logging.getLogger("arraycal.flows")
 
 LOCK_FILE = ".lock"
-TIME_INDEX = "observation_times.json"
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,56 @@ class Stages:
     show_trends: Callable[["list[SeenTrends]"], None] = lambda _: None
 
 
+def run_nightly(
+    parameters: NightlyParameters, settings: Settings, moment: datetime, stages: Stages
+) -> list[NightRecord]:
+    """Calibrate the night that is asked for, or the last one and unfinished ones before it.
+
+    Parameters
+    ----------
+    parameters : NightlyParameters
+        What was asked for.
+    settings : Settings
+        Where things are.
+    moment : datetime
+        When the run was meant to start.
+    stages : Stages
+        What runs a calibration.
+
+    Returns
+    -------
+    list of NightRecord
+        See `calibrate_nights`. The last one says which blocks are of nights before them all.
+    """
+    if parameters.night is not None:
+        return calibrate_nights([parameters.night], parameters.options, settings, stages)
+    nights = nights_to_do(parameters, settings, moment)
+    remarks = {nights[-1]: overdue(parameters, settings, moment)}
+    return calibrate_nights(nights, parameters.options, settings, stages, remarks)
+
+
 def calibrate_nights(
-    nights: Iterable[date], options: NightOptions, settings: Settings, stages: Stages
+    nights: Sequence[date],
+    options: NightOptions,
+    settings: Settings,
+    stages: Stages,
+    remarks: Mapping[date, tuple[str, ...]] = MappingProxyType({}),
 ) -> list[NightRecord]:
     """Calibrate nights one after the other, then bring their index up to date.
 
     See `calibrate_night`. Nights that were done before the machine failed are in the index, too.
+
+    Raises
+    ------
+    WrongUsage
+        If one of them is after today or long before any telescope; nothing is done then.
     """
+    refuse_impossible(nights, datetime.now(UTC), settings.time_zone)
     records: list[NightRecord] = []
     try:
         for night in nights:
-            records.append(calibrate_night(night, options, settings, stages))
+            more = remarks.get(night, ())
+            records.append(calibrate_night(night, options, settings, stages, more))
             log.info("%s", records[-1])
     except Exception:
         _index(records, options, settings, stages)
@@ -117,7 +160,11 @@ def _index(
 
 
 def calibrate_night(
-    night: date, options: NightOptions, settings: Settings, stages: Stages
+    night: date,
+    options: NightOptions,
+    settings: Settings,
+    stages: Stages,
+    remarks: tuple[str, ...] = (),
 ) -> NightRecord:
     """Find the blocks of a night, run its calibrations, judge, leave ``night.json``.
 
@@ -131,11 +178,14 @@ def calibrate_night(
         Where things are.
     stages : Stages
         What runs a calibration.
+    remarks : tuple of str
+        What else the record should say.
 
     Returns
     -------
     NightRecord
-        The verdict; it is on disk already.
+        The verdict; it is on disk already. Results that cannot be made again, because blocks of
+        theirs are no longer there, are kept.
 
     Raises
     ------
@@ -147,144 +197,51 @@ def calibrate_night(
     folder = night_folder(night, options, settings)
     with exclusive(folder / LOCK_FILE), log_file(folder, settings.log_level):
         files = find_night(night, options, settings)
-        stamps = tuple((str(path), file_stamp(path)) for path in files.blocks)
         jobs = [_job(item, files, folder, settings) for item in options.calibrations]
         before = read_night(folder)
-        records: list[CalibrationRecord] = []
-        for job in jobs if files.blocks else []:
-            ready = _with_energies(job, records)
-            records.append(_calibrate(ready, before, settings, stages, again=options.again))
-        status, reasons = judge_night(files, records)
-        record = NightRecord(
-            night=night,
-            time_zone=settings.time_zone,
-            status=status,
-            reasons=reasons,
-            is_complete=not files.waiting,
-            calibrations=tuple(records),
-            blocks=stamps,
-            waiting=tuple((str(item.path), item.reason) for item in files.waiting),
-            left_out=tuple((str(item.path), item.reason) for item in files.left_out),
-            provenance=provenance(stages.command),
-        )
+        found = standing(files, before, folder, again=options.again)
+        if before is not None and found.is_kept:
+            record = kept_record(before, found)
+        else:
+            how = _How(before, settings, stages, options.again)
+            record = _calibrated(found, jobs, folder, how)
+        record = replace(record, remarks=(*record.remarks, *remarks))
         write_night(folder, record)
         return record
 
 
-def night_folder(night: date, options: NightOptions, settings: Settings) -> Path:
-    """Folder of the results of a night.
+@dataclass(frozen=True)
+class _How:
+    """What is the same for all calibrations of a night."""
 
-    Raises
-    ------
-    ConfigurationError
-        If it is not known where results go.
-    """
-    root = settings.output_root
-    if root is None and not Path(options.output).expanduser().is_absolute():
-        raise ConfigurationError(
-            f"results of nights should go to {options.output!r}, and it is not known from where: "
-            "set ARRAYCAL_OUTPUT_ROOT, or give an absolute folder as output"
-        )
-    absolute = None if root is None else root.resolve()
-    return inside(options.output, absolute, "output_root") / night.isoformat()
+    before: NightRecord | None
+    settings: Settings
+    stages: Stages
+    again: str
 
 
-def find_night(night: date, options: NightOptions, settings: Settings) -> NightFiles:
-    """Find the files of a night.
-
-    Parameters
-    ----------
-    night : date
-        Date of the evening.
-    options : NightOptions
-        Its pattern: with ``{night:...}``, the folders of that date and of the next one are
-        searched, because some sites begin a new one at midnight.
-    settings : Settings
-        Time zone, data folder, and the cache of observation times.
-
-    Returns
-    -------
-    NightFiles
-        Sorted out by observation time.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is not known where the data are, or they are not there.
-    """
-    root = _data_root(options, settings)
-    named = _candidates(options.blocks, night, root)
-    more = named
-    if "{night" in options.blocks:
-        more = named + _candidates(options.blocks, night + timedelta(days=1), root)
-    else:
-        named = []
-    times = TimeIndex(settings.cache_root / TIME_INDEX)
-    files = night_files(
-        night,
-        settings.time_zone,
-        dict.fromkeys(more),
-        by_path=named,
-        now=datetime.now(UTC),
-        settle_s=options.settle_s,
-        time_of=times,
+def _calibrated(found: Standing, jobs: Sequence[Job], folder: Path, how: _How) -> NightRecord:
+    """Run the calibrations of a night; others that it has already stay in its record."""
+    made = {job.observable.name for job in jobs}
+    records = kept_calibrations(how.before, made, found.blocks, folder)
+    for job in jobs if found.blocks else []:
+        records.append(_calibrate(_with_energies(job, records), how))
+    records = in_order(records)
+    status, reasons = judge_night(found.files, records)
+    files = found.files
+    return NightRecord(
+        night=files.night,
+        time_zone=how.settings.time_zone,
+        status=status,
+        reasons=reasons,
+        remarks=found.remarks,
+        is_complete=not files.waiting,
+        calibrations=tuple(records),
+        blocks=found.blocks,
+        waiting=tuple((str(item.path), item.reason) for item in files.waiting),
+        left_out=tuple((str(item.path), item.reason) for item in files.left_out),
+        provenance=provenance(how.stages.command),
     )
-    times.save()
-    for item in (*files.left_out, *files.waiting):
-        log.warning("%s is left out: %s", item.path, item.reason)
-    log.info(
-        "night %s: %d blocks; %d files are of other nights",
-        night,
-        len(files.blocks),
-        files.n_others,
-    )
-    return files
-
-
-def _data_root(options: NightOptions, settings: Settings) -> Path | None:
-    root = settings.data_root
-    if root is None and not Path(options.blocks).expanduser().is_absolute():
-        raise ConfigurationError(
-            f"blocks of nights should match {options.blocks!r}, and it is not known where: set "
-            "ARRAYCAL_DATA_ROOT, or give an absolute pattern"
-        )
-    if root is not None and not root.is_dir():
-        # Not an empty night: a disk that is not mounted must not look like one.
-        raise ConfigurationError(
-            f"the data folder {root} is not there (ARRAYCAL_DATA_ROOT). Is a disk not mounted?"
-        )
-    return root
-
-
-def _candidates(pattern: str, night: date, root: Path | None) -> list[Path]:
-    found = look_for([pattern.format(night=night)], root, quiet=True)
-    return [path for path in found if path.exists()]
-
-
-def nights_to_do(parameters: NightlyParameters, settings: Settings, moment: datetime) -> list[date]:
-    """Nights of a nightly run: the one asked for, or the last one and unfinished ones before."""
-    if parameters.night is not None:
-        return [parameters.night]
-    night = last_night(moment, settings.time_zone)
-    earlier = [night - timedelta(days=n) for n in range(parameters.look_back, 0, -1)]
-    return [*unfinished_nights(earlier, parameters.options, settings), night]
-
-
-def unfinished_nights(
-    nights: Sequence[date], options: NightOptions, settings: Settings
-) -> list[date]:
-    """Those nights that have other blocks than at their last complete run."""
-    return [night for night in nights if _is_unfinished(night, options, settings)]
-
-
-def _is_unfinished(night: date, options: NightOptions, settings: Settings) -> bool:
-    record = read_night(night_folder(night, options, settings))
-    files = find_night(night, options, settings)
-    stamps = {(str(path), file_stamp(path)) for path in files.blocks}
-    if record is None:
-        return bool(stamps)
-    is_covered = all(record.of(item.calibration) for item in options.calibrations)
-    return set(record.blocks) != stamps or bool(stamps and not is_covered)
 
 
 def _job(item: NightCalibration, files: NightFiles, folder: Path, settings: Settings) -> Job:
@@ -315,18 +272,11 @@ def _with_energies(job: Job, done: Sequence[CalibrationRecord]) -> Job:
     return job
 
 
-def _calibrate(
-    job: Job,
-    before: NightRecord | None,
-    settings: Settings,
-    stages: Stages,
-    *,
-    again: str,
-) -> CalibrationRecord:
+def _calibrate(job: Job, how: _How) -> CalibrationRecord:
     """Run one calibration, or find that its results are what they would be."""
     remove_scratch(job.output)
-    with log_file(job.output, settings.log_level):
-        blocks = stages.pairs(job, settings)
+    with log_file(job.output, how.settings.log_level):
+        blocks = how.stages.pairs(job, how.settings)
         key = _fingerprint(job, blocks)
         record = CalibrationRecord(
             calibration=job.observable.name,
@@ -335,12 +285,29 @@ def _calibrate(
             n_blocks=len(blocks),
             n_cached=sum(block.cached for block in blocks),
         )
-        old = before.of(record.calibration) if before else None
+        old = how.before.of(record.calibration) if how.before else None
         is_same = old is not None and old.fingerprint == key
-        if again == "changed" and old and is_same and old.is_intact(job.output.parent):
+        if how.again != "changed" or not old or not is_same or not old.is_intact(job.output.parent):
+            return _solved(record, blocks, job, how)
+        old = replace(old, made=old.made or made_at(job.output), is_reused=True, is_outdated=False)
+        if _is_known(old, job, how.settings):
             log.info("%s: nothing has changed, the results stay", record.calibration)
-            return replace(old, n_cached=record.n_cached, is_reused=True)
-        return _solved(record, blocks, job, settings, stages)
+            return replace(old, n_cached=record.n_cached)
+        log.info("%s: nothing has changed, but it is not in the history", record.calibration)
+        solved = _solved(record, blocks, job, how)
+        # Whoever is told of trends has heard of these when they were new.
+        return replace(solved, is_reused=True, trends=old.trends) if solved.fingerprint else solved
+
+
+def _is_known(old: CalibrationRecord, job: Job, settings: Settings) -> bool:
+    """Whether the history, if the result is for it, holds the result; True if nobody can tell."""
+    if not job.record or job.night is None:
+        return True
+    try:
+        return is_recorded(settings.history_url, job.night, old.calibration, old.made)
+    except NOT_RECORDED as error:
+        log.warning("%s: whether the history holds it is not known: %s", old.calibration, error)
+        return True
 
 
 def _fingerprint(job: Job, blocks: Sequence[BlockPairs]) -> str:
@@ -356,11 +323,10 @@ def _solved(
     record: CalibrationRecord,
     blocks: list[BlockPairs],
     job: Job,
-    settings: Settings,
-    stages: Stages,
+    how: _How,
 ) -> CalibrationRecord:
     try:
-        outcome = stages.solve(blocks, job, settings)
+        outcome = how.stages.solve(blocks, job, how.settings)
     except NothingToDo as error:
         return replace(record, status="nothing to do", reasons=(str(error),))
     except (ArraycalError, ConfigurationError) as error:
@@ -373,9 +339,10 @@ def _solved(
         folder=job.output.name,
         digests=file_digests(job.output),
         outliers=outcome.outliers,
+        made=made_at(job.output),
     )
     if not outcome.unrecorded:
-        return replace(record, trends=_trends(job, settings))
+        return replace(record, trends=_trends(job, how.settings))
     # Without a fingerprint the next run does it again, and so tells the history again.
     reasons = (*record.reasons, f"not in the history: {outcome.unrecorded}")
     status = "degraded" if record.status == "usable" else record.status

@@ -1,15 +1,15 @@
 """The index over the nights, brought up to date when nights were calibrated."""
 
 import logging
-import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calib.errors import ArraycalError
+from calib.history.known import sqlite_path
 from calib.night_index import night_folders, update_index
-from calib.night_record import file_stamp
+from calib.night_record import file_stamp, read_night
 from calib.report.elements import text
 from config.errors import ConfigurationError
 from config.models import TrendMonitorOptions
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["index_nights"]
 
 log = logging.getLogger("arraycal.flows")
-
-#: Path of a history in a file. SQLAlchemy could tell, but a run without news starts without it.
-SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?P<path>[^?]+)")
 
 
 def index_nights(
@@ -95,14 +92,21 @@ def _look(
 
 
 def _since(nights: dict[date, Path], monitor: TrendMonitorOptions) -> date | None:
-    """First night that counts, so that the covariances of years are not read."""
-    return max(nights) - timedelta(days=monitor.look_back - 1) if nights else None
+    """First night that counts, so that the covariances of years are not read.
+
+    It is counted from the newest night with results: an empty one may bear any date.
+    """
+    for night in sorted(nights, reverse=True):
+        record = read_night(nights[night])
+        if record is not None and any(item.folder for item in record.calibrations):
+            return night - timedelta(days=monitor.look_back - 1)
+    return None
 
 
 def _history_stamp(settings: Settings) -> str:
     """Return what changes with the history; nothing for a server, whose news are the nights'."""
-    found = SQLITE.match(settings.history_url)
-    if found is None:
+    # SQLAlchemy could tell, but a run without news starts without it.
+    path = sqlite_path(settings.history_url)
+    if path is None:
         return ""
-    path = found["path"]
-    return f"{file_stamp(Path(path))} {file_stamp(Path(f'{path}-wal'))}"
+    return f"{file_stamp(path)} {file_stamp(path.with_name(f'{path.name}-wal'))}"

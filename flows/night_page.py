@@ -1,5 +1,6 @@
 """The verdicts of nights as a page of the Prefect UI, and the worst of them."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -54,12 +55,12 @@ def night_page(
 
 def _night(record: NightRecord, folder: Path) -> str:
     lines = [f"# {SIGNS[record.status]} Night of {record.night}: {record.status}", ""]
-    lines += [f"* {_text(reason)}" for reason in record.reasons]
+    lines += [f"* {_text(text)}" for text in (*record.reasons, *record.remarks)]
     if record.calibrations:
         lines += ["", "| calibration | verdict | blocks | from the cache | results |"]
         lines += ["| --- | --- | ---: | ---: | --- |"]
         for item in record.calibrations:
-            where = f"`{folder / item.folder}`" if item.folder else "none"
+            where = _code(folder / item.folder).replace("|", "\\|") if item.folder else "none"
             kept = ", unchanged" if item.is_reused else ""
             lines.append(
                 f"| {item.calibration} | {SIGNS[item.status]} {item.status}{kept} | "
@@ -75,13 +76,21 @@ def _night(record: NightRecord, folder: Path) -> str:
     ):
         if files:
             lines += ["", f"**{title}**", ""]
-            lines += [f"* `{path}`: {_text(reason)}" for path, reason in files]
-    index = folder.parent / INDEX
-    lines += ["", f"Noon to noon, {record.time_zone}. Everything is in `{folder}`."]
-    lines += ["", f"All nights are in `{index}`."]
+            lines += [f"* {_code(path)}: {_text(reason)}" for path, reason in files]
+    lines += ["", f"Noon to noon, {record.time_zone}. Everything is in {_code(folder)}."]
+    lines += ["", f"All nights are in {_code(folder.parent / INDEX)}."]
     return "\n".join(lines)
 
 
 def _text(reason: str) -> str:
     """Text that Markdown takes for nothing else."""
     return " ".join(reason.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _code(name: str | Path) -> str:
+    """Name as a span of code, out of which no character of it leads."""
+    words = " ".join(str(name).splitlines())
+    longest = max((len(run) for run in re.findall("`+", words)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if longest else ""
+    return f"{fence}{space}{words}{space}{fence}"

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect import State, flow, runtime
@@ -16,7 +16,7 @@ from calib.nights import last_night
 from config.errors import ConfigurationError
 from config.settings import Settings, load_settings
 from flows.events import report_trends
-from flows.night import Stages, calibrate_nights, night_folder, nights_to_do
+from flows.night import Stages, calibrate_nights, night_folder, run_nightly
 from flows.night_page import night_page, worst
 from flows.parameters import BackfillParameters, NightlyParameters, NightOptions
 from flows.progress import LISTENER
@@ -59,8 +59,9 @@ def nightly(parameters: NightlyParameters = NightlyParameters()) -> State[Any]: 
     settings = load_settings()
     with run_log(settings.log_level):
         try:
-            nights = nights_to_do(parameters, settings, _scheduled())
-            return _calibrate(nights, parameters.options, settings)
+            seen: list[SeenTrends] = []
+            records = run_nightly(parameters, settings, _scheduled(), _stages(seen))
+            return _shown(records, parameters.options, settings, seen)
         except (ArraycalError, ConfigurationError) as error:
             log.error("%s", error)  # noqa: TRY400  expected: the message says it all
             return Failed(message=str(error))
@@ -84,16 +85,25 @@ def backfill(parameters: BackfillParameters) -> State[Any]:
     nights = [parameters.first + timedelta(days=n) for n in range(n_nights)]
     with run_log(settings.log_level):
         try:
-            return _calibrate(nights, parameters.options, settings)
+            seen: list[SeenTrends] = []
+            records = calibrate_nights(nights, parameters.options, settings, _stages(seen))
+            return _shown(records, parameters.options, settings, seen)
         except (ArraycalError, ConfigurationError) as error:
             log.error("%s", error)  # noqa: TRY400  expected: the message says it all
             return Failed(message=str(error))
 
 
-def _calibrate(nights: Sequence[date], options: NightOptions, settings: Settings) -> State[Any]:
-    seen: list[SeenTrends] = []
-    stages = Stages(map_blocks, solve_and_publish, made_by(), seen.extend)
-    records = calibrate_nights(nights, options, settings, stages)
+def _stages(seen: "list[SeenTrends]") -> Stages:
+    return Stages(map_blocks, solve_and_publish, made_by(), seen.extend)
+
+
+def _shown(
+    records: Sequence[NightRecord],
+    options: NightOptions,
+    settings: Settings,
+    seen: "Sequence[SeenTrends]",
+) -> State[Any]:
+    """Show nights on a page, and tell of them; the state of the run says how they are."""
     folders = {record.night: night_folder(record.night, options, settings) for record in records}
     LISTENER.get().nights_finished(records)
     _report_trends(records)

@@ -11,13 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from calib.night_record import NightRecord
+from calib.nights import refuse_impossible
 from calib.store import REPORT
 from config.errors import ConfigurationError
 from config.settings import Settings, load_settings
 from flows.console import Terminal, stdout
 from flows.direct import make_pairs, solve_and_publish
 from flows.job import Job, Outcome
-from flows.night import Stages, calibrate_nights, night_folder, nights_to_do
+from flows.night import Stages, night_folder, run_nightly
 from flows.night_options import explain, read_options
 from flows.night_page import worst
 from flows.outcomes import Exit
@@ -54,13 +55,15 @@ def nightly(arguments: Namespace, command: str) -> Exit:
 
     Raises
     ------
-    ConfigurationError
+    ConfigurationError, WrongUsage
         If the command makes no sense.
     OSError
         If the machine fails.
     """
     settings = load_settings()
     parameters = _parameters(arguments, settings)
+    if parameters.night is not None:  # before a server is started
+        refuse_impossible([parameters.night], datetime.now(UTC), settings.time_zone)
     with Terminal(command, 0) as terminal:
         if arguments.direct:
             terminal.nights_finished(_directly(parameters, settings, terminal))
@@ -81,9 +84,8 @@ def _directly(
     def solve(blocks: "list[BlockPairs]", job: Job, settings: Settings) -> Outcome:
         return solve_and_publish(blocks, job, settings, terminal)
 
-    nights = nights_to_do(parameters, settings, datetime.now(UTC))
     stages = Stages(pairs, solve, terminal.command)
-    return calibrate_nights(nights, parameters.options, settings, stages)
+    return run_nightly(parameters, settings, datetime.now(UTC), stages)
 
 
 def _as_flow(parameters: NightlyParameters, terminal: Terminal) -> None:

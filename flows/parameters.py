@@ -3,8 +3,9 @@
 Limits are those of single fields, because Prefect checks nothing else before a run starts.
 """
 
+from collections.abc import Sequence
 from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +28,7 @@ __all__ = [
     "NightCalibration",
     "NightOptions",
     "NightlyParameters",
+    "in_order",
 ]
 
 AUTOMATIC = "automatic"
@@ -57,6 +59,13 @@ Preset = Annotated[
     str, AfterValidator(_known_preset), Field(json_schema_extra={"enum": list(PRESET_CHOICES)})
 ]
 
+
+#: A date of this century as the form takes it: the schema's own format is checked by nobody.
+DATE_PATTERN = (
+    r"^20\d\d-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)"
+    r"|02-(0[1-9]|[12]\d))$"
+)
+Night = Annotated[date, Field(json_schema_extra={"pattern": DATE_PATTERN})]
 
 # Settings of a calibration, run by itself or as one of a night's.
 ChosenPreset = Annotated[
@@ -124,7 +133,7 @@ class CalibrateParameters(BaseModel):
         description="Whether the result goes into the history. automatic: if the machine has a "
         "database for it (ARRAYCAL_DATABASE_URL).",
     )
-    night: date | None = Field(
+    night: Night | None = Field(
         None,
         description="Night under which the history keeps the result, the date of its evening. "
         "By default that of the observations.",
@@ -154,17 +163,33 @@ class NightCalibration(BaseModel):
     compare: ComparedResult = None
 
 
+class OfCalibration(Protocol):
+    """What belongs to a calibration."""
+
+    @property
+    def calibration(self) -> str:
+        """Its name."""
+
+
+Ordered = TypeVar("Ordered", bound=OfCalibration)
+
+
 def _default_calibrations() -> list[NightCalibration]:
     return [NightCalibration(calibration=name) for name in NIGHTLY_ORDER if name in OBSERVABLES]
 
 
-def _in_order(items: list[NightCalibration]) -> list[NightCalibration]:
+def in_order(items: Sequence[Ordered]) -> list[Ordered]:
+    """Sort what belongs to calibrations in the order of `NIGHTLY_ORDER`."""
+    order = {name: index for index, name in enumerate(NIGHTLY_ORDER)}
+    return sorted(items, key=lambda item: order.get(item.calibration, len(order)))
+
+
+def _each_once(items: list[NightCalibration]) -> list[NightCalibration]:
     names = [item.calibration for item in items]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{', '.join(twice)} is there twice; each has one result per night")
-    order = {name: index for index, name in enumerate(NIGHTLY_ORDER)}
-    return sorted(items, key=lambda item: order.get(item.calibration, len(order)))
+    return in_order(items)
 
 
 class NightOptions(BaseModel):
@@ -172,7 +197,7 @@ class NightOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    calibrations: Annotated[list[NightCalibration], AfterValidator(_in_order)] = Field(
+    calibrations: Annotated[list[NightCalibration], AfterValidator(_each_once)] = Field(
         default_factory=_default_calibrations,
         min_length=1,
         description="Calibrations to run. A cross-calibration runs after the inter-calibration.",
@@ -208,7 +233,7 @@ class NightlyParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    night: date | None = Field(
+    night: Night | None = Field(
         None,
         description="Date of the evening. By default the night that ended last before the "
         "scheduled start.",
@@ -228,8 +253,8 @@ class BackfillParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    first: date = Field(description="Date of the first evening.")
-    last: date = Field(description="Date of the last evening, included.")
+    first: Night = Field(description="Date of the first evening.")
+    last: Night = Field(description="Date of the last evening, included.")
     options: NightOptions = Field(
         default_factory=NightOptions, description="What is done with every night."
     )

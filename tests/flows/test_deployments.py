@@ -108,6 +108,7 @@ def accepts(name, changes):
         ("nightly", {"night": None, "look_back": 0}),
         ("nightly", {"options": {"blocks": "{night:%Y/%m/%d}/*.h5", "settle_s": 60}}),
         ("nightly", {"options": {"calibrations": [{"calibration": "energy-inter"}]}}),
+        *(("nightly", {"night": f"2028-{text}"}) for text in ("02-29", "04-30", "10-31", "12-01")),
         ("backfill", {}),
         ("backfill", {"options": {"again": "always"}}),
     ],
@@ -133,6 +134,13 @@ def test_the_night_needs_no_parameters():
         ("energy-inter", {"overwrite": "perhaps"}),
         ("energy-inter", {"unknown": 1}),
         ("nightly", {"night": 20260301}),
+        *(
+            ("nightly", {"night": text})
+            for text in (
+                *("garbage", "2026-13-28", "2026-02-30", "2026-04-31", "2026-3-1"),
+                *("0001-01-01", "9999-12-31", "2026-03-01T00:00", "20260301"),
+            )
+        ),
         ("nightly", {"look_back": -1}),
         ("nightly", {"look_back": 61}),
         ("nightly", {"options": {"settle_s": -1}}),
@@ -142,6 +150,7 @@ def test_the_night_needs_no_parameters():
         ("nightly", {"options": {"calibrations": [{"calibration": "energy"}]}}),
         ("nightly", {"unknown": 1}),
         ("backfill", {"first": None}),
+        ("backfill", {"last": "2026-13-28"}),
         ("backfill", {"unknown": 1}),
     ],
 )

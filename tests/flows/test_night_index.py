@@ -213,6 +213,16 @@ def test_without_a_history_the_index_has_the_nights_and_says_why_there_is_no_tre
     assert not list(site.output.glob("history.sqlite*"))
 
 
+@pytest.mark.parametrize("odd", ["9999-12-31", "0001-01-01", "2026-12-24"])
+def test_an_empty_night_of_any_date_costs_no_trend(site, odd):
+    site.index()
+    trends = site.page.split("<h2>Trends over the nights</h2>")[1].split("<h2>Latest nights")[0]
+    day = date.fromisoformat(odd)
+    write_night(site.output / odd, NightRecord(day, "UTC", "nothing to do"))
+    assert site.index()
+    assert trends in site.page
+
+
 def test_a_damaged_history_costs_the_trends_alone(site):
     (site.output / "history.sqlite").write_bytes(b"no database" * 100)
     assert site.index() == []

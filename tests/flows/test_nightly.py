@@ -153,6 +153,24 @@ def test_a_range_of_nights_is_done_one_by_one(site, options):
     assert "3 nights, 2020-06-13 to 2020-06-15" in (site / "output" / "index.html").read_text()
 
 
+@pytest.mark.parametrize("impossible", [date(9999, 12, 31), date(1, 1, 1)])
+def test_a_night_that_cannot_be_fails_with_what_was_expected(site, run, impossible):
+    state = run(impossible)
+    assert state.is_failed()
+    assert f"the night of {impossible.isoformat()} is" in state.message
+    assert "expected a date from 2000-01-01 to " in state.message
+    assert not list((site / "output").iterdir())
+
+
+def test_a_range_that_ends_before_it_begins_fails_at_once_and_says_why(site, options):
+    parameters = {"first": "2020-06-15", "last": "2020-06-13", "options": options}
+    state = backfill(parameters, return_state=True)
+    assert state.is_failed()
+    assert "from 2020-06-15 to 2020-06-13 are -1 nights" in str(state.message)
+    assert "the earlier date first" in str(state.message)
+    assert not list((site / "output").iterdir())
+
+
 def test_the_command_gives_the_same_verdict_as_without_prefect(site, options, capsys):
     file = site / "options.yaml"
     file.write_text(json.dumps(options))

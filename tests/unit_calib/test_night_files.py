@@ -176,8 +176,10 @@ def test_a_file_that_is_open_for_writing_waits(tmp_path):
         assert process.stdout is not None
         assert process.stdout.readline() == b"open\n"
         found = sorted_out([path], by_path=[path])
+        undated = sorted_out([path])  # it is written now, so it may be of any night until now
         process.communicate()
-    assert [item.reason for item in found.waiting] == ["another program has it open for writing"]
+    for waiting in (found.waiting, undated.waiting):
+        assert [item.reason for item in waiting] == ["another program has it open for writing"]
     assert sorted_out([path], by_path=[path]).blocks == (path,)
 
 
@@ -187,13 +189,81 @@ def test_a_damaged_file_in_the_folder_of_the_night_is_one_of_its_blocks(tmp_path
     assert sorted_out([path], by_path=[path]).blocks == (path,)
 
 
-def test_a_damaged_file_elsewhere_belongs_to_the_night_it_was_written_in(tmp_path):
-    path = tmp_path / "a.dl2.h5"
+def damaged(path, written=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"no HDF5")
-    assert sorted_out([path]).n_others == 1
-    written = utc("2026-03-02T04:00").timestamp()
-    os.utime(path, (written, written))
+    if written is not None:
+        moment = utc(written).timestamp()
+        os.utime(path, (moment, moment))
+    return path
+
+
+def test_a_damaged_file_without_a_date_is_a_block_of_the_night_it_was_written_in(tmp_path):
+    path = damaged(tmp_path / "a.dl2.h5", "2026-03-02T04:00")
     assert sorted_out([path]).blocks == (path,)
+
+
+def test_a_damaged_file_that_was_written_later_may_be_of_this_night_and_is_named(tmp_path):
+    path = damaged(tmp_path / "a.dl2.h5", "2026-03-04T13:00")
+    found = sorted_out([path])
+    assert not found.blocks
+    assert found.n_others == 0
+    (item,) = found.left_out
+    assert item.path == path
+    assert item.reason.startswith("it may be of this night: ")
+    assert "written on 2026-03-04" in item.reason
+    assert "folder with the date of its night" in item.reason
+
+
+def test_a_damaged_file_that_was_written_before_the_night_is_not_of_it(tmp_path):
+    path = damaged(tmp_path / "a.dl2.h5", "2026-03-01T11:59")
+    found = sorted_out([path])
+    assert found.n_others == 1
+    assert not found.left_out
+
+
+@pytest.mark.parametrize(
+    "name", ["2026-03-01/a.dl2.h5", "20260301/a.dl2.h5", "a_20260301.dl2.h5", "x-2026-03-01_b.h5"]
+)
+def test_a_date_in_the_path_says_of_which_night_a_damaged_file_is(tmp_path, name):
+    path = damaged(tmp_path / name, "2026-03-09T04:00")
+    assert sorted_out([path], root=tmp_path).blocks == (path,)
+
+
+@pytest.mark.parametrize("name", ["2026-03-02/a.dl2.h5", "a_20260228.dl2.h5"])
+def test_a_damaged_file_with_another_date_in_its_path_is_of_another_night(tmp_path, name):
+    path = damaged(tmp_path / name, "2026-03-02T04:00")
+    found = sorted_out([path], root=tmp_path)
+    assert found.n_others == 1
+    assert not found.left_out
+
+
+@pytest.mark.parametrize("name", ["20261301", "120260301", "2026-0301", "19700301"])
+def test_a_number_that_is_no_date_says_nothing(tmp_path, name):
+    path = damaged(tmp_path / name / "a.dl2.h5", "2026-03-09T04:00")
+    assert "no date" in sorted_out([path], root=tmp_path).left_out[0].reason
+
+
+def test_a_date_above_the_data_folder_says_nothing(tmp_path):
+    root = tmp_path / "2026-03-01"
+    path = damaged(root / "a.dl2.h5", "2026-02-09T04:00")
+    assert sorted_out([path], root=root).n_others == 1
+    assert sorted_out([path]).blocks == (path,)
+
+
+def test_a_damaged_file_with_several_dates_in_its_path_is_named_in_each_of_their_nights(tmp_path):
+    path = damaged(tmp_path / "2026-03-01" / "a_20260302.dl2.h5")
+    reason = sorted_out([path], root=tmp_path).left_out[0].reason
+    assert "several dates (2026-03-01, 2026-03-02)" in reason
+    other = path.rename(path.parent / "a_20260302.b_20260303.dl2.h5").rename(
+        tmp_path / "a_20260302.b_20260303.dl2.h5"
+    )
+    assert sorted_out([other], root=tmp_path).n_others == 1
+
+
+def test_the_folder_of_the_next_night_says_that_a_damaged_file_is_of_that(tmp_path):
+    path = damaged(tmp_path / "a.dl2.h5", "2026-03-02T04:00")
+    assert sorted_out([path], by_next_path=[path]).n_others == 1
 
 
 def test_a_file_of_another_night_in_the_folder_of_this_one_is_named(tmp_path):

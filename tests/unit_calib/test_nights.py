@@ -6,8 +6,9 @@ from astropy.time import Time
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calib.errors import WrongUsage
 from calib.hdf5 import Column
-from calib.nights import Span, night_of, nights_of, observation_span
+from calib.nights import Span, night_of, nights_of, observation_span, refuse_impossible
 
 TRIGGER = "/dl1/event/subarray/trigger"
 START = datetime(2026, 3, 1, 22, 15, tzinfo=UTC)
@@ -81,3 +82,17 @@ def test_a_block_without_times_has_no_span(dl2_file, tmp_path):
     del dl2_file.tables[TRIGGER]
     assert observation_span(dl2_file.write()) is None
     assert observation_span(tmp_path / "absent.h5") is None
+
+
+def test_tonight_is_the_last_night_that_can_be_asked_for():
+    # 2026-03-02 02:30 UTC is 23:30 on the day before in Chile.
+    moment = datetime(2026, 3, 2, 2, 30, tzinfo=UTC)
+    refuse_impossible([date(2026, 3, 2), date(2000, 1, 1)], moment)
+    refuse_impossible([date(2026, 3, 1)], moment, "America/Santiago")
+    message = (
+        "the night of 2026-03-02 is after today; expected a date from 2000-01-01 to 2026-03-01"
+    )
+    with pytest.raises(WrongUsage, match=message):
+        refuse_impossible([date(2026, 3, 1), date(2026, 3, 2)], moment, "America/Santiago")
+    with pytest.raises(WrongUsage, match="1999-12-31 is before there was anything to calibrate"):
+        refuse_impossible([date(1999, 12, 31)], moment)
