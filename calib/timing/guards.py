@@ -26,6 +26,7 @@ from calib.normal import solve_normal
 from calib.timing.front import C_M_PER_NS, separation_deg
 from calib.timing.slopes import MIN_TELESCOPES, Slope, fit_slope
 from calib.timing.solve import constant_nodes, pooled
+from calib.timing.trust import residual_rms_ns
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,6 +40,8 @@ __all__ = ["Checks", "Pointing", "check", "pointing_solutions", "refuse_mirrored
 
 #: Pointings closer than this are one pointing, deg.
 SAME_POINTING_DEG = 0.1
+#: A clock whose offset changes by more from chunk to chunk has more than one, ns.
+LEAP_NS = 50.0
 #: Tilts between pointings that no bias of the pointing explains, and how sure one must be.
 MAX_TILT_DEG, MIN_TILT_Z = 0.5, 5.0
 #: Coefficient between mirrored axes (2) and directions that are all error (1), and its certainty.
@@ -91,22 +94,54 @@ class Checks:
     unchecked: str = ""
 
 
-def pointing_solutions(fitted: Fit) -> list[Pointing]:
-    """Solve every pointing on its own, front and walk held."""
-    plan, n = fitted.plan, fitted.model.offset_ns.shape[1]
+def pointing_solutions(fitted: Fit, max_rms_ns: float = np.inf) -> list[Pointing]:
+    """Solve every pointing on its own, front and walk held.
+
+    Parameters
+    ----------
+    fitted : Fit
+        Where the loop ended.
+    max_rms_ns : float
+        Telescopes whose stamps scatter more around the front have no offset.
+
+    Returns
+    -------
+    list of Pointing
+        In order of time.
+    """
+    noisy = residual_rms_ns(fitted.sums, fitted.model.sigma_ns) > max_rms_ns
+    plan, offset = fitted.plan, fitted.model.offset_ns
     result: list[Pointing] = []
     left = np.isfinite(plan.pointing).all(axis=1)
-    nodes = constant_nodes(len(plan), n)
+    nodes = constant_nodes(len(plan), offset.shape[1], _leaps(offset))
     while left.any():
         aim = plan.pointing[np.flatnonzero(left)[0]]
         own = left & (separation_deg(plan.pointing, aim) < SAME_POINTING_DEG)
         left &= ~own
-        normal, start = pooled(fitted.sums, fitted.model.offset_ns, nodes, own, columns=False)
-        found = fitted.sums.n_rows[own].sum(axis=0) > 0
-        solution = solve_normal(normal, np.where(found, 0, -1))
+        normal, start = pooled(fitted.sums, offset, nodes, own, columns=False)
+        rows = np.zeros(len(nodes))
+        np.add.at(rows, nodes.of[own], fitted.sums.n_rows[own])
+        solution = solve_normal(normal, np.where(rows > 0, 0, -1))
         error = np.sqrt(np.diag(solution.covariance))
-        result.append(Pointing(aim, start + solution.nodes, error, normal.n_clusters))
+        # Of a clock that leaps, the time with most stamps.
+        best = nodes.of[np.argmax(rows[nodes.of], axis=0), np.arange(offset.shape[1])]
+        values = np.where(noisy, np.nan, (start + solution.nodes)[best])
+        result.append(Pointing(aim, values, error[best], normal.n_clusters))
     return result
+
+
+def _leaps(offset_ns: Floats) -> dict[int, list[int]]:
+    """First chunks behind leaps, by telescope: one offset for both sides would drag others along.
+
+    Jumps are searched for later, and only in stamps whose convention is right.
+    """
+    step = np.diff(offset_ns, axis=0)
+    # The part that is common to a chunk means nothing.
+    known = [row[np.isfinite(row)] for row in step]
+    common = np.array([np.median(row) if len(row) else 0.0 for row in known])
+    far = np.abs(step - common[:, None]) > LEAP_NS
+    found = np.flatnonzero(far.any(axis=0)).tolist()
+    return {tel: (np.flatnonzero(far[:, tel]) + 1).tolist() for tel in found}
 
 
 def check(
