@@ -495,6 +495,7 @@ def test_check_says_why_a_preset_cannot_run(real_data, capsys):
     text = capsys.readouterr().out
     assert "without tables: 502, 553" in text
     assert "RandomForestClassifier_tel_prediction" in text
+    assert "the time stamps are useless for timing" in text
 
 
 def test_presets_are_listed_and_printed(capsys):
