@@ -30,7 +30,7 @@ from calib.timing import sums as timing_sums
 from calib.timing.acquire import coincidences, group_median
 from calib.timing.front import C_M_PER_NS, Front, arrival_ns, direction, front
 from calib.timing.showers import Setup, make_plan, prepare
-from calib.timing.stamps import RULES, Facts, stamp_windows, check_block
+from calib.timing.stamps import RULES, Facts, check_block, stamp_windows
 from calib.timing.steps import locate
 from calib.timing.toys import TimingToy, toy_setup, toy_stamps, toy_timing_array
 from calib.timing.usable import refuse_useless
