@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from calib.figures.style import INK, QUIET, log_axis, looks, new_figure, plain
-from calib.timing.tables import readable_ns
+from calib.timing.readable import readable_ns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,6 +13,7 @@ from calib.result import CLOCK_OFFSET, CalibrationResult
 from calib.schema import REJECTED
 from calib.timing.answer import CURVATURE_BIAS
 from calib.timing.front import C_M_PER_NS
+from calib.timing.readable import readable_ns
 from calib.timing.reasons import no_reference, reason_of
 from calib.timing.tables import (
     distance_table,
@@ -20,7 +21,6 @@ from calib.timing.tables import (
     intervals_table,
     pairs_table,
     pointing_table,
-    readable_ns,
     residuals_table,
     steps_table,
     walk_table,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.timing.tables import date, readable_ns
+from calib.timing.readable import readable_ns
+from calib.timing.tables import date
 
 if TYPE_CHECKING:
     from calib.subarray import Subarray

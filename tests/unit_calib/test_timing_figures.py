@@ -10,7 +10,7 @@ from calib.figures.telescopes import coefficients
 from calib.figures.timing import clock_history
 from calib.report.timing_page import timing_section
 from calib.result import CLOCK_OFFSET
-from calib.timing.tables import readable_ns
+from calib.timing.readable import readable_ns
 
 STEP = {"tel_type": "LST", "tel_id": 1, "time_s": 120.0, "size_ns": 5e7, "error_ns": 0.1,
         "p_value": 0.0}  # fmt: skip
