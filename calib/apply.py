@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from calib.coefficients_file import Coefficients
 
-__all__ = ["Applied", "apply_to_block"]
+__all__ = ["Applied", "apply_to_block", "column_to_correct"]
 
 #: Version of the layout of the file.
 LAYOUT_VERSION = "1"
@@ -181,7 +181,7 @@ def _write_once(
     if coefficients.quantity == "time":
         stored, parts = "time", time_parts(block, table, tally)
     else:
-        column = _column(block, coefficients)
+        column = column_to_correct(block, coefficients)
         stored = block.columns[column].stored
         parts = value_parts(block, column, table, tally, stream=stream)
     product = Product(
@@ -212,8 +212,14 @@ def _write_once(
     )
 
 
-def _column(block: dl2.Block, coefficients: Coefficients) -> str:
-    """Find the column to correct."""
+def column_to_correct(block: dl2.Block, coefficients: Coefficients) -> str:
+    """Find the column of a block that coefficients belong to.
+
+    Raises
+    ------
+    CannotCompute
+        If the block has none.
+    """
     for name in coefficients.columns:
         source = block.columns.get(name)
         if (

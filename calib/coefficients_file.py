@@ -8,20 +8,30 @@ never guessed: our files say which calibration made a table (companions below
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import yaml
 
 from calib import hdf5
 from calib.cache import file_digest
 from calib.clock_intervals import INTERVALS, read_intervals
+from calib.coefficient_origin import (
+    TABLES,
+    CoefficientTable,
+    Quantity,
+    calibration_of,
+    columns_of,
+    configuration_of,
+    quantity_of,
+    refuse_column,
+    refuse_unusable,
+    slope_of,
+)
 from calib.errors import CannotCompute, NothingToDo, WrongUsage
 from calib.monitoring import SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -35,35 +45,11 @@ __all__ = [
     "read_coefficients",
 ]
 
-Quantity = Literal["energy", "size", "time"]
-CoefficientTable = Literal["cross", "inter", "timing"]
-
-MONITORING = "/dl2/monitoring/subarray"
-#: Where coefficients are, the preferred first.
-TABLES: dict[CoefficientTable, str] = {
-    "cross": f"{MONITORING}/cross_calibration/coefficients",
-    "inter": f"{MONITORING}/inter_calibration",
-    "timing": f"{MONITORING}/timing_calibration",
-}
-#: What a calibration of ours is about, by the first part of its name.
-QUANTITIES: dict[str, Quantity] = {"energy": "energy", "image": "size", "timing": "time"}
 #: Columns of the number and its error in a table.
 NUMBERS: dict[CoefficientTable, tuple[str, str]] = {
     "cross": ("value", "error"),
     "inter": ("value", "error"),
     "timing": ("offset", "error"),
-}
-#: Section and key of our configuration that name the calibrated column, and what they stand in.
-COLUMN_KEYS: dict[str, tuple[str, str, str]] = {
-    "energy-inter": ("CalculateAsymmetry", "energy_reconstructor", "{}_tel_energy"),
-    "energy-cross": ("CalculateCrossCalibration", "energy_reconstructor", "{}_tel_energy"),
-    "image-inter": ("CalculateImageAsymmetry", "image_reconstructor", "{}"),
-}
-#: What ctapipe calls it when nobody says anything else; what is first in a block is taken.
-USUAL_COLUMNS: dict[Quantity, tuple[str, ...]] = {
-    "energy": ("RandomForestRegressor_tel_energy",),
-    "size": ("hillas_intensity", "camera_frame_hillas_intensity"),
-    "time": ("time",),
 }
 #: What h5py raises on an attribute that makes no sense.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
@@ -155,7 +141,8 @@ def read_coefficients(
         If there is no file, the choice of table is open, or the quantity is unknown or
         contradicts the file, or the column belongs to another quantity.
     CannotCompute
-        If the file is damaged, has no such table, or a coefficient can be none.
+        If the file is damaged, has no such table, a coefficient can be none, or the file calls
+        itself unusable.
     NothingToDo
         If the table has no rows.
     """
@@ -167,18 +154,20 @@ def read_coefficients(
     with hdf5.open_file(path) as file:
         chosen = _choose(file, path, table)
         stored = hdf5.require_table(file, TABLES[chosen], path)
+        calibration = calibration_of(file, path, chosen)
+        found = quantity_of(path, chosen, calibration, quantity)
+        refuse_unusable(file, path, calibration)
         telescopes = _telescopes(stored, NUMBERS[chosen], positive=chosen != "timing")
-        calibration = _calibration(file, path, chosen)
-        found = _quantity(path, chosen, calibration, quantity)
-        _refuse_column(path, found, column)
-        options = _configuration(file, path, calibration) if calibration else {}
+        options = configuration_of(file, path, calibration) if calibration else {}
+        usual = columns_of(calibration, found, options)
+        refuse_column(path, found, column, usual[0] if calibration else "")
         return Coefficients(
             path=path,
             table=TABLES[chosen],
             calibration=calibration,
             quantity=found,
-            columns=(column,) if column else _columns(calibration, found, options),
-            slope=1.0 if found == "time" else _slope(options, path),
+            columns=(column,) if column else usual,
+            slope=1.0 if found == "time" else slope_of(options, path),
             obs_ids=_obs_ids(file, TABLES[chosen]),
             telescopes=_with_companion(telescopes, file, path, calibration),
             digest=file_digest(path),
@@ -255,88 +244,6 @@ def _in_ns(table: hdf5.Table, column: str) -> float:
     if unit not in NANOSECONDS:
         raise CannotCompute(f"{table.path}: {column} of {table.name} is in {unit}, expected ns.")
     return NANOSECONDS[unit]
-
-
-def _calibration(file: hdf5.File, path: Path, chosen: CoefficientTable) -> str:
-    """Name of our calibration that made the table; empty if none or more than one could have."""
-    names = hdf5.child_names(file, SERVICE, path)
-    if chosen == "timing":
-        candidates = [name for name in names if name.startswith("timing")]
-    else:
-        candidates = [
-            name for name in names if name.endswith(f"-{chosen}") and not name.startswith("timing")
-        ]
-    return candidates[0] if len(candidates) == 1 else ""
-
-
-def _quantity(
-    path: Path, chosen: CoefficientTable, calibration: str, wanted: Quantity | None
-) -> Quantity:
-    known = QUANTITIES.get(calibration.partition("-")[0])
-    if chosen == "timing":
-        known = "time"
-    if known is None and (wanted is None or wanted == "time"):
-        raise WrongUsage(
-            f"{path} does not say whether {TABLES[chosen]} was made from energies or from image "
-            "sizes (only files of arraycal do). Say it: --quantity energy or --quantity size."
-        )
-    if known is not None and wanted not in {None, known}:
-        source = calibration or TABLES[chosen]
-        raise WrongUsage(
-            f"{path}: the coefficients of {source} belong to {known}, not to {wanted}. "
-            "Leave out --quantity, or give a file made from the other quantity."
-        )
-    return known or wanted or get_args(Quantity)[0]
-
-
-def _refuse_column(path: Path, quantity: Quantity, column: str | None) -> None:
-    """Refuse a column whose name says that it is another quantity."""
-    marks = {"energy": "energy", "intensity": "size", "time": "time"}
-    is_of = next((other for mark, other in marks.items() if mark in (column or "")), quantity)
-    if is_of != quantity or (quantity == "time" and column not in {None, "time"}):
-        raise WrongUsage(
-            f"{path}: the coefficients belong to {quantity}, column {column} does not. "
-            f"Leave out --column, or give a file made from what {column} holds."
-        )
-
-
-def _configuration(file: hdf5.File, path: Path, calibration: str) -> Mapping[str, Any]:
-    """Options that our calibration ran with."""
-    table = hdf5.find_table(file, f"{SERVICE}/{calibration}/configuration", path)
-    if table is None:
-        return {}
-    table.require("line")
-    lines = table.column("line", table.read()).tolist()
-    try:
-        options = yaml.safe_load("\n".join(lines))
-    except yaml.YAMLError as error:
-        raise CannotCompute(f"{path}: {table.name} is damaged ({error}).") from error
-    return options if isinstance(options, dict) else {}
-
-
-def _option(options: Mapping[str, Any], section: str, key: str) -> Any:  # noqa: ANN401  any YAML
-    content = options.get(section)
-    return content.get(key) if isinstance(content, dict) else None
-
-
-def _columns(calibration: str, quantity: Quantity, options: Mapping[str, Any]) -> tuple[str, ...]:
-    if calibration in COLUMN_KEYS:
-        section, key, template = COLUMN_KEYS[calibration]
-        name = _option(options, section, key)
-        if name:
-            column = template.format(name)
-            usual = USUAL_COLUMNS[quantity]
-            return usual if column == usual[0] else (column,)
-    return USUAL_COLUMNS[quantity]
-
-
-def _slope(options: Mapping[str, Any], path: Path) -> float:
-    slope = _option(options, "RelativeThroughputFitter", "response_slope")
-    if slope is None:
-        return 1.0
-    if not isinstance(slope, int | float) or not slope > 0:
-        raise CannotCompute(f"{path}: response_slope is {slope!r}, expected a positive number.")
-    return float(slope)
 
 
 def _obs_ids(file: hdf5.File, table: str) -> tuple[int, ...]:

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from calib.coefficients_file import Coefficients
     from calib.subarray import Subarray
 
-__all__ = ["NO_ROW", "by_telescope", "correct_stamps", "corrections", "for_array"]
+__all__ = [
+    "NO_ROW",
+    "by_telescope",
+    "correct_stamps",
+    "corrections",
+    "for_array",
+    "refuse_failed_fit",
+]
 
 NO_ROW = "the file of coefficients does not name it"
 JUMPED = "jumped: stamps have the offset of their interval"
@@ -82,6 +89,27 @@ def _with_intervals(coefficients: Coefficients) -> pl.DataFrame:
         )
         .sort("tel_id", "valid_from")
     )
+
+
+def refuse_failed_fit(coefficients: Coefficients) -> None:
+    """Refuse coefficients that are 1 with an unknown error, every one.
+
+    The fit of ctao-calibpipe leaves its start values when it fails, as a pair with a single shower
+    makes it do. A coefficient whose error alone is unknown corrects as well as any other.
+
+    Raises
+    ------
+    CannotCompute
+        With what is to be done.
+    """
+    rows = coefficients.telescopes.filter(pl.col("value").is_finite())
+    failed = (rows["value"] == 1) & rows["error"].is_nan()
+    if coefficients.quantity != "time" and len(rows) > 1 and failed.all():
+        raise CannotCompute(
+            f"{coefficients.path}: all {len(rows)} coefficients of {coefficients.table} are 1 and "
+            "their errors NaN: the fit that made them failed, and left what it started from. "
+            "Produce the coefficients again."
+        )
 
 
 def by_telescope(table: pl.DataFrame) -> pl.DataFrame:

@@ -354,6 +354,15 @@ class CalculateTimingCalibrationOptions(ToolOptions):
     max_clock_offset: float = Field(
         100.0, gt=0, le=500, description="Largest clock offset that is believed [ms]."
     )
+    max_residual_rms: float = Field(
+        20.0,
+        gt=0,
+        description="Stamps of a telescope that scatter more around the front come from no clock, "
+        "and give no offset [ns].",
+    )
+    max_error: float = Field(
+        10.0, gt=0, description="Offsets with a larger statistical error are not given [ns]."
+    )
     chunk_duration: float = Field(
         60.0, gt=0, description="Least duration of a chunk of the offset history [s]."
     )

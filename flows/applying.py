@@ -9,9 +9,11 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from calib.apply import Applied, apply_to_block
+from calib.apply import Applied, apply_to_block, column_to_correct
 from calib.coefficients_file import Coefficients, read_coefficients
-from calib.errors import WrongUsage
+from calib.correction import refuse_failed_fit
+from calib.dl2 import open_block
+from calib.errors import ArraycalError, CannotCompute, WrongUsage
 from calib.lookup import LOOKUP_FILES, write_lookup
 from calib.store import MONITORING, provenance
 from config.errors import ConfigurationError
@@ -99,9 +101,37 @@ def _request(arguments: Namespace, settings: Settings) -> _Request:
         output=inside(arguments.output, _resolved(output_root), "output_root"),
         overwrite=arguments.overwrite,
     )
+    refuse_failed_fit(request.coefficients)
+    if arguments.column and request.blocks:
+        _refuse_missing_column(request)
     names = [request.output / name for name in LOOKUP_FILES]
     _refuse_outputs(request, names if arguments.lookup else _outputs(request))
     return request
+
+
+def _refuse_missing_column(request: _Request) -> None:
+    """Refuse a column that was asked for and is in none of the blocks, before anything is written.
+
+    Blocks that cannot be read are reported when their turn comes.
+    """
+    problem: ArraycalError | None = None
+    for path in request.blocks:
+        try:
+            block = open_block(path)
+        except ArraycalError:
+            continue
+        try:
+            column_to_correct(block, request.coefficients)
+        except CannotCompute as error:
+            problem = error
+        else:
+            return
+    if problem is not None:
+        n = len(request.blocks)
+        which = (
+            f"{request.blocks[0]}:" if n == 1 else f"none of the {n} blocks can be used, the last:"
+        )
+        raise WrongUsage(f"{which} {problem}")
 
 
 def _coefficients_path(text: str, settings: Settings) -> Path:

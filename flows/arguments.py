@@ -1,6 +1,7 @@
 """Arguments of the command line: what there is, with defaults and units."""
 
 import argparse
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from flows.argument_types import count
 from flows.arguments_nights import add_night_commands, night_date
 from flows.simulate_arguments import SIMULATE, add_arguments
 
-__all__ = ["make_parser"]
+__all__ = ["make_parser", "parse_arguments"]
 
 if TYPE_CHECKING:
     # argparse has no public name for it
@@ -211,8 +212,32 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+#: Commands whose files may stand behind options as well as before them.
+INTERMIXED = ("run", "apply", "merge", "check")
+
+
+def parse_arguments(given: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; the name of the command ends up in ``command``.
+
+    Raises
+    ------
+    SystemExit
+        If it makes no sense, or asks for help.
+    """
+    parser, commands = _parsers()
+    if not given or given[0] not in INTERMIXED:
+        return parser.parse_args(given)
+    # argparse cannot do it through a parser with subcommands.
+    name, *rest = given
+    return commands.choices[name].parse_intermixed_args(rest, argparse.Namespace(command=name))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser; the name of the command ends up in ``command``."""
+    return _parsers()[0]
+
+
+def _parsers() -> "tuple[argparse.ArgumentParser, Commands]":
     parser = argparse.ArgumentParser(
         prog="arraycal",
         description="Array calibration of imaging atmospheric Cherenkov telescopes.",
@@ -228,7 +253,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_presets(commands)
     add_night_commands(commands)
     _add_history(commands)
-    return parser
+    return parser, commands
 
 
 def _add_command(

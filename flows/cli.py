@@ -9,7 +9,7 @@ import shlex
 import sys
 from concurrent.futures import BrokenExecutor
 
-from flows.arguments import make_parser
+from flows.arguments import parse_arguments
 from flows.outcomes import Exit, describe_failure
 
 __all__ = ["main", "one_polars_thread"]
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     given = sys.argv[1:] if argv is None else argv
     try:
-        arguments = make_parser().parse_args(given)
+        arguments = parse_arguments(given)
     except SystemExit as stop:  # argparse has said why
         return int(stop.code or 0)
     for name, value in PREFECT_DEFAULTS.items():

@@ -50,9 +50,9 @@ CLOCK_FIGURES = ("clock history", "distance residuals", "walk")
 CAPTIONS = {
     "coefficients": (
         "Throughput coefficient, or clock offset, of every telescope. Thick bar: statistical "
-        "error; thin bar: "
-        "statistical and systematic error in quadrature. A ring marks an outlier, a cross on the "
-        "axis a telescope without a coefficient."
+        "error; thin bar: statistical and systematic error in quadrature. Where bars are too small "
+        "to be seen, errors are drawn again below: filled the statistical one, open both. A ring "
+        "marks an outlier, a cross on the axis a telescope without a coefficient."
     ),
     "array map": (
         "The array from above. Colour: coefficient; line width: showers in common; "
@@ -72,7 +72,8 @@ CAPTIONS = {
         f"{pairs.MIN_SHOWERS} showers or more."
     ),
     "clock history": (
-        "Offset of every telescope by chunk of time, less its final offset; dashed: jumps."
+        "Offset of every telescope by chunk of time, less its final offset; dashed: jumps; arrows "
+        "at the edge: offsets off the scale."
     ),
     "distance residuals": (
         "Stamps minus prediction by distance from the shower axis; band: scatter of single stamps."

@@ -36,6 +36,8 @@ __all__ = ["array_map", "coefficients", "correlation"]
 
 #: Marker area of the first type in the map, and how much smaller that of each next one is.
 MAP_AREA, MAP_SHRINK = 130.0, 0.62
+#: Errors below this part of the spread of the values are drawn again on a scale of their own.
+VISIBLE_SHARE = 0.01
 #: More names than the first are written small; more than the second would cover the map.
 FEW_NAMES, MAX_NAMES = 30, 60
 
@@ -46,8 +48,10 @@ def coefficients(result: CalibrationResult) -> Figure | None:
     if table.is_empty():
         return None
     width_in = min(max(6.0, 2.0 + 0.17 * len(table)), 11.0)
-    figure = new_figure(width_in, 3.3)
-    axes = figure.add_subplot()
+    below = _bars_vanish(table)
+    figure = new_figure(width_in, 4.6 if below else 3.3)
+    heights = (2.4, 1.0) if below else (1.0,)
+    axes, *lower = figure.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
     axes.axhline(result.quantity.neutral, color=QUIET, linewidth=0.8, zorder=0)
     axes.grid(axis="y")
     types = table["tel_type"].to_numpy()
@@ -56,9 +60,43 @@ def coefficients(result: CalibrationResult) -> Figure | None:
     for edge in np.flatnonzero(types[1:] != types[:-1]):
         axes.axvline(edge + 0.5, color=FAINT, linewidth=0.8, zorder=0)
     _mark_missing(axes, table)
-    label_telescopes(axes, table["tel_id"].to_list(), width_in - 0.8)
-    axes.set(xlabel="telescope", ylabel=result.quantity.label, xlim=(-0.7, len(table) - 0.3))
+    for panel in (axes, *lower):
+        label_telescopes(panel, table["tel_id"].to_list(), width_in - 0.8)
+        panel.set(xlim=(-0.7, len(table) - 0.3))
+    axes.set(ylabel=result.quantity.label)
+    for panel in lower:
+        _draw_errors(panel, table, result.quantity.label.partition(" / ")[2])
+    (lower or [axes])[-1].set(xlabel="telescope")
     return figure
+
+
+def _bars_vanish(table: pl.DataFrame) -> bool:
+    """Whether most errors are too small beside the spread of the values to be seen as bars."""
+    known = table.filter(pl.col("value").is_finite())
+    if known.is_empty():
+        return False
+    total = _total_error(known)
+    span = float(np.ptp(known["value"].to_numpy()))
+    return bool(0 < np.median(total) < VISIBLE_SHARE * span)
+
+
+def _total_error(table: pl.DataFrame) -> Floats:
+    parts = (np.nan_to_num(table[name].to_numpy()) for name in ("error", "systematic"))
+    return np.asarray(np.hypot(*parts))
+
+
+def _draw_errors(axes: Axes, table: pl.DataFrame, unit: str) -> None:
+    """Errors on a scale of their own: filled the statistical one, open with the systematic one."""
+    types = table["tel_type"].to_numpy()
+    known = np.isfinite(table["value"].to_numpy())
+    for name, look in looks(types).items():
+        rows = np.flatnonzero((types == name) & known)
+        own = table[rows]
+        style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "ls": "none", "ms": 4}
+        axes.plot(rows, _total_error(own), markerfacecolor="none", **style)
+        axes.plot(rows, np.nan_to_num(own["error"].to_numpy()), **style)
+    axes.set(ylabel=f"error / {unit}" if unit else "error", ylim=(0, None))
+    axes.grid(axis="y")
 
 
 def _draw_coefficients(
@@ -67,7 +105,7 @@ def _draw_coefficients(
     """Coefficients of one type, its name above them."""
     own = table[rows]
     value, error = own["value"].to_numpy(), np.nan_to_num(own["error"].to_numpy())
-    total = np.hypot(error, np.nan_to_num(own["systematic"].to_numpy()))
+    total = _total_error(own)
     style: dict[str, Any] = {"color": look.colour, "linestyle": "none"}
     axes.errorbar(rows, value, total, elinewidth=0.9, capsize=2.0, **style)
     size = min(4.5, 200 / len(table))

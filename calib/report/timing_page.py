@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["offset_pairs", "offset_table", "timing_section"]
 
+#: Chances below this are 0 to a computer, and to nobody else.
+SMALLEST_CHANCE = 1e-300
+
 
 def offset_table(result: CalibrationResult) -> str:
     """Offsets by telescope."""
@@ -48,7 +51,7 @@ def timing_section(result: CalibrationResult) -> Iterator[str]:
             _date(row["time_s"]),
             fixed(row["size_ns"], 2, "+"),
             fixed(row["error_ns"], 2),
-            f"{row['p_value']:.1e}",
+            _chance(row["p_value"]),
         )
         for row in result.extras["steps"].iter_rows(named=True)
     ]
@@ -89,6 +92,10 @@ def offset_pairs(result: CalibrationResult) -> str:
     ]
     built = page.table(header, rows, numbers="  nnnnn")
     return page.details(f"Telescope pairs ({len(rows)})", built)
+
+
+def _chance(p_value: float) -> str:
+    return f"{p_value:.1e}" if p_value >= SMALLEST_CHANCE else f"< {SMALLEST_CHANCE:.0e}"
 
 
 def _date(seconds: float) -> str:

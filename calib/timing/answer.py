@@ -11,12 +11,12 @@ from calib import network
 from calib.normal import solve_normal
 from calib.timing.detail import GUARD_COLUMNS, detail, systematic_ns
 from calib.timing.fit import FitOptions, fit, joined, settle
-from calib.timing.gauge import choose_gauge
 from calib.timing.guards import check, pointing_solutions, refuse_mirrored
 from calib.timing.refine import refined
 from calib.timing.solve import constant_nodes, pooled
 from calib.timing.steps import Drift, drifts, find_jumps
 from calib.timing.trends import detrended, find_trends
+from calib.timing.trust import residual_rms_ns, restless, trusted_gauge
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from calib.subarray import Subarray
     from calib.timing.detail import Detail
     from calib.timing.fit import Fit, Windows
-    from calib.timing.gauge import Gauge
     from calib.timing.guards import Checks, Pointing
     from calib.timing.residuals import Model
     from calib.timing.showers import Plan
     from calib.timing.solve import Nodes
     from calib.timing.steps import History
     from calib.timing.trends import Trends
+    from calib.timing.trust import Trusted
     from config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
@@ -92,6 +92,12 @@ class Answer:
         Whether there is a reference, or a mean, to which offsets are relative.
     left_out : tuple of int
         Telescopes (by index) that are too far off to be part of that mean.
+    noisy : dict of int to float
+        Telescopes whose stamps are not those of a clock, and the rms of their residuals, ns.
+    restless : frozenset of int
+        Telescopes whose offset did not settle.
+    vague : dict of int to float
+        Nodes whose error (ns) is too large.
     """
 
     plan: Plan
@@ -119,6 +125,9 @@ class Answer:
     far: dict[int, float]
     anchored: bool
     left_out: tuple[int, ...]
+    noisy: dict[int, float]
+    restless: frozenset[int]
+    vague: dict[int, float]
 
     @property
     def square_ns2(self) -> Floats:
@@ -157,12 +166,16 @@ def answer(
         If the stamps contradict the convention or the axes.
     """
     fitted = fit(windows, len(set(subarray.types)), subarray.type_codes, _fit_options(options))
-    pointings = pointing_solutions(fitted)
+    pointings = pointing_solutions(fitted, options.max_residual_rms)
     checks = check(pointings, subarray, compensated=compensated)
     followed = _followed(windows, fitted, subarray.type_codes, options.step_probability)
     solved = _solved(followed, subarray, options)
-    gauge = choose_gauge(solved.total, solved.component, solved.nodes, subarray, options)
-    return _told(followed, solved, gauge, (checks, pointings), options.min_events)
+    k = len(solved.nodes)
+    trusted = trusted_gauge(
+        solved.total, solved.solution.covariance[:k, :k], solved.component, solved.nodes, subarray,
+        options,
+    )  # fmt: skip
+    return _told(followed, solved, trusted, (checks, pointings), options.min_events)
 
 
 class _Followed(NamedTuple):
@@ -211,6 +224,8 @@ class _Solved(NamedTuple):
     common: Floats
     n_events: Floats
     reference_s: Floats
+    noisy: dict[int, float]
+    restless: frozenset[int]
 
     @property
     def column_error(self) -> dict[str, float]:
@@ -228,8 +243,11 @@ def _solved(
     last = detail(followed.windows, fitted.plan, model, len(set(subarray.types)))
     normal, start = pooled(last.sums, model.offset_ns, nodes)
     common, n_events = _counts(last, nodes)
+    rms = residual_rms_ns(last.sums, model.sigma_ns)
+    noisy, moving = rms > options.max_residual_rms, restless(fitted, options.max_error)
+    doubtful = (noisy | moving)[nodes.telescope]
     component = network.components(
-        common,
+        np.where(doubtful[:, None] | doubtful, 0.0, common),
         n_events,
         min_common=options.min_common_events,
         min_events=options.min_events,
@@ -239,8 +257,10 @@ def _solved(
     reference, line = followed.trends.nodes(fitted.plan, nodes, last.sums.n_rows)
     total = start + solution.nodes + line
     return _Solved(
-        nodes, model, last, normal, solution, total, component, common, n_events, reference
-    )
+        nodes, model, last, normal, solution, total, component, common, n_events, reference,
+        noisy={int(tel): float(rms[tel]) for tel in np.flatnonzero(noisy)},
+        restless=frozenset(np.flatnonzero(moving).tolist()),
+    )  # fmt: skip
 
 
 def _refuse_mirrored(normal: Normal, component: Indices, model: Model, last: Detail) -> None:
@@ -254,11 +274,11 @@ def _refuse_mirrored(normal: Normal, component: Indices, model: Model, last: Det
 def _told(
     followed: _Followed,
     solved: _Solved,
-    gauge: Gauge,
+    trusted: Trusted,
     guarded: tuple[Checks, list[Pointing]],
     min_events: int,
 ) -> Answer:
-    fitted, nodes, k = followed.fitted, solved.nodes, len(solved.nodes)
+    fitted, nodes, k, gauge = followed.fitted, solved.nodes, len(solved.nodes), trusted.gauge
     value, covariance = gauge.apply(solved.total, solved.solution.covariance[:k, :k])
     newest = np.ix_(nodes.newest, nodes.newest)
     bowl = gauge.transform @ _bowl_ns(solved.normal, solved.model, solved.component)
@@ -289,6 +309,9 @@ def _told(
         far=gauge.far,
         anchored=gauge.anchored,
         left_out=gauge.left_out,
+        noisy=solved.noisy,
+        restless=solved.restless,
+        vague=trusted.vague,
     )
 
 

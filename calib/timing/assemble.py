@@ -13,8 +13,9 @@ from calib.result import CLOCK_OFFSET, CalibrationResult
 from calib.schema import REJECTED
 from calib.timing.answer import CURVATURE_BIAS
 from calib.timing.front import C_M_PER_NS
+from calib.timing.readable import readable_ns
+from calib.timing.reasons import no_reference, reason_of
 from calib.timing.tables import (
-    date,
     distance_table,
     history_table,
     intervals_table,
@@ -25,6 +26,7 @@ from calib.timing.tables import (
     walk_table,
 )
 from calib.timing.trends import MIN_DRIFT_Z
+from calib.timing.trust import residual_rms_ns
 from config.dumping import to_yaml
 
 if TYPE_CHECKING:
@@ -43,10 +45,8 @@ __all__ = ["CLIPPED", "Convention", "assemble"]
 CLIPPED = "stamp contradicts its shower (clip)"
 #: Bias of the pointing whose effect is quoted.
 POINTING_BIAS_DEG = 0.01
-#: As many jumps, or telescopes that jumped, are named in the verdict.
-LISTED_JUMPS = 3
-#: As many telescopes that are no part of the mean are named.
-LISTED_APART = 3
+#: As many jumps, telescopes that jumped, or that are no part of the mean, are named.
+LISTED = 3
 NS = "ns"
 
 
@@ -159,13 +159,11 @@ def _telescopes(
     value = found.offset_ns[newest]
     error = np.sqrt(np.diag(found.covariance))[newest]
     sums = found.detail.sums
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rms = np.sqrt(found.square_ns2 / sums.expected)
     known = np.isfinite(value)
     # Halves of the data can be too few to tell; tilt and bowl are then all there is.
     shapes = np.hypot(_tilt_ns(found, subarray, options), found.bowl_ns)
     systematic = np.hypot(np.nan_to_num(found.systematic_ns), shapes)
-    verdicts = [_reason(found, subarray, node, options) for node in range(len(subarray))]
+    verdicts = [reason_of(found, subarray, tel, options) for tel in range(len(subarray))]
     nothing = np.full(len(subarray), np.nan)
     return pl.DataFrame(
         {
@@ -182,65 +180,11 @@ def _telescopes(
             "z": nothing,
             "flag": [flag for flag, _ in verdicts],
             "reason": [reason for _, reason in verdicts],
-            "residual_rms": rms,
+            "residual_rms": residual_rms_ns(sums, found.model.sigma_ns),
             "drift": [drift.slope for drift in found.drift],
             "drift_error": [drift.error for drift in found.drift],
         }
     )
-
-
-def _reason(  # noqa: PLR0911  one for each outcome
-    found: Answer, subarray: Subarray, tel: int, options: CalculateTimingCalibrationOptions
-) -> tuple[str, str]:
-    """Flag of a telescope, and the reason if it is not plainly ok."""
-    node = int(found.nodes.newest[tel])
-    n_events, jumps = int(found.n_events[node]), found.jumps.get(tel, [])
-    if node in found.far:
-        since = f" since {date(found.plan.start_s[found.nodes.first[node]])}" if jumps else ""
-        return "clock_off", (
-            f"{found.far[node] / 1e9:+.6f} s away from the others{since}, more than "
-            f"{options.max_clock_offset:g} ms (max_clock_offset)"
-        )
-    if np.isfinite(found.offset_ns[node]):
-        drift = _drift_reason(found, tel, node)
-        if not jumps:
-            return ("drift", drift) if drift else ("ok", "")
-        last = f"{jumps[-1].size:+.2f} ns at {date(found.plan.start_s[jumps[-1].index])}"
-        times = "" if len(jumps) == 1 else f" {len(jumps)} times, last"
-        since = f"jumped{times}: {last}; the offset is that since then (table intervals)"
-        return "step", f"{since}; {drift}" if drift else since
-    if found.detail.sums.n_all[tel] == 0:
-        return "no_data", "no selected stamp"
-    if n_events < options.min_events:
-        since = " since its last jump" if jumps else ""
-        return "few_events", f"{n_events} showers{since}, {options.min_events} needed (min_events)"
-    if found.component[node] < 0:
-        best = int((found.common + found.common.T)[node].max())
-        return "few_common", (
-            f"at most {best} showers in common with any telescope, {options.min_common_events} "
-            "needed (min_common_events)"
-        )
-    if not found.anchored:
-        return "no_reference", _no_reference(subarray, options)
-    return "island", "not connected to the telescopes that set the zero"
-
-
-def _drift_reason(found: Answer, tel: int, node: int) -> str:
-    if tel not in found.drifting:
-        return ""
-    slope, error = found.drift[tel]
-    return (
-        f"drifts by {slope:+.2f} +- {error:.2f} ns/h; the offset is that at "
-        f"{date(found.reference_s[node])}"
-    )
-
-
-def _no_reference(subarray: Subarray, options: CalculateTimingCalibrationOptions) -> str:
-    if options.reference_telescope is None:
-        return "no telescope is left to set the zero"
-    if options.reference_telescope not in subarray.index:
-        return f"reference telescope {options.reference_telescope} is none of this array"
-    return f"the reference telescope {options.reference_telescope} has too little data"
 
 
 def _tilt_ns(
@@ -333,13 +277,20 @@ def _gauge(found: Answer, subarray: Subarray, reference: int | None) -> str:
     """What is 0, in words; a clock that stands apart is no part of the mean."""
     if reference is not None:
         return f"telescope {reference} is 0"
-    apart = sorted(subarray.tel_ids[tel] for tel in found.left_out)
+    apart = sorted(subarray.tel_ids[tel] for tel in {*found.left_out, *_without_offset(found)})
     if not apart:
         return "mean"
-    if len(apart) > LISTED_APART:
-        return f"mean without {len(apart)} telescopes that are far off"
+    why = "far off" if len(found.left_out) == len(apart) else "far off or without offset"
+    if len(apart) > LISTED:
+        return f"mean without {len(apart)} telescopes that are {why}"
     named = ", ".join(map(str, apart))
-    return f"mean without telescope{'s' * (len(apart) > 1)} {named}, far off"
+    return f"mean without telescope{'s' * (len(apart) > 1)} {named}, {why}"
+
+
+def _without_offset(found: Answer) -> list[int]:
+    """Telescopes with stamps that got no offset."""
+    unknown = ~np.isfinite(found.offset_ns[found.nodes.newest])
+    return np.flatnonzero(unknown & (found.detail.sums.n_all > 0)).tolist()
 
 
 def _degrees_of_freedom(found: Answer) -> float:
@@ -364,8 +315,14 @@ def _remarks(
                 f"the clock of {names[tel]} drifts by {drift.slope:+.2f} +- {drift.error:.2f} ns/h"
             )
     reference = options.reference_telescope
+    lacking = _without_offset(found)
+    if reference is None and found.anchored and lacking:
+        remarks.append(
+            f"the mean that is 0 is that of the others: all offsets are shifted by a constant "
+            f"against a result with {_listed([names[tel] for tel in lacking])}"
+        )
     if reference is not None and not found.anchored:
-        remarks.append(_no_reference(subarray, options))
+        remarks.append(no_reference(subarray, options))
     if not np.isfinite(found.plan.pointing).all():
         remarks.append("the pointing is not known everywhere: not all checks could be made")
     if found.checks.unchecked:
@@ -384,13 +341,17 @@ def _jump_remarks(found: Answer, names: list[str]) -> list[str]:
     if not jumps:
         return []
     steps = [step.size for found_steps in jumps.values() for step in found_steps]
-    if len(jumps) == 1 and len(steps) <= LISTED_JUMPS:
-        sizes = ", ".join(f"{size:+.1f} ns" for size in steps)
+    if len(jumps) == 1 and len(steps) <= LISTED:
+        sizes = ", ".join(map(readable_ns, steps))
         return [f"the clock of {next(iter(jumps))} jumped ({sizes}); see the table of steps"]
-    listed = list(jumps)[:LISTED_JUMPS]
-    more = [f"{len(jumps) - len(listed)} more"] if len(jumps) > len(listed) else []
-    clocks = f"{len(jumps)} clock{'s' * (len(jumps) > 1)} by up to {max(map(abs, steps)):.1f} ns"
-    return [f"{len(steps)} jumps of {clocks} ({', '.join(listed + more)}); see the table of steps"]
+    largest = readable_ns(max(map(abs, steps))).lstrip("+")
+    clocks = f"{len(jumps)} clock{'s' * (len(jumps) > 1)} by up to {largest}"
+    return [f"{len(steps)} jumps of {clocks} ({_listed(list(jumps))}); see the table of steps"]
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED] + ([f"{more} more"] if more > 0 else []))
 
 
 def _with_clipped(rejected: pl.DataFrame, found: Answer) -> pl.DataFrame:

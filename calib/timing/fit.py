@@ -39,8 +39,13 @@ NO_SIZES = "no image has a finite size above 0, so that the trigger walk is not 
 SETTLED_NS, SETTLED_SCALE, SETTLED_NOISE = 0.01, 2e-3, 0.02
 #: Showers at which a telescope's own noise counts as much as that of its type.
 TRUST_ROWS = 30.0
+#: A telescope with so many times the variance of most of its type says nothing about the others.
+UNUSUAL = 10.0
 #: The quantum of the stamps, 0.25 ns, alone is a noise of 0.07 ns.
 LEAST_SIGMA_NS = 0.1
+#: Stamps that scatter more come from no clock. A larger noise would take them all in, and their
+#: weights beside those of clocks leave no digits to solve with.
+MOST_SIGMA_NS = 1000.0
 #: Largest step of ln(radius) in a pass, and where it ends: data that want more have no curvature.
 MAX_SCALE_STEP, SCALE_RANGE = 0.5, (np.log(0.2), np.log(10.0))
 #: A scale with a larger error than this is not determined, and held where it was.
@@ -157,7 +162,7 @@ def fit(windows: Windows, n_types: int, kinds: Indices, options: FitOptions) -> 
         offset_ns=acquirer.offset_ns,
         log_scale=start,
         walk_ns=np.zeros(n_types),
-        sigma_ns=acquirer.sigma_ns,
+        sigma_ns=np.minimum(acquirer.sigma_ns, MOST_SIGMA_NS),
         clip=options.clip,
         columns=columns,
     )
@@ -223,10 +228,21 @@ def _noise(sigma: Floats, total: Sums, kinds: Indices) -> Floats:
             continue
         # In the type's common noise, so that a telescope with few rows takes after the others.
         square = total.square[own] * sigma[own] ** 2
-        common = square.sum() / expected.sum()
+        common = _usual(square, expected)
         variance = (square + TRUST_ROWS * common) / (expected + TRUST_ROWS)
-        result[own] = np.sqrt(np.maximum(variance, LEAST_SIGMA_NS**2))
+        result[own] = np.sqrt(np.clip(variance, LEAST_SIGMA_NS**2, MOST_SIGMA_NS**2))
     return result
+
+
+def _usual(square: Floats, expected: Floats) -> float:
+    """Variance that most telescopes agree on: the mean without those far above the median.
+
+    One of them with stamps from no clock would make all its siblings noisy.
+    """
+    some = expected > 0
+    variance = square[some] / expected[some]
+    near = variance <= UNUSUAL * np.median(variance)
+    return float(square[some][near].sum() / expected[some][near].sum())
 
 
 def _is_settled(old: Model, new: Model) -> bool:

@@ -102,7 +102,8 @@ def choose_gauge(
     present = newest[known[newest]]
     together = _together(total[present])
     anchors = present[together] if reference is None else newest[[anchor]]
-    anchored = bool(len(anchors)) and bool(known[anchors].all())
+    # One telescope that is compared with itself is no measurement.
+    anchored = len(present) > 1 and bool(known[anchors].all())
     if not anchored:
         known[:] = False
     weight = np.zeros(len(nodes))

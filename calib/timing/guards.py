@@ -24,7 +24,9 @@ import numpy as np
 from calib.errors import CannotCompute
 from calib.normal import solve_normal
 from calib.timing.front import C_M_PER_NS, separation_deg
+from calib.timing.slopes import MIN_TELESCOPES, Slope, fit_slope
 from calib.timing.solve import constant_nodes, pooled
+from calib.timing.trust import residual_rms_ns
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,28 +35,17 @@ if TYPE_CHECKING:
     from calib.timing.fit import Fit
 
     Floats = npt.NDArray[np.float64]
-    Indices = npt.NDArray[np.intp]
 
 __all__ = ["Checks", "Pointing", "check", "pointing_solutions", "refuse_mirrored"]
 
 #: Pointings closer than this are one pointing, deg.
 SAME_POINTING_DEG = 0.1
-#: A slope this close to +-1 is the plane wave.
-SLOPE_TOLERANCE = 0.05
-#: A slope less certain than this refuses nothing.
-MAX_SLOPE_ERROR = 0.1
-#: The plane wave is excluded if a slope of +-1 is that many errors away.
-EXCLUDED_Z = 4.0
-#: Telescopes that many sigma off the others do not take part in a slope.
-FAR_Z = 5.0
-#: Scatter of clocks below which none of them is far off, ns.
-LEAST_SCATTER_NS = 0.5
+#: A clock whose offset changes by more from chunk to chunk has more than one, ns.
+LEAP_NS = 50.0
 #: Tilts between pointings that no bias of the pointing explains, and how sure one must be.
 MAX_TILT_DEG, MIN_TILT_Z = 0.5, 5.0
 #: Coefficient between mirrored axes (2) and directions that are all error (1), and its certainty.
 MIRRORED, MIN_MIRRORED_Z = 1.4, 5.0
-#: Telescopes needed to tell a plane wave from offsets.
-MIN_TELESCOPES = 5
 
 
 @dataclass(frozen=True)
@@ -103,22 +94,54 @@ class Checks:
     unchecked: str = ""
 
 
-def pointing_solutions(fitted: Fit) -> list[Pointing]:
-    """Solve every pointing on its own, front and walk held."""
-    plan, n = fitted.plan, fitted.model.offset_ns.shape[1]
+def pointing_solutions(fitted: Fit, max_rms_ns: float = np.inf) -> list[Pointing]:
+    """Solve every pointing on its own, front and walk held.
+
+    Parameters
+    ----------
+    fitted : Fit
+        Where the loop ended.
+    max_rms_ns : float
+        Telescopes whose stamps scatter more around the front have no offset.
+
+    Returns
+    -------
+    list of Pointing
+        In order of time.
+    """
+    noisy = residual_rms_ns(fitted.sums, fitted.model.sigma_ns) > max_rms_ns
+    plan, offset = fitted.plan, fitted.model.offset_ns
     result: list[Pointing] = []
     left = np.isfinite(plan.pointing).all(axis=1)
-    nodes = constant_nodes(len(plan), n)
+    nodes = constant_nodes(len(plan), offset.shape[1], _leaps(offset))
     while left.any():
         aim = plan.pointing[np.flatnonzero(left)[0]]
         own = left & (separation_deg(plan.pointing, aim) < SAME_POINTING_DEG)
         left &= ~own
-        normal, start = pooled(fitted.sums, fitted.model.offset_ns, nodes, own, columns=False)
-        found = fitted.sums.n_rows[own].sum(axis=0) > 0
-        solution = solve_normal(normal, np.where(found, 0, -1))
+        normal, start = pooled(fitted.sums, offset, nodes, own, columns=False)
+        rows = np.zeros(len(nodes))
+        np.add.at(rows, nodes.of[own], fitted.sums.n_rows[own])
+        solution = solve_normal(normal, np.where(rows > 0, 0, -1))
         error = np.sqrt(np.diag(solution.covariance))
-        result.append(Pointing(aim, start + solution.nodes, error, normal.n_clusters))
+        # Of a clock that leaps, the time with most stamps.
+        best = nodes.of[np.argmax(rows[nodes.of], axis=0), np.arange(offset.shape[1])]
+        values = np.where(noisy, np.nan, (start + solution.nodes)[best])
+        result.append(Pointing(aim, values, error[best], normal.n_clusters))
     return result
+
+
+def _leaps(offset_ns: Floats) -> dict[int, list[int]]:
+    """First chunks behind leaps, by telescope: one offset for both sides would drag others along.
+
+    Jumps are searched for later, and only in stamps whose convention is right.
+    """
+    step = np.diff(offset_ns, axis=0)
+    # The part that is common to a chunk means nothing.
+    known = [row[np.isfinite(row)] for row in step]
+    common = np.array([np.median(row) if len(row) else 0.0 for row in known])
+    far = np.abs(step - common[:, None]) > LEAP_NS
+    found = np.flatnonzero(far.any(axis=0)).tolist()
+    return {tel: (np.flatnonzero(far[:, tel]) + 1).tolist() for tel in found}
 
 
 def check(
@@ -148,117 +171,57 @@ def check(
         If the stamps contradict the convention or the axes.
     """
     positions = np.asarray(subarray.positions_m)
-    slope, error = np.nan, np.nan
+    slope = Slope()
     tilt, tilt_error = np.nan, np.nan
     excluded = False
     for number, one in enumerate(solutions):
         wave = positions @ one.towards / C_M_PER_NS
-        found = _slope(one.offset_ns, wave, subarray.type_codes)
+        found = fit_slope(one.offset_ns, wave, subarray.type_codes)
         _refuse_plane_wave(found, wave, one.offset_ns, compensated, f"{path}the offsets")
-        excluded |= _excludes(found)
-        if not found[1] >= error:
-            slope, error = found
+        excluded |= found.excludes_wave
+        if not found.error >= slope.error:
+            slope = found
         for other in solutions[:number]:
-            excluded |= _excludes(_difference_slope(one, other, positions, compensated, path))
-            found = _compare(one, other, positions, path)
-            if not found[0] <= tilt:
-                tilt, tilt_error = found
-    unchecked = "" if excluded else _unchecked(solutions, slope, error)
-    return Checks(slope, error, tilt, tilt_error, len(solutions), unchecked)
+            difference = _difference_slope(one, other, positions, compensated, path)
+            excluded |= difference.excludes_wave
+            tilted = _compare(one, other, positions, path)
+            if not tilted[0] <= tilt:
+                tilt, tilt_error = tilted
+    unchecked = "" if excluded else _unchecked(solutions, slope)
+    return Checks(slope.value, slope.error, tilt, tilt_error, len(solutions), unchecked)
 
 
-def _excludes(found: tuple[float, float]) -> bool:
-    """Whether a slope and its error exclude the plane wave."""
-    slope, error = found
-    return bool(abs(slope) + EXCLUDED_Z * error < 1)
-
-
-def _unchecked(solutions: list[Pointing], slope: float, error: float) -> str:
+def _unchecked(solutions: list[Pointing], slope: Slope) -> str:
     if not solutions:
         return "the pointing is not known"
-    if np.isfinite(slope):
+    if np.isfinite(slope.value):
+        wrong, right = slope.from_wave / slope.error, abs(slope.value) / slope.error
         return (
-            f"the offsets have a slope of {slope:+.2f} +- {error:.2f} against the plane wave of "
-            "the pointing, which excludes neither 0 (right) nor +-1 (wrong); "
-            "a second pointing decides"
+            f"the offsets have a slope of {slope.value:+.2f} +- {slope.error:.2f} against the "
+            f"plane wave of the pointing; +-1 (wrong) is {wrong:.1f} "
+            f"errors away, too few to exclude it, and 0 (right) is {right:.1f} errors away; a "
+            "second pointing decides"
         )
     known = max(np.count_nonzero(np.isfinite(one.offset_ns)) for one in solutions)
     return f"{known} telescopes are too few to tell a plane wave from offsets"
 
 
-def _slope(offset: Floats, wave: Floats, kinds: Indices) -> tuple[float, float]:
-    """Slope of offsets against a plane wave with a constant for each type, and its error.
-
-    Least squares of the telescopes that are not far off the line of least absolute deviations,
-    which a minority of them cannot move far.
-    """
-    known = np.isfinite(offset)
-    offset, wave, kinds = offset[known], wave[known], kinds[known]
-    while True:
-        types = np.unique(kinds)
-        if len(offset) < max(MIN_TELESCOPES, len(types) + 2):
-            return np.nan, np.nan
-        design = np.column_stack([wave, *(kinds == kind for kind in types)])
-        if np.linalg.matrix_rank(design) < design.shape[1]:
-            return np.nan, np.nan
-        rest = np.abs(offset - design @ _least_deviations(design, offset))
-        # As many deviations as there are parameters are zero by construction.
-        sigma = 1.4826 * np.median(np.sort(rest)[design.shape[1] :])
-        near = rest <= FAR_Z * max(float(sigma), LEAST_SCATTER_NS)
-        if near.all():
-            break
-        offset, wave, kinds = offset[near], wave[near], kinds[near]
-    solution = np.linalg.lstsq(design, offset, rcond=None)[0]
-    rest = offset - design @ solution
-    variance = np.sum(rest**2) / (len(rest) - design.shape[1])
-    inverse = np.linalg.inv(design.T @ design)
-    return float(solution[0]), float(np.sqrt(variance * inverse[0, 0]))
-
-
-def _least_deviations(design: Floats, values: Floats) -> Floats:
-    """Parameters with the least sum of absolute deviations.
-
-    It does not depend on how far off a value is, only on the side: values are cut off, so that a
-    clock that is a second off costs no digits.
-    """
-    n, m = design.shape
-    middle = np.median(values)
-    deviation = values - middle
-    span = float(np.median(np.abs(deviation)) + np.ptp(design[:, 0])) or 1.0
-    scaled = np.clip(deviation / span, -100.0, 100.0)
-    unit = np.column_stack([design[:, 0] / span, design[:, 1:]])
-    from scipy.optimize import linprog  # costs a fifth of a second
-
-    found = linprog(
-        np.concatenate([np.zeros(m), np.ones(2 * n)]),
-        A_eq=np.hstack([unit, np.eye(n), -np.eye(n)]),
-        b_eq=scaled,
-        bounds=[(None, None)] * m + [(0, None)] * (2 * n),
-    )
-    assert found.x is not None  # noqa: S101  any parameters will do with large deviations
-    result: Floats = found.x[:m] * span
-    result[0] /= span
-    result[1:] += middle
-    return result
-
-
 def _refuse_plane_wave(
-    found: tuple[float, float],
+    found: Slope,
     wave: Floats,
     offset: Floats,
     compensated: bool,  # noqa: FBT001  private
     what: str,
 ) -> None:
-    slope, error = found
-    if not (error < MAX_SLOPE_ERROR and abs(abs(slope) - 1) < max(SLOPE_TOLERANCE, 2 * error)):
+    if not found.is_wave:
         return
     used, other = (
         ("pointing_compensated", "raw") if compensated else ("raw", "pointing_compensated")
     )
     known = np.isfinite(offset)
     raise CannotCompute(
-        f"{what} follow the plane wave of the pointing, with a slope of {slope:+.3f} +- "
-        f"{error:.3f} over {np.std(wave[known]):.1f} ns rms (0 expected): the stamps are not "
+        f"{what} follow the plane wave of the pointing, with a slope of {found.value:+.3f} +- "
+        f"{found.error:.3f} over {np.std(wave[known]):.1f} ns rms (0 expected): the stamps are not "
         f"'{used}'. Set CalculateTimingCalibration.time_convention={other}, or check positions and "
         "pointing."
     )
@@ -270,11 +233,11 @@ def _difference_slope(
     positions: Floats,
     compensated: bool,  # noqa: FBT001  private
     path: str,
-) -> tuple[float, float]:
+) -> Slope:
     """Slope of the differences against those of the plane waves; raise if it is theirs."""
     difference = one.offset_ns - other.offset_ns
     wave = positions @ (one.towards - other.towards) / C_M_PER_NS
-    found = _slope(difference, wave, np.zeros(len(wave), np.intp))
+    found = fit_slope(difference, wave, np.zeros(len(wave), np.intp))
     what = _differences(one, other, path)
     _refuse_plane_wave(found, wave, difference, compensated, what)
     return found

@@ -115,11 +115,14 @@ class Facts:
 
 
 def check_block(block: Block, configuration: Configuration) -> None:
-    """Raise `CannotCompute` if the structure of a block rules out timing; no event is read."""
+    """Raise `CannotCompute` if the structure of a block, or its first stamps, rule out timing."""
     stamp_columns(block, configuration)
     altitude_of(block, configuration)
     with hdf5.open_file(block.path) as file:
-        TriggerReader(file, block, stream=True)
+        stamps = TriggerReader(file, block, stream=True).first()
+    facts = Facts()
+    _relative(_of_showers(_distinct(stamps, facts), facts), facts)
+    refuse_useless(facts.differences, block.path)
 
 
 def stamp_windows(
@@ -209,11 +212,7 @@ def _selected(
         events, on=["obs_id", "event_id", "tel_id"], how="inner", maintain_order="left"
     )
     facts.rejected[RULES["no_event"]] += len(stamps) - len(joined)
-    # A second may be written as 4e9 quarters: a carry that rounding left undone.
-    dated = (pl.col("seconds") > 0) & pl.col("quarters").is_between(0, QUARTERS_PER_S)
-    joined = _keep(joined, joined.select(dated).to_series().to_numpy(), "no_stamp", facts)
-    is_shower = (joined["event_type"] == SHOWER_EVENT).to_numpy()
-    joined = _relative(_keep(joined, is_shower, "no_shower", facts), facts)
+    joined = _relative(_of_showers(joined, facts), facts)
     for criterion in columns.criteria:
         before = len(joined)
         joined = joined.filter(criterion.passes)
@@ -227,6 +226,15 @@ def _selected(
     found = _keep(found, enough, "few", facts).sort("key", "tel_id")
     _watch_order(found, facts)
     return found.with_columns(pl.col("tel_id").cast(pl.UInt16)).select(STAMPS.names())
+
+
+def _of_showers(stamps: pl.DataFrame, facts: Facts) -> pl.DataFrame:
+    """Stamps that are there, of showers."""
+    # A second may be written as 4e9 quarters: a carry that rounding left undone.
+    dated = (pl.col("seconds") > 0) & pl.col("quarters").is_between(0, QUARTERS_PER_S)
+    stamps = _keep(stamps, stamps.select(dated).to_series().to_numpy(), "no_stamp", facts)
+    is_shower = (stamps["event_type"] == SHOWER_EVENT).to_numpy()
+    return _keep(stamps, is_shower, "no_shower", facts)
 
 
 def _keep(frame: pl.DataFrame, keep: Bools, rule: str, facts: Facts) -> pl.DataFrame:

@@ -111,6 +111,16 @@ class TriggerReader:
             keys, rows = keys[order], rows[order]
         if len(keys):
             self._last = int(keys[-1])
+        return self._frame(keys, rows)
+
+    def first(self) -> pl.DataFrame:
+        """Return the rows of one reading from the beginning of the table, in order of showers."""
+        rows = self._table.read(0, READ_ROWS)
+        keys = self._numbering.keys(rows, self._table)
+        order = np.argsort(keys, kind="stable")
+        return self._frame(keys[order], rows[order])
+
+    def _frame(self, keys: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> pl.DataFrame:
         kind = rows["event_type"] if self._types is None else _looked_up(self._types, keys)
         return pl.DataFrame(
             {

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from hashlib import sha256
 
+import h5py
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -117,6 +118,51 @@ def test_coefficients_of_another_program_need_a_quantity(blocks, foreign, tmp_pa
     lost = read(output, "/dl1/event/telescope/parameters/tel_004")
     assert np.isnan(lost["hillas_intensity_corrected"]).all()
     assert len(lost["hillas_intensity"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        ("hillas_width", "the coefficients belong to energy, column hillas_width does not"),
+        ("Other_tel_energy", "it has no column Other_tel_energy to correct; per telescope it has"),
+    ],
+)
+def test_a_column_that_cannot_be_corrected_is_wrong_usage_and_nothing_is_written(
+    column, why, blocks, calibrated, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    assert apply(calibrated, *blocks, "--output", output, "--column", column) == 2
+    assert why in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_column_that_one_block_has_is_no_wrong_usage(blocks, calibrated, text_file, tmp_path):
+    arguments = (calibrated, text_file, blocks[0], "--output", tmp_path, "--column", ENERGY)
+    assert apply(*arguments) == 3
+
+
+def test_coefficients_that_are_all_1_with_unknown_errors_are_a_failed_fit(
+    blocks, foreign, tmp_path, capsys
+):
+    path = foreign()
+    with h5py.File(path, "r+") as file:
+        rows = file[INTER][:]
+        rows["value"], rows["error"] = 1, np.nan
+        file[INTER][...] = rows
+    output = tmp_path / "out"
+    assert apply(path, blocks[0], "--output", output, "--quantity", "energy") == 4
+    assert "all 12 coefficients" in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_blocks_may_stand_behind_options(place, blocks, calibrated, tmp_path):
+    words = [["--output", tmp_path / "out"], ["--column", ENERGY]]
+    words.insert(place, [calibrated, *blocks])
+    assert apply(*(word for group in words for word in group)) == 0
+    words = [[calibrated], ["--output", tmp_path / "more"], [blocks[0]]]
+    assert apply(*(word for group in words for word in group)) == 0
+    assert len(list((tmp_path / "more").glob("*.corrected.h5"))) == 1
 
 
 def test_clocks_are_corrected(blocks, foreign, tmp_path):

@@ -16,7 +16,7 @@ from calib import pipeline
 from calib.observables import OBSERVABLES
 from calib.simulation import CameraSettings, ClockSettings, NightSettings, SimulationSettings
 from flows import direct
-from flows.arguments import make_parser
+from flows.arguments import make_parser, parse_arguments
 from flows.cli import main
 from flows.simulate_arguments import OPTIONS
 from flows.simulating import settings_of
@@ -316,6 +316,37 @@ def test_help_gives_the_default_of_every_option(command):
             assert "default: " in action.help or action.required, action.option_strings
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run energy-inter A B --output D --direct --workers 2",
+        "run energy-inter --output D A --direct B --workers 2",
+        "run --output D --direct --workers 2 energy-inter A B",
+        "run energy-inter A --output D --direct --workers 2 -- B",
+    ],
+)
+def test_blocks_and_options_come_in_any_order(line):
+    found = parse_arguments(line.split())
+    assert (found.command, found.calibration, found.blocks) == ("run", "energy-inter", ["A", "B"])
+    assert (str(found.output), found.direct, found.workers) == ("D", True, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("run energy-inter A", "the following arguments are required: --output"),
+        ("run energy-inter A --output D --nonsense", "unrecognized arguments: --nonsense"),
+        ("apply --output D", "the following arguments are required: COEFFICIENTS"),
+        ("check", "the following arguments are required: BLOCK"),
+    ],
+)
+def test_what_is_missing_or_unknown_is_still_named(line, why, capsys):
+    assert main(line.split()) == 2
+    shown = capsys.readouterr().err
+    assert why in shown
+    assert f"usage: arraycal {line.split()[0]}" in shown
+
+
 def test_simulate_has_the_defaults_of_the_settings():
     arguments = make_parser().parse_args(["simulate", "somewhere"])
     assert settings_of(arguments) == (SimulationSettings(), NightSettings())
@@ -464,6 +495,7 @@ def test_check_says_why_a_preset_cannot_run(real_data, capsys):
     text = capsys.readouterr().out
     assert "without tables: 502, 553" in text
     assert "RandomForestClassifier_tel_prediction" in text
+    assert "the time stamps are useless for timing" in text
 
 
 def test_presets_are_listed_and_printed(capsys):

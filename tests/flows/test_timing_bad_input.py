@@ -116,6 +116,43 @@ def test_stamps_that_run_backwards_are_told(night, run):
     assert any("run backwards" in reason for reason in result["verdict"]["reasons"])
 
 
+def test_reversed_stamps_are_unusable_and_cannot_be_applied(night, run, tmp_path, capsys):
+    def rule(rows):
+        rows["time"] = rows["time"][::-1].copy()
+
+    for path in blocks(night):
+        change(path, TRIGGER, rule)
+    status, result, _ = run()
+    assert status == UNUSABLE
+    assert all(row["value"] is None for row in result["telescopes"])
+    # What does not scatter around the front was clipped.
+    assert set(flags(result).values()) <= {"noisy", "few_events", "few_common", "not_settled"}
+    corrected = tmp_path / "corrected"
+    arguments = ["apply", str(tmp_path / "out"), str(night), "--output", str(corrected)]
+    assert main(arguments) == UNUSABLE
+    assert "timing-cross is unusable: 13 telescopes" in capsys.readouterr().err
+    assert not corrected.exists()
+
+
+def test_a_telescope_whose_stamps_come_from_no_clock_is_named_with_the_gauge(night, run):
+    def rule(rows):
+        own = rows["tel_id"] == 5
+        late = np.random.default_rng(4).integers(0, 40_000, own.sum())  # 10 us
+        rows["time"][own, 1] = (rows["time"][own, 1].astype(np.int64) + late) % 4_000_000_000
+
+    for path in blocks(night):
+        change(path, TRIGGER, rule)
+    status, result, shown = run()
+    assert status == DEGRADED
+    found = flags(result)
+    assert found.pop(5) == "noisy"
+    assert set(found.values()) == {"ok"}
+    assert "max_residual_rms" in result["telescopes"][4]["reason"]
+    assert max(row["error"] for row in result["telescopes"] if row["tel_id"] != 5) < 0.2
+    assert result["fit"]["gauge"] == "mean without telescope 5, far off or without offset"
+    assert "the mean that is 0 is that of the others" in " ".join(shown.split())
+
+
 def test_a_telescope_an_hour_off_is_named_and_the_others_are_measured(night, run):
     def rule(rows):
         rows["time"][rows["tel_id"] == 5, 0] += 3600

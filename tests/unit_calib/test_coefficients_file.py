@@ -89,6 +89,14 @@ def test_the_quantity_of_our_file_cannot_be_denied(make_file):
         ("energy-inter", "camera_frame_hillas_intensity"),
         ("image-inter", "RandomForestRegressor_tel_energy"),
         ("image-inter", "time"),
+        # They do not grow with the light, or as its square root at most.
+        ("image-inter", "hillas_width"),
+        ("image-inter", "hillas_psi"),
+        ("image-inter", "leakage_intensity_width_2"),
+        ("image-inter", "intensity_skewness"),
+        ("energy-inter", "RandomForestRegressor_tel_energy_uncert"),
+        ("energy-inter", "RandomForestRegressor_tel_is_valid"),
+        ("energy-inter", "energy"),
     ],
 )
 def test_a_column_of_another_quantity_is_refused(make_file, made_by, column):
@@ -103,6 +111,57 @@ def test_another_column_of_the_same_quantity_can_be_chosen(make_file):
     assert read_coefficients(path, column="ExtraTrees_tel_energy").columns == (
         "ExtraTrees_tel_energy",
     )
+
+
+@pytest.mark.parametrize(
+    "column", ["camera_frame_hillas_intensity", "intensity_max", "intensity_mean"]
+)
+def test_intensities_of_all_kinds_are_sizes(make_file, column):
+    inter = {TABLES["inter"]: coefficient_table([1.1, 0.9])}
+    path = make_file(inter | companions("image-inter", ["{}"]))
+    assert read_coefficients(path, column=column).columns == (column,)
+
+
+def test_the_column_that_our_coefficients_were_made_from_is_one_of_theirs(make_file):
+    lines = ["CalculateImageAsymmetry: {image_reconstructor: charge}"]
+    path = make_file(
+        {TABLES["inter"]: coefficient_table([1.1, 0.9])} | companions("image-inter", lines)
+    )
+    assert read_coefficients(path, column="charge").columns == ("charge",)
+    with pytest.raises(WrongUsage, match="hillas_intensity, or one whose name ends in intensity"):
+        read_coefficients(path, column="total_charge")
+
+
+def test_the_inter_calibration_in_our_cross_calibration_belongs_to_energy(make_file):
+    lines = [
+        "CalculateCrossCalibration: {energy_reconstructor: ExtraTrees}",
+        "RelativeThroughputFitter: {response_slope: 0.5}",
+    ]
+    tables = {
+        TABLES["inter"]: coefficient_table([1.1, 0.9]),
+        TABLES["cross"]: coefficient_table([1.2, 0.8]),
+    }
+    path = make_file(tables | companions("energy-cross", lines))
+    read = read_coefficients(path, table="inter")
+    assert (read.quantity, read.calibration, read.slope) == ("energy", "energy-cross", 0.5)
+    assert read.columns == ("ExtraTrees_tel_energy",)
+    assert read.telescopes["value"].to_list()[:2] == [1.1, 0.9]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [coefficient_table([5.0, 2.0], number="offset", unit="ns"),
+     coefficient_table([], number="offset", unit="ns")],
+)  # fmt: skip
+def test_an_unusable_result_is_refused_with_its_verdict(make_file, table):
+    made = companions("timing-cross", ["{}"])
+    made[f"{SERVICE}/timing-cross/fit"] = {
+        "key": Column(np.array(["verdict", "settled"])),
+        "value": Column(np.array(["unusable: 13 noisy", "false"])),
+    }
+    path = make_file({TABLES["timing"]: table} | made)
+    with pytest.raises(CannotCompute, match="timing-cross is unusable: 13 noisy"):
+        read_coefficients(path)
 
 
 def test_times_have_no_other_column(make_file):

@@ -30,7 +30,7 @@ from calib.timing import sums as timing_sums
 from calib.timing.acquire import coincidences, group_median
 from calib.timing.front import C_M_PER_NS, Front, arrival_ns, direction, front
 from calib.timing.showers import Setup, make_plan, prepare
-from calib.timing.stamps import RULES, Facts, stamp_windows
+from calib.timing.stamps import RULES, Facts, check_block, stamp_windows
 from calib.timing.steps import locate
 from calib.timing.toys import TimingToy, toy_setup, toy_stamps, toy_timing_array
 from calib.timing.usable import refuse_useless
@@ -293,6 +293,23 @@ def test_stamps_of_clocks_are_not_useless_even_when_they_agree_well():
         zip(*(x.tolist() for x in np.unique(differences, return_counts=True)), strict=True)
     )
     refuse_useless(counts, "file")
+
+
+def test_a_check_looks_at_stamps_as_a_run_does(tmp_path):
+    tables = block_tables(stamps_of(n_showers=50))
+    trigger = tables["/dl1/event/telescope/trigger"]
+    copied = trigger["time"].copy()
+    copied[:] = copied[0]
+    turned = {name: values[::-1] for name, values in trigger.items()}
+    good = [tables, damaged(tables, **turned)]  # in whatever order
+    for number, content in enumerate(good):
+        check_block(dl2.open_block(write(tmp_path / f"{number}.h5", content)), options())
+    path = write(tmp_path / "copied.h5", damaged(tables, time=copied))
+    with pytest.raises(CannotCompute, match="useless for timing"):
+        check_block(dl2.open_block(path), options())
+    # Stamps of calibration events may well be equal.
+    no_showers = damaged(tables, time=copied, event_type=np.zeros(250, np.int64))
+    check_block(dl2.open_block(write(tmp_path / "flat_field.h5", no_showers)), options())
 
 
 def test_a_file_goes_all_the_way_and_the_cache_serves_the_second_time(tmp_path):

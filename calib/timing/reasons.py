@@ -1,0 +1,133 @@
+"""What is said of every telescope: its flag, and why it has no offset or an unusual one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calib.timing.readable import readable_ns
+from calib.timing.tables import date
+
+if TYPE_CHECKING:
+    from calib.subarray import Subarray
+    from calib.timing.answer import Answer
+    from config.models import CalculateTimingCalibrationOptions
+
+__all__ = ["no_reference", "reason_of"]
+
+
+def reason_of(
+    found: Answer, subarray: Subarray, tel: int, options: CalculateTimingCalibrationOptions
+) -> tuple[str, str]:
+    """Flag of a telescope, and the reason if it is not plainly ok.
+
+    Parameters
+    ----------
+    found : Answer
+        The solution.
+    subarray : Subarray
+        The telescopes.
+    tel : int
+        Index of the telescope.
+    options : CalculateTimingCalibrationOptions
+        What was asked for.
+
+    Returns
+    -------
+    (str, str)
+        Flag and reason.
+    """
+    node = int(found.nodes.newest[tel])
+    if node in found.far:
+        return "clock_off", _far(found, tel, node, options)
+    if np.isfinite(found.offset_ns[node]):
+        return _moves(found, tel, node)
+    return _doubted(found, tel, node, options) or _lacking(found, subarray, tel, options)
+
+
+def _far(found: Answer, tel: int, node: int, options: CalculateTimingCalibrationOptions) -> str:
+    start = date(found.plan.start_s[found.nodes.first[node]])
+    since = f" since {start}" if found.jumps.get(tel) else ""
+    return (
+        f"{found.far[node] / 1e9:+.6f} s away from the others{since}, more than "
+        f"{options.max_clock_offset:g} ms (max_clock_offset)"
+    )
+
+
+def _moves(found: Answer, tel: int, node: int) -> tuple[str, str]:
+    """What is said of a telescope with an offset: whether it jumps or drifts."""
+    jumps, drift = found.jumps.get(tel, []), _drift(found, tel, node)
+    if not jumps:
+        return ("drift", drift) if drift else ("ok", "")
+    last = f"{readable_ns(jumps[-1].size)} at {date(found.plan.start_s[jumps[-1].index])}"
+    times = "" if len(jumps) == 1 else f" {len(jumps)} times, last"
+    since = f"jumped{times}: {last}; the offset is that since then (table intervals)"
+    return "step", f"{since}; {drift}" if drift else since
+
+
+def _doubted(
+    found: Answer, tel: int, node: int, options: CalculateTimingCalibrationOptions
+) -> tuple[str, str] | None:
+    """Why the offset that the fit has is not believed."""
+    if tel in found.noisy:
+        return "noisy", (
+            f"its stamps scatter by {readable_ns(found.noisy[tel])} around the front, more than "
+            f"{options.max_residual_rms:g} ns (max_residual_rms): they are not those of a clock"
+        )
+    if tel in found.restless:
+        return "not_settled", "its offset still moved when the iteration ended"
+    if node in found.vague:
+        return "uncertain", (
+            f"its error is {readable_ns(found.vague[node])}, more than {options.max_error:g} ns "
+            "(max_error)"
+        )
+    return None
+
+
+def _lacking(
+    found: Answer, subarray: Subarray, tel: int, options: CalculateTimingCalibrationOptions
+) -> tuple[str, str]:
+    """What a telescope without an offset lacks."""
+    node, n_all = int(found.nodes.newest[tel]), int(found.detail.sums.n_all[tel])
+    n_events = int(found.n_events[node])
+    if n_all == 0:
+        return "no_data", "no selected stamp"
+    if n_events < options.min_events:
+        since = " since its last jump" if found.jumps.get(tel) else ""
+        lost = n_all - int(found.detail.sums.n_rows[:, tel].sum())
+        clipped = f"; {lost} of its {n_all} stamps contradict their showers" if lost else ""
+        return "few_events", (
+            f"{n_events} showers{since}, {options.min_events} needed (min_events){clipped}"
+        )
+    if found.component[node] < 0:
+        best = int((found.common + found.common.T)[node].max())
+        return "few_common", (
+            f"at most {best} showers in common with any telescope, {options.min_common_events} "
+            "needed (min_common_events)"
+        )
+    if not found.anchored:
+        return "no_reference", no_reference(subarray, options)
+    return "island", "not connected to the telescopes that set the zero"
+
+
+def _drift(found: Answer, tel: int, node: int) -> str:
+    if tel not in found.drifting:
+        return ""
+    slope, error = found.drift[tel]
+    return (
+        f"drifts by {slope:+.2f} +- {error:.2f} ns/h; the offset is that at "
+        f"{date(found.reference_s[node])}"
+    )
+
+
+def no_reference(subarray: Subarray, options: CalculateTimingCalibrationOptions) -> str:
+    """Why there is nothing that offsets can be relative to."""
+    if options.reference_telescope is None:
+        return "no telescope is left to set the zero"
+    if options.reference_telescope not in subarray.index:
+        return f"reference telescope {options.reference_telescope} is none of this array"
+    return (
+        f"the reference telescope {options.reference_telescope} has too little data, or shares too "
+        "little with any other that has an offset"
+    )
