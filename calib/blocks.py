@@ -17,6 +17,7 @@ from calib.cache import Entry, PairCache
 from calib.errors import ArraycalError, CannotCompute
 from calib.pairs import merge_rejected
 from calib.result import BLOCKS
+from calib.saturation import Saturation
 from calib.schema import PARTICIPATION, REJECTED
 from config.errors import ConfigurationError
 
@@ -89,6 +90,12 @@ class BlockPairs:
         """What a reader must know about the selection: topic and text."""
         notes = self.entry.summary.get("notes", []) if self.entry else []
         return [(topic, text) for topic, text in notes]
+
+    @property
+    def saturation(self) -> list[Saturation]:
+        """Telescopes of which images are saturated."""
+        found = self.entry.summary.get("saturation", []) if self.entry else []
+        return [Saturation(*item) for item in found]
 
     @property
     def rejected(self) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from calib import network
-from calib.gauges import scale
+from calib.gauges import explained, scale
 from calib.pairs import TELESCOPE_LEVEL
 from calib.quality import is_outlier, judge
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
@@ -17,6 +17,8 @@ from calib.summary import RESIDUAL_EDGES
 from config.dumping import to_yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from calib.fit import Fit
@@ -42,6 +44,7 @@ def assemble(  # noqa: PLR0913
     obs_ids: tuple[int, ...],
     provenance: dict[str, Any],
     scaled: Scaled | None = None,
+    left_out: Mapping[int, tuple[str, str]] | None = None,
 ) -> CalibrationResult:
     """Put the result together.
 
@@ -61,6 +64,8 @@ def assemble(  # noqa: PLR0913
         To pass on.
     scaled : Scaled, optional
         The solution with its gauge fixed; by default each type in its own.
+    left_out : mapping of int to (str, str), optional
+        Flag and reason of telescopes that were kept out of the solution, by id.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def assemble(  # noqa: PLR0913
         The result, judged.
     """
     options = configuration.RelativeThroughputFitter
-    scaled = scaled or scale(fitted, subarray, options)
+    scaled = explained(scaled or scale(fitted, subarray, options), subarray, left_out or {})
     telescopes = _telescope_table(fitted, subarray, scaled)
     known = np.flatnonzero(np.isfinite(scaled.fixed.log_throughput))
     known = known[np.argsort(np.asarray(subarray.tel_ids)[known], kind="stable")]
