@@ -14,7 +14,8 @@ import polars as pl
 
 from calib import dl2
 from calib.cache import Entry, PairCache
-from calib.errors import ArraycalError, CannotCompute
+from calib.criteria import CriterionError, UnknownColumn
+from calib.errors import ArraycalError, CannotCompute, WrongUsage
 from calib.pairs import merge_rejected
 from calib.result import BLOCKS
 from calib.saturation import Saturation
@@ -62,6 +63,8 @@ class BlockPairs:
         Whether they had been there already.
     companion : BlockPairs or None
         The same block for the inter-calibration that a calibration starts from.
+    wrong_request : bool
+        Whether the configuration is the reason, and not the file.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class BlockPairs:
     entry: Entry | None = None
     cached: bool = False
     companion: BlockPairs | None = None
+    wrong_request: bool = False
 
     @property
     def n_events(self) -> int:
@@ -164,8 +168,15 @@ def block_stage(
             return replace(failed, status="ok", entry=entry, cached=True)
         return replace(failed, status="ok", entry=_stored(cache, key, block, windows, before))
     except (ArraycalError, ConfigurationError) as error:
-        reason = str(error)
-        return replace(failed, reason=reason if str(path) in reason else f"{path}: {reason}")
+        reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+        return replace(failed, reason=reason, wrong_request=_is_wrong_request(error))
+
+
+def _is_wrong_request(error: ArraycalError | ConfigurationError) -> bool:
+    """Whether no file could make up for what was asked for."""
+    if isinstance(error, CriterionError):
+        return not isinstance(error, UnknownColumn)
+    return isinstance(error, ConfigurationError | WrongUsage)
 
 
 def _stored(
@@ -264,12 +275,15 @@ def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
     ------
     CannotCompute
         If no block is left; the message lists why.
+    WrongUsage
+        If the configuration is the reason.
     """
     judged = select_blocks(blocks)
     good = [block for block in judged if block.status == "ok" and block.entry]
     if not good:
         reasons = "\n".join(f"  {block.reason}" for block in judged)
-        raise CannotCompute(f"none of the {len(judged)} blocks can be used:\n{reasons}")
+        kind = WrongUsage if any(block.wrong_request for block in judged) else CannotCompute
+        raise kind(f"none of the {len(judged)} blocks can be used:\n{reasons}")
     subarray = good[0].subarray
     assert subarray is not None  # noqa: S101  a block that is ok has one
     tables = {

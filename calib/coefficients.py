@@ -90,7 +90,11 @@ def assemble(  # noqa: PLR0913
         positions_m=dict(zip(subarray.tel_ids, subarray.positions_m, strict=True)),
         fit=_fit_facts(fitted, scaled, options),
         residuals=_residual_table(fitted, subarray),
-        verdict=judge(telescopes, blocks, _remarks(fitted, subarray, scaled, options)),
+        verdict=judge(
+            telescopes,
+            blocks,
+            [*_remarks(fitted, subarray, scaled, options), *_distance(observable, configuration)],
+        ),
         configuration=to_yaml(configuration),
         provenance=provenance,
     )
@@ -118,6 +122,25 @@ def _remarks(
                 "telescopes cannot tell apart"
             )
     return remarks
+
+
+def _distance(observable: Observable, configuration: Configuration) -> list[str]:
+    """Say so if sizes are compared whatever the distances."""
+    if observable.brightest is None:
+        return []
+    filters = getattr(configuration, observable.section).event_filters
+    fitted = configuration.RelativeThroughputFitter.estimator == "event"
+    if filters.equidistant_event_selection or (fitted and configuration.DistanceCurve.knots):
+        return []
+    return [DISTANCE_IGNORED]
+
+
+#: Telescopes nearer to the usual core see more light.
+DISTANCE_IGNORED = (
+    "sizes depend on the distance, and nothing takes that into account: set DistanceCurve.knots "
+    "(with estimator: event) or event_filters.equidistant_event_selection, or use the preset "
+    "image-inter"
+)
 
 
 def _with_margin(rejected: pl.DataFrame, fitted: Fit) -> pl.DataFrame:

@@ -24,6 +24,7 @@ from calib.model import NO_CURVE
 from calib.observables import ENERGY_INTER, IMAGE_INTER
 from calib.pair_stage import inter_first, pairs_of_block, window_rows
 from calib.pairs import merge_participation, merge_rejected
+from calib.references import check_references
 from calib.rules import value_by_telescope
 from calib.saturation import (
     ceilings_found,
@@ -90,8 +91,11 @@ def calibrate(
     ------
     CannotCompute
         If no block is left; the message lists why.
+    WrongUsage
+        If the configuration names telescopes or a type that the array does not have.
     """
     good, subarray, tables = usable_blocks(blocks)
+    check_references(subarray, configuration)
     tables |= {"provenance": provenance or {}}
     if observable.scope != "same_type":
         cross.check_types(subarray, configuration.CalculateCrossCalibration.reference_subsystem)

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from textwrap import shorten
 
 from calib.criteria import CriterionError, columns_of
 from calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, OBSERVABLES, Observable
 from calib.result import Verdict
-from calib.store import RESULT, Published
+from calib.store import MONITORING, RESULT, Published
 from config.errors import ConfigurationError
 from config.loading import available_presets, load_configuration
 from config.models import Configuration
@@ -38,6 +39,8 @@ INTER_CALIBRATIONS = (ENERGY_INTER.name, IMAGE_INTER.name)
 FOLDER_PATTERNS = (("*.dl2.h5", "*.dl2.hdf5"), ("*.h5", "*.hdf5"))
 #: End of the name of a file with the corrected values of a block.
 CORRECTED_SUFFIX = ".corrected.h5"
+#: Characters of a list of files in a message.
+MAX_LISTED = 200
 #: Our own products, which may lie in the same folder.
 PRODUCTS = ("monitoring.h5", "lookup.h5")
 
@@ -177,31 +180,38 @@ def _with_absolute_files(configuration: Configuration, root: Path | None) -> Con
     """Make the files that the configuration names absolute; they must exist."""
     section = configuration.CalculateCrossCalibration
     found = {
-        key: inside(text, root, "data_root")
+        key: str(_named_file(key, text, root))
         for key in ("inter_calibration", "simulation_reference")
         if (text := getattr(section, key)) is not None
     }
-    for key, path in found.items():
-        if not path.is_file():
-            raise ConfigurationError(f"{key}: there is no file {path}")
-    changed = section.model_copy(update={key: str(path) for key, path in found.items()})
+    changed = section.model_copy(update=found)
     inter = configuration.CalculateInterCalibration
     if inter.compare is not None:
-        inter = inter.model_copy(update={"compare": str(_result_file(inter.compare, root))})
+        path = _named_file("compare", inter.compare, root)
+        inter = inter.model_copy(update={"compare": str(path)})
     return configuration.model_copy(
         update={"CalculateCrossCalibration": changed, "CalculateInterCalibration": inter}
     )
 
 
-def _result_file(text: str, root: Path | None) -> Path:
+#: Files that settings name: the one of a folder with results, and of which calibration.
+RESULT_FILES = {
+    "inter_calibration": (MONITORING, "of energy-inter, or one of ctao-calibpipe"),
+    "simulation_reference": (RESULT, "of an energy-cross of simulated blocks"),
+    "compare": (RESULT, "of energy-inter or energy-cross"),
+}
+
+
+def _named_file(key: str, text: str, root: Path | None) -> Path:
     """Find the result that a file or the folder with it stands for."""
+    name, origin = RESULT_FILES[key]
     path = inside(text, root, "data_root")
     if path.is_dir():
-        path = inside(str(path / RESULT), root, "data_root")
+        path = inside(str(path / name), root, "data_root")
     if not path.is_file():
         raise ConfigurationError(
-            f"compare: there is no file {path}; expected the {RESULT} of energy-inter or "
-            "energy-cross, or the folder that holds it"
+            f"{key}: there is no file {path}; expected the {name} {origin}, or the folder that "
+            "holds it"
         )
     return path
 
@@ -279,12 +289,26 @@ def find_blocks(texts: Iterable[str], root: Path | None = None) -> tuple[Path, .
     """
     texts = list(texts)
     found = look_for(texts, root)
-    if not found:
+    if not any(path.exists() for path in found):
         raise ConfigurationError(
             f"no block file matches {', '.join(texts)}; "
             "expected DL2 files, folders with *.dl2.h5 or *.h5, or patterns such as 'night/*.h5'"
+            + _passed_over(texts, root)
         )
     return found
+
+
+def _passed_over(texts: Iterable[str], root: Path | None) -> str:
+    """Say that folders hold our own products only, if they do."""
+    places = [inside(text, root, "data_root", pattern=glob.has_magic(text)) for text in texts]
+    folders = [place for place in places if place.is_dir()]
+    own = sorted(file.name for folder in folders for file in folder.iterdir() if _is_product(file))
+    if not own:
+        return ""
+    return (
+        f". Results of a calibration and corrected values (*{CORRECTED_SUFFIX}) are no blocks and "
+        f"were left out: {shorten(', '.join(own), MAX_LISTED, placeholder=' ...')}"
+    )
 
 
 def look_for(
@@ -326,13 +350,15 @@ def _folder(folder: Path) -> list[Path]:
             file
             for pattern in patterns
             for file in folder.glob(pattern)
-            if file.name not in PRODUCTS
-            and not file.name.startswith(".")
-            and not file.name.endswith(CORRECTED_SUFFIX)
+            if not file.name.startswith(".") and not _is_product(file)
         ]
         if files:
             return sorted(files)
     return []
+
+
+def _is_product(file: Path) -> bool:
+    return file.name in PRODUCTS or file.name.endswith(CORRECTED_SUFFIX)
 
 
 def _absolute(root: Path | None) -> Path | None:
