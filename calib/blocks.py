@@ -296,13 +296,11 @@ def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
 
 def _usual_array(blocks: Sequence[BlockPairs]) -> Subarray | None:
     """Return the array of most blocks; of equally many, that of the first block."""
-    # Files may call the same array by different names.
-    arrays = Counter(
-        replace(block.subarray, name="")
-        for block in blocks
-        if block.status == "ok" and block.subarray
-    )
-    return arrays.most_common(1)[0][0] if arrays else None
+    arrays = [block.subarray for block in blocks if block.status == "ok" and block.subarray]
+    if not arrays:
+        return None
+    identities = [array.identity for array in arrays]
+    return arrays[identities.index(Counter(identities).most_common(1)[0][0])]
 
 
 def _misfit(block: BlockPairs, usual: Subarray | None, seen: Mapping[int, Path]) -> str:

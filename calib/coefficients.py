@@ -87,7 +87,11 @@ def assemble(  # noqa: PLR0913
         tel_ids=tuple(subarray.tel_ids[node] for node in known),
         covariance=scaled.fixed.covariance[np.ix_(known, known)] * np.outer(c, c),
         obs_ids=obs_ids,
-        positions_m=dict(zip(subarray.tel_ids, subarray.positions_m, strict=True)),
+        positions_m={
+            tel_id: place
+            for tel_id, place in zip(subarray.tel_ids, subarray.positions_m, strict=True)
+            if tel_id not in subarray.unplaced
+        },
         fit=_fit_facts(fitted, scaled, options),
         residuals=_residual_table(fitted, subarray),
         verdict=judge(

@@ -166,6 +166,7 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
     tel_ids, types = rows["tel_id"].astype(np.int64), table.column("type", rows)
     order = np.lexsort((tel_ids, types))
     positions = np.stack([rows[f"pos_{axis}"].astype(float) for axis in "xyz"], axis=1)
+    positions[~np.isfinite(positions).all(axis=1)] = np.nan
     try:
         return Subarray(
             name=table.attribute("name"),

@@ -59,6 +59,8 @@ __all__ = [
     "window_rows",
 ]
 
+#: Flag and reason of a telescope that forms no pairs.
+NO_POSITION = ("no_position", "the layout of the array has no position of it")
 #: Pair rows kept in memory between passes; beyond it every pass reads the cache again.
 IN_MEMORY_PAIRS = 4_000_000
 
@@ -103,7 +105,8 @@ def calibrate(
     lost = (lost_pairs(block.entry.scan(), block.saturation) for block in good if block.entry)
     tables["rejected"] = merge_rejected([tables["rejected"], *lost])
     saturation = [block.saturation for block in good]
-    tables["left_out"] = without_number(saturation)
+    unplaced = dict.fromkeys(subarray.unplaced, NO_POSITION)
+    tables["left_out"] = without_number(saturation) | unplaced
     if inter_first(observable, configuration):
         inter = _inter(good, subarray, configuration, tables)
         counts = merge_participation(block.participation for block in good)

@@ -24,6 +24,7 @@ __all__ = [
     "Job",
     "Outcome",
     "configured",
+    "estimator_note",
     "find_blocks",
     "from_here",
     "inside",
@@ -122,6 +123,8 @@ def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
     observable = OBSERVABLES[parameters.calibration]
     data_root, output_root = _absolute(settings.data_root), _absolute(settings.output_root)
     configuration = configured(parameters, settings)
+    if note := estimator_note(parameters, configuration):
+        log.info("%s", note)
     return Job(
         observable=observable,
         configuration=configuration,
@@ -152,6 +155,22 @@ def configured(
     _check_inter(parameters.calibration, configuration)
     _refuse_malformed_criteria(configuration)
     return configuration
+
+
+def estimator_note(parameters: CalibrateParameters, configuration: Configuration) -> str:
+    """Say which estimator runs when configuration files leave it open and no preset decides.
+
+    Files of ctao-calibpipe are read unchanged, but name no estimator: it has only one.
+    """
+    fitter = configuration.RelativeThroughputFitter
+    peer = f"{parameters.calibration}-peer"
+    decided = _preset(parameters) is not None or "estimator" in fitter.model_fields_set
+    if decided or not parameters.config or peer not in available_presets():
+        return ""
+    return (
+        f"the configuration files name no estimator: estimator {fitter.estimator} and our other "
+        f"defaults are used; for the numbers of ctao-calibpipe add --preset {peer}"
+    )
 
 
 def _named_files(parameters: CalibrateParameters | NightCalibration) -> list[str]:
@@ -223,6 +242,11 @@ def _check_inter(calibration: str, configuration: Configuration) -> None:
         raise ConfigurationError(
             f"compare is for {IMAGE_INTER.name}, which compares its coefficients with those of "
             f"energies; {calibration} has nothing to compare"
+        )
+    if configuration.ShowerSelection.ceiling == "auto" and calibration != IMAGE_INTER.name:
+        raise ConfigurationError(
+            f"ShowerSelection.ceiling: auto is for {IMAGE_INTER.name}, which finds saturated "
+            f"images; give {calibration} a number or null"
         )
     is_inter = calibration in INTER_CALIBRATIONS
     if (

@@ -448,6 +448,20 @@ def test_check_tells_all_from_some_from_none(blocks, text_file, capsys):
     assert main(["check", str(text_file)]) == 4
 
 
+def test_a_file_with_damage_in_it_cannot_be_called_usable(blocks, tmp_path, capsys):
+    damaged = tmp_path / "damaged.dl2.h5"
+    shutil.copy(blocks[0], damaged)
+    with h5py.File(damaged, "a") as file:
+        name = "/configuration/instrument/telescope/camera/geometry_0"
+        del file[name]
+        file[name] = h5py.SoftLink("/nowhere")
+    assert main(["check", str(damaged)]) == 3
+    shown = capsys.readouterr().out
+    assert "geometry_0 leads nowhere, the file is damaged" in shown
+    assert "image-inter, preset image-inter-peer    can be run" in shown
+    assert main(["check", str(damaged), str(blocks[1])]) == 3
+
+
 def test_check_goes_on_behind_a_block_without_tables_of_telescopes(blocks, tmp_path, capsys):
     bare = tmp_path / "bare.dl2.h5"
     shutil.copy(blocks[0], bare)
