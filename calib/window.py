@@ -13,13 +13,14 @@ import polars as pl
 
 from calib import cross
 from calib.coefficients import assemble
-from calib.curve_table import NOTES, with_curves
+from calib.curve_table import with_curves
 from calib.errors import CannotCompute, NothingToDo, WrongUsage
 from calib.observables import TIMING_CROSS
 from calib.pairs import merge_rejected
 from calib.pipeline import fit_options
 from calib.quality import with_remarks
 from calib.references import check_references
+from calib.schema import NOTES
 from calib.window_fit import constancy, differences, merged_fit
 from calib.window_nights import (
     LEFT_OUT,

@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from calib.curve_table import NOTES
 from calib.pointing import POINTING
+from calib.schema import NOTES
 from flows.progress import Listener
 from flows.truth import TrueValues, compare
 

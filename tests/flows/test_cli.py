@@ -201,8 +201,8 @@ def test_a_full_disk_is_one_sentence(blocks, tmp_path, lenient, capsys, monkeypa
 
 
 def test_an_output_below_a_file_is_one_sentence(blocks, text_file, capsys):
-    assert run(*blocks, "--output", text_file / "out") == 1
-    assert "Not a directory" in capsys.readouterr().err
+    assert run(*blocks, "--output", text_file / "out") == 2
+    assert f"{text_file} is a file. Choose another --output." in capsys.readouterr().err
 
 
 def test_a_cache_that_cannot_be_written_stops_the_run(

@@ -63,13 +63,6 @@ def test_nothing_to_do_has_its_own_exit_status_and_writes_no_result(night, tmp_p
     assert log.read_text() == "earlier\n"
 
 
-def test_an_output_inside_a_file_is_wrong_usage(night, tmp_path, capsys):
-    (tmp_path / "file").touch()
-    for output in (tmp_path / "file", tmp_path / "file" / "x"):
-        assert run(night, "--output", output) == 2
-        assert "is a file. Choose another --output" in capsys.readouterr().err
-
-
 def test_a_reference_telescope_that_is_not_there_is_wrong_usage(night, tmp_path, capsys):
     references = ("--set", "RelativeThroughputFitter.reference_telescopes={LST: 77, MST: 5}")
     assert run(night, "--output", tmp_path, *references) == 2
