@@ -14,9 +14,11 @@ import polars as pl
 
 from calib import dl2
 from calib.cache import Entry, PairCache
-from calib.errors import ArraycalError, CannotCompute
+from calib.criteria import CriterionError, UnknownColumn
+from calib.errors import ArraycalError, CannotCompute, WrongUsage
 from calib.pairs import merge_rejected
 from calib.result import BLOCKS
+from calib.saturation import Saturation
 from calib.schema import PARTICIPATION, REJECTED
 from config.errors import ConfigurationError
 
@@ -61,6 +63,8 @@ class BlockPairs:
         Whether they had been there already.
     companion : BlockPairs or None
         The same block for the inter-calibration that a calibration starts from.
+    wrong_request : bool
+        Whether the configuration is the reason, and not the file.
     """
 
     path: Path
@@ -73,6 +77,7 @@ class BlockPairs:
     entry: Entry | None = None
     cached: bool = False
     companion: BlockPairs | None = None
+    wrong_request: bool = False
 
     @property
     def n_events(self) -> int:
@@ -89,6 +94,12 @@ class BlockPairs:
         """What a reader must know about the selection: topic and text."""
         notes = self.entry.summary.get("notes", []) if self.entry else []
         return [(topic, text) for topic, text in notes]
+
+    @property
+    def saturation(self) -> list[Saturation]:
+        """Telescopes of which images are saturated."""
+        found = self.entry.summary.get("saturation", []) if self.entry else []
+        return [Saturation(*item) for item in found]
 
     @property
     def rejected(self) -> pl.DataFrame:
@@ -157,8 +168,15 @@ def block_stage(
             return replace(failed, status="ok", entry=entry, cached=True)
         return replace(failed, status="ok", entry=_stored(cache, key, block, windows, before))
     except (ArraycalError, ConfigurationError) as error:
-        reason = str(error)
-        return replace(failed, reason=reason if str(path) in reason else f"{path}: {reason}")
+        reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+        return replace(failed, reason=reason, wrong_request=_is_wrong_request(error))
+
+
+def _is_wrong_request(error: ArraycalError | ConfigurationError) -> bool:
+    """Whether no file could make up for what was asked for."""
+    if isinstance(error, CriterionError):
+        return not isinstance(error, UnknownColumn)
+    return isinstance(error, ConfigurationError | WrongUsage)
 
 
 def _stored(
@@ -257,12 +275,15 @@ def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
     ------
     CannotCompute
         If no block is left; the message lists why.
+    WrongUsage
+        If the configuration is the reason.
     """
     judged = select_blocks(blocks)
     good = [block for block in judged if block.status == "ok" and block.entry]
     if not good:
         reasons = "\n".join(f"  {block.reason}" for block in judged)
-        raise CannotCompute(f"none of the {len(judged)} blocks can be used:\n{reasons}")
+        kind = WrongUsage if any(block.wrong_request for block in judged) else CannotCompute
+        raise kind(f"none of the {len(judged)} blocks can be used:\n{reasons}")
     subarray = good[0].subarray
     assert subarray is not None  # noqa: S101  a block that is ok has one
     tables = {
@@ -275,13 +296,11 @@ def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
 
 def _usual_array(blocks: Sequence[BlockPairs]) -> Subarray | None:
     """Return the array of most blocks; of equally many, that of the first block."""
-    # Files may call the same array by different names.
-    arrays = Counter(
-        replace(block.subarray, name="")
-        for block in blocks
-        if block.status == "ok" and block.subarray
-    )
-    return arrays.most_common(1)[0][0] if arrays else None
+    arrays = [block.subarray for block in blocks if block.status == "ok" and block.subarray]
+    if not arrays:
+        return None
+    identities = [array.identity for array in arrays]
+    return arrays[identities.index(Counter(identities).most_common(1)[0][0])]
 
 
 def _misfit(block: BlockPairs, usual: Subarray | None, seen: Mapping[int, Path]) -> str:

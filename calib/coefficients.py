@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from calib import network
-from calib.gauges import scale
+from calib.gauges import explained, scale
 from calib.pairs import TELESCOPE_LEVEL
 from calib.quality import is_outlier, judge
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
@@ -17,6 +17,8 @@ from calib.summary import RESIDUAL_EDGES
 from config.dumping import to_yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from calib.fit import Fit
@@ -42,6 +44,7 @@ def assemble(  # noqa: PLR0913
     obs_ids: tuple[int, ...],
     provenance: dict[str, Any],
     scaled: Scaled | None = None,
+    left_out: Mapping[int, tuple[str, str]] | None = None,
 ) -> CalibrationResult:
     """Put the result together.
 
@@ -61,6 +64,8 @@ def assemble(  # noqa: PLR0913
         To pass on.
     scaled : Scaled, optional
         The solution with its gauge fixed; by default each type in its own.
+    left_out : mapping of int to (str, str), optional
+        Flag and reason of telescopes that were kept out of the solution, by id.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def assemble(  # noqa: PLR0913
         The result, judged.
     """
     options = configuration.RelativeThroughputFitter
-    scaled = scaled or scale(fitted, subarray, options)
+    scaled = explained(scaled or scale(fitted, subarray, options), subarray, left_out or {})
     telescopes = _telescope_table(fitted, subarray, scaled)
     known = np.flatnonzero(np.isfinite(scaled.fixed.log_throughput))
     known = known[np.argsort(np.asarray(subarray.tel_ids)[known], kind="stable")]
@@ -82,10 +87,18 @@ def assemble(  # noqa: PLR0913
         tel_ids=tuple(subarray.tel_ids[node] for node in known),
         covariance=scaled.fixed.covariance[np.ix_(known, known)] * np.outer(c, c),
         obs_ids=obs_ids,
-        positions_m=dict(zip(subarray.tel_ids, subarray.positions_m, strict=True)),
+        positions_m={
+            tel_id: place
+            for tel_id, place in zip(subarray.tel_ids, subarray.positions_m, strict=True)
+            if tel_id not in subarray.unplaced
+        },
         fit=_fit_facts(fitted, scaled, options),
         residuals=_residual_table(fitted, subarray),
-        verdict=judge(telescopes, blocks, _remarks(fitted, subarray, scaled, options)),
+        verdict=judge(
+            telescopes,
+            blocks,
+            [*_remarks(fitted, subarray, scaled, options), *_distance(observable, configuration)],
+        ),
         configuration=to_yaml(configuration),
         provenance=provenance,
     )
@@ -113,6 +126,25 @@ def _remarks(
                 "telescopes cannot tell apart"
             )
     return remarks
+
+
+def _distance(observable: Observable, configuration: Configuration) -> list[str]:
+    """Say so if sizes are compared whatever the distances."""
+    if observable.brightest is None:
+        return []
+    filters = getattr(configuration, observable.section).event_filters
+    fitted = configuration.RelativeThroughputFitter.estimator == "event"
+    if filters.equidistant_event_selection or (fitted and configuration.DistanceCurve.knots):
+        return []
+    return [DISTANCE_IGNORED]
+
+
+#: Telescopes nearer to the usual core see more light.
+DISTANCE_IGNORED = (
+    "sizes depend on the distance, and nothing takes that into account: set DistanceCurve.knots "
+    "(with estimator: event) or event_filters.equidistant_event_selection, or use the preset "
+    "image-inter"
+)
 
 
 def _with_margin(rejected: pl.DataFrame, fitted: Fit) -> pl.DataFrame:

@@ -212,6 +212,7 @@ def with_types(
     """Add the table of types, the slopes if there are any, and what is published of them."""
     if fitted.model.now.slope.n_columns:
         result = _with_slopes(result, fitted, subarray, reference)
+    result = replace(result, verdict=with_remarks(result.verdict, _without_factor(types)))
     return replace(
         result,
         fit=result.fit | {"method": "joint", "reference_subsystem": reference},
@@ -338,6 +339,15 @@ def _inter(joint: Joint, subarray: Subarray) -> pl.DataFrame:
             )
         )
     return pl.concat(parts).sort("tel_type", "tel_id")
+
+
+def _without_factor(types: pl.DataFrame) -> list[str]:
+    """Types with coefficients and yet neither a gauge of their own nor a factor."""
+    lost = types.filter(pl.col("scaling_factor").is_nan() & (pl.col("n_telescopes") > 0))
+    return [
+        f"{row['tel_type']} has no inter-calibration and no scaling factor: {row['reason']}"
+        for row in lost.iter_rows(named=True)
+    ]
 
 
 def _uncorrected(types: pl.DataFrame) -> list[str]:

@@ -93,6 +93,8 @@ def read_inter(
     nodes = [subarray.index[tel_id] for tel_id in rows["tel_id"]]
     value, error = np.empty(len(subarray)), np.empty(len(subarray))
     value[nodes], error[nodes] = rows["value"], rows["error"]
+    # A number without an error is none: nobody could tell what the product is worth.
+    value = np.where(np.isfinite(error), value, np.nan)
     known = np.isfinite(value)
     covariance = np.where(known[:, None] & known[None, :], np.diag(error**2), np.nan)
     return Inter(value, error, covariance)
@@ -174,12 +176,15 @@ def _scaled(inter: Inter, found: list[TypeFactor], subarray: Subarray, reference
     flags, reasons = [""] * n, [""] * n
     for node, tel_type in enumerate(subarray.types):
         if not np.isfinite(c[node]):
-            flags[node], reasons[node] = "no_inter", "the inter-calibration has no coefficient"
+            flags[node], reasons[node] = "no_inter", NO_INTER
         elif tel_type not in factor:
             flags[node], reasons[node] = "no_factor", f"no shower compares {tel_type}-{reference}"
     fixed = network.Fixed(value, covariance)
     gauge = f"inter-calibration of {reference}"
     return Scaled(fixed, np.full(n, np.nan), {reference: gauge}, flags, reasons)
+
+
+NO_INTER = "the inter-calibration has no coefficient, or none with an error"
 
 
 def _with_types(

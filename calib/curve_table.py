@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from calib.residual_bins import residual_bins
+from calib.schema import NOTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from calib.result import CalibrationResult
     from calib.subarray import Subarray
 
-__all__ = ["BLOCK_NOTES", "DISTANCE_CURVE", "NOTES", "with_curves", "with_notes", "with_residuals"]
+__all__ = ["BLOCK_NOTES", "DISTANCE_CURVE", "with_curves", "with_notes", "with_residuals"]
 
 #: Value of each curve at its knots, ln(value) relative to the knot that is held at zero (error
 #: zero); NaN where the data do not tell.
@@ -31,8 +32,6 @@ DISTANCE_CURVE = pl.Schema(
     }
 )
 
-#: Name of the table of notes.
-NOTES = "block_notes"
 #: What a reader must know about the selection in a block: where the pointing came from, which cut
 #: could not be applied.
 BLOCK_NOTES = pl.Schema({"path": pl.String, "topic": pl.String, "note": pl.String})

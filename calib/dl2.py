@@ -65,6 +65,8 @@ __all__ = [
 SUPPORTED_MODELS = range(4, 8)
 LAYOUT = "/configuration/instrument/subarray/layout"
 TRIGGER = "/dl1/event/subarray/trigger"
+#: Where results of calibrations are, ours and those of ctao-calibpipe.
+COEFFICIENTS = "/dl2/monitoring/subarray"
 OBSERVATION_BLOCK = "/configuration/observation/observation_block"
 
 #: Telescope events read at a time; bounds the memory of a block of any length.
@@ -164,6 +166,7 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
     tel_ids, types = rows["tel_id"].astype(np.int64), table.column("type", rows)
     order = np.lexsort((tel_ids, types))
     positions = np.stack([rows[f"pos_{axis}"].astype(float) for axis in "xyz"], axis=1)
+    positions[~np.isfinite(positions).all(axis=1)] = np.nan
     try:
         return Subarray(
             name=table.attribute("name"),
@@ -332,6 +335,11 @@ def _data_model(file: hdf5.File, path: Path) -> str:
         )
     match = re.match(r"v(\d+)\.", version)
     if match is None or int(match[1]) not in SUPPORTED_MODELS:
+        if hdf5.child_names(file, COEFFICIENTS, path):
+            raise CannotCompute(
+                f"{path}: expected a block of DL2 events, found the result of a calibration. "
+                "Give the blocks that it was made from; arraycal apply takes results."
+            )
         raise CannotCompute(
             f"{path}: data model {version} is not supported, expected v4 to v7. "
             "Process the data again with a current ctapipe."

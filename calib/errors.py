@@ -7,7 +7,7 @@ Three kinds must never be confused, because each asks for something else of the 
 * anything else (``OSError``, a lost server): infrastructure, worth another try.
 """
 
-__all__ = ["ArraycalError", "CannotCompute", "NothingToDo", "WrongUsage"]
+__all__ = ["ArraycalError", "CannotCompute", "DamagedFile", "NothingToDo", "WrongUsage"]
 
 
 class ArraycalError(Exception):
@@ -20,6 +20,10 @@ class NothingToDo(ArraycalError):
 
 class CannotCompute(ArraycalError):
     """The input is damaged, incomplete or contradictory; repeating will not help."""
+
+
+class DamagedFile(CannotCompute):
+    """A part of a file that must be there cannot be read."""
 
 
 class WrongUsage(ArraycalError):

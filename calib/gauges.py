@@ -7,7 +7,7 @@ here; the change of the solution is `calib.network.fix_gauge`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from calib import network
 from calib.fit import ROUNDING, systematic_error
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from calib.fit import Fit
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["Scaled", "anchor", "gauge_component", "scale", "unconnected"]
+__all__ = ["Scaled", "anchor", "explained", "gauge_component", "scale", "unconnected"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,23 @@ def scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOpti
                 covariance[node, :] = covariance[:, node] = np.nan
                 flags[node], reasons[node] = "degenerate", "its values do not scatter at all"
     return Scaled(network.Fixed(values, covariance), systematic, gauges, flags, reasons)
+
+
+def explained(
+    scaled: Scaled, subarray: Subarray, left_out: Mapping[int, tuple[str, str]]
+) -> Scaled:
+    """Say of telescopes without a value why they were left out.
+
+    An empty flag leaves the flag as it is, and the reason is added to that of the solution.
+    """
+    flags, reasons = list(scaled.flags), list(scaled.reasons)
+    for tel_id, (flag, reason) in left_out.items():
+        node = subarray.index[tel_id]
+        if not np.isfinite(scaled.fixed.log_throughput[node]):
+            before = reasons[node]
+            reasons[node] = reason if flag or not before else f"{before}; {reason}"
+            flags[node] = flag or flags[node]
+    return replace(scaled, flags=flags, reasons=reasons)
 
 
 def _without_scatter(fixed: network.Fixed, nodes: Indices, fixing: dict[str, Any]) -> list[np.intp]:

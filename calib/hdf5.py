@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import h5py
 import hdf5plugin  # noqa: F401  registers the blosc filter, without which no table can be read
 
-from calib.errors import CannotCompute
+from calib.errors import CannotCompute, DamagedFile
 from calib.hdf5_table import DAMAGE, NO_TABLE, Scratch, Table, attribute_text, is_table, sound
 from calib.hdf5_writing import (
     Column,
@@ -106,6 +106,8 @@ def has_table(file: h5py.File, name: str, path: Path) -> bool:
     """Tell whether there is a table called `name`, and not something else or nothing."""
     with sound(path, name):
         node = file.get(name)
+        if node is None:
+            _refuse_dead_end(file, name, path)
         return isinstance(node, h5py.Dataset) and is_table(node.id.get_type(), node.id.get_space())
 
 
@@ -118,6 +120,7 @@ def find_table(file: h5py.File, name: str, path: Path) -> Table | None:
         except (KeyError, ValueError):
             node = file.get(name)
             if node is None:
+                _refuse_dead_end(file, name, path)
                 return None
             if not isinstance(node, h5py.Dataset):
                 raise CannotCompute(NO_TABLE.format(path, name)) from None
@@ -148,7 +151,23 @@ def child_names(file: h5py.File, group: str, path: Path) -> list[str]:
     """Names of what a group holds; empty when there is no such group."""
     with sound(path, group):
         node = file.get(group)
+        if node is None:
+            _refuse_dead_end(file, group, path)
         return [attribute_text(name) for name in node] if isinstance(node, h5py.Group) else []
+
+
+def _refuse_dead_end(file: h5py.File, name: str, path: Path) -> None:
+    """Raise if a group on the way to `name` lists what cannot be opened: damaged, not absent."""
+    group, here = file["/"], ""
+    for part in name.strip("/").split("/"):
+        if not isinstance(group, h5py.Group) or part not in map(attribute_text, group):
+            return
+        here += f"/{part}"
+        group = file.get(here)
+        if group is None:
+            raise DamagedFile(
+                f"{path}: {here} leads nowhere, the file is damaged. Copy or produce it again."
+            )
 
 
 def first_telescope_table(file: h5py.File, group: str, path: Path) -> Table | None:
@@ -175,19 +194,9 @@ def telescope_tables(file: h5py.File, group: str, path: Path) -> dict[int, Table
         )
     found = {int(match[1]): name for name in names if (match := TELESCOPE_TABLE.match(name))}
     return {
-        tel_id: _listed_table(file, f"{group}/{name}", path)
+        tel_id: require_table(file, f"{group}/{name}", path)
         for tel_id, name in sorted(found.items())
     }
-
-
-def _listed_table(file: h5py.File, name: str, path: Path) -> Table:
-    """Open what a group lists: if that fails, it is damaged, not absent."""
-    table = find_table(file, name, path)
-    if table is None:
-        raise CannotCompute(
-            f"{path}: {name} leads nowhere, the file is damaged. Copy or produce it again."
-        )
-    return table
 
 
 def root_attribute(file: h5py.File, name: str, path: Path) -> str:

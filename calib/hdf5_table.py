@@ -15,7 +15,7 @@ import h5py
 import hdf5plugin  # noqa: F401  registers the blosc filter, without which no table can be read
 import numpy as np
 
-from calib.errors import CannotCompute
+from calib.errors import CannotCompute, DamagedFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
 class sound:  # noqa: N801  reads as the statement it is used in
-    """Turn what h5py raises on a damaged file into `CannotCompute`.
+    """Turn what h5py raises on a damaged file into `DamagedFile`.
 
     Entered six times a table; a generator-based context manager takes three times as long.
 
@@ -62,7 +62,7 @@ class sound:  # noqa: N801  reads as the statement it is used in
     ) -> None:
         """Translate the error."""
         if isinstance(error, DAMAGE):
-            raise CannotCompute(
+            raise DamagedFile(
                 f"{self.path}: {self.what} cannot be read, the file is damaged ({error}). "
                 "Copy or produce it again."
             ) from error

@@ -19,6 +19,7 @@ from calib.pairs import (
     pair_events,
 )
 from calib.rules import pair_configuration, pair_rules, pairs_to_form
+from calib.saturation import BrightestPixels, described
 from calib.schema import REJECTED
 
 if TYPE_CHECKING:
@@ -101,8 +102,11 @@ def _pair_windows(
     rows = window_rows(rules, getattr(configuration, observable.section).chunk_size)
     rejected: list[pl.DataFrame] = []
     participation: list[pl.DataFrame] = []
+    pixels = BrightestPixels(block.subarray)
     n_events = n_pairs = repeated = 0
     for window in dl2.windows(block, rules.columns, rows=rows, stream=stream):
+        if rules.brightest is not None:
+            pixels.add(window.events, rules.value, rules.brightest)
         paired = pair_events(window.events, rules, block.subarray, allowed)
         rejected.append(paired.rejected)
         participation.append(paired.participation)
@@ -115,8 +119,10 @@ def _pair_windows(
         row = (TELESCOPE_LEVEL, REPEATED, repeated)
         rejected.append(pl.DataFrame([row], REJECTED, orient="row"))
     counts = merge_rejected(rejected).rows()
-    notes = [list(note) for note in rules.notes]
+    saturation = pixels.found()
+    notes = [list(note) for note in (*rules.notes, *described(saturation, block.subarray))]
     summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts, notes=notes)
+    summary.update(saturation=[list(item) for item in saturation])
     if rules.min_per_type is not None:
         summary.update(participation=merge_participation(participation).rows())
 

@@ -102,6 +102,8 @@ class PairRules:
         types; None where there are no such pairs.
     shower : tuple of (str, str)
         Further columns of PAIRS that describe the shower, and their columns in EVENTS.
+    brightest : str or None
+        Column of the brightest pixel, to find out whether images saturate.
     """
 
     value: str
@@ -114,6 +116,7 @@ class PairRules:
     notes: tuple[tuple[str, str], ...] = ()
     min_per_type: int | None = None
     shower: tuple[tuple[str, str], ...] = ()
+    brightest: str | None = None
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -127,6 +130,7 @@ class PairRules:
         named = list(self.kept)
         named += [column for rule in self.criteria for column in sorted(rule.columns)]
         named += [column for test in self.tests for column in test.columns]
+        named += [] if self.brightest is None else [self.brightest]
         return tuple(dict.fromkeys(named))
 
 

@@ -23,8 +23,16 @@ from calib.last_pass import with_last_pass
 from calib.model import NO_CURVE
 from calib.observables import ENERGY_INTER, IMAGE_INTER
 from calib.pair_stage import inter_first, pairs_of_block, window_rows
-from calib.pairs import merge_participation
+from calib.pairs import merge_participation, merge_rejected
+from calib.references import check_references
 from calib.rules import value_by_telescope
+from calib.saturation import (
+    ceilings_found,
+    lost_pairs,
+    unsaturated,
+    with_saturation,
+    without_number,
+)
 from calib.showers import Showers, prepare
 from calib.sums import Sums
 from config.errors import ConfigurationError
@@ -51,6 +59,8 @@ __all__ = [
     "window_rows",
 ]
 
+#: Flag and reason of a telescope that forms no pairs.
+NO_POSITION = ("no_position", "the layout of the array has no position of it")
 #: Pair rows kept in memory between passes; beyond it every pass reads the cache again.
 IN_MEMORY_PAIRS = 4_000_000
 
@@ -83,12 +93,20 @@ def calibrate(
     ------
     CannotCompute
         If no block is left; the message lists why.
+    WrongUsage
+        If the configuration names telescopes or a type that the array does not have.
     """
     good, subarray, tables = usable_blocks(blocks)
+    check_references(subarray, configuration)
     tables |= {"provenance": provenance or {}}
     if observable.scope != "same_type":
         cross.check_types(subarray, configuration.CalculateCrossCalibration.reference_subsystem)
     windows = _windows(good, subarray)
+    lost = (lost_pairs(block.entry.scan(), block.saturation) for block in good if block.entry)
+    tables["rejected"] = merge_rejected([tables["rejected"], *lost])
+    saturation = [block.saturation for block in good]
+    unplaced = dict.fromkeys(subarray.unplaced, NO_POSITION)
+    tables["left_out"] = without_number(saturation) | unplaced
     if inter_first(observable, configuration):
         inter = _inter(good, subarray, configuration, tables)
         counts = merge_participation(block.participation for block in good)
@@ -96,8 +114,12 @@ def calibrate(
             windows, inter, counts, subarray, observable, configuration, tables
         )
     solve = _within_types if observable.scope == "same_type" else _across_types
-    result = solve(windows, subarray, observable, configuration, tables)
-    return with_notes(result, [(str(block.path), *note) for block in good for note in block.notes])
+    options = fit_options(configuration, subarray, ceilings_found(saturation, subarray))
+    result = solve(windows, subarray, observable, configuration, options, tables)
+    return with_notes(
+        with_saturation(result, [(str(block.path), block.saturation) for block in good]),
+        [(str(block.path), *note) for block in good for note in block.notes],
+    )
 
 
 def _within_types(
@@ -105,10 +127,11 @@ def _within_types(
     subarray: Subarray,
     observable: Observable,
     configuration: Configuration,
+    options: FitOptions,
     tables: Mapping[str, Any],
 ) -> CalibrationResult:
     """Every type in a gauge of its own."""
-    fitted = fit(windows, subarray, fit_options(configuration, subarray))
+    fitted = fit(windows, subarray, options)
     result = _assembled(fitted, subarray, observable, configuration, tables)
     result = with_residuals(
         with_curves(result, fitted, subarray),
@@ -130,11 +153,12 @@ def _across_types(
     subarray: Subarray,
     observable: Observable,
     configuration: Configuration,
+    options: FitOptions,
     tables: Mapping[str, Any],
 ) -> CalibrationResult:
     """All types in one gauge."""
     slope = cross.energy_slopes(subarray, configuration)
-    fitted = fit(windows, subarray, replace(fit_options(configuration, subarray), slope=slope))
+    fitted = fit(windows, subarray, replace(options, slope=slope))
     joint = cross.joint_scale(fitted, subarray, configuration)
     result = _assembled(fitted, subarray, observable, configuration, tables, scaled=joint.scaled)
     result = cross.describe_types(result, joint, fitted, windows, subarray, configuration)
@@ -188,7 +212,9 @@ def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Windows:
     def read() -> Iterator[Showers]:
         for block in blocks:
             for pairs in block.entry.windows() if block.entry else ():
-                yield prepare(pairs, subarray)
+                kept = unsaturated(pairs, block.saturation)
+                if len(kept):
+                    yield prepare(kept, subarray)
 
     if sum(block.n_pairs for block in blocks) > IN_MEMORY_PAIRS:
         return read
@@ -196,16 +222,30 @@ def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Windows:
     return lambda: kept
 
 
-def fit_options(configuration: Configuration, subarray: Subarray) -> FitOptions:
-    """Options of the fit, with thresholds by telescope in ln(value)."""
+def fit_options(
+    configuration: Configuration, subarray: Subarray, found: Mapping[int, float] | None = None
+) -> FitOptions:
+    """Options of the fit, with thresholds by telescope in ln(value).
+
+    Parameters
+    ----------
+    configuration : Configuration
+        All options.
+    subarray : Subarray
+        The telescopes.
+    found : mapping of int to float, optional
+        Ceilings by telescope id in ln(value), for ``ceiling: auto``.
+    """
     fitter, selection = configuration.RelativeThroughputFitter, configuration.ShowerSelection
     threshold: Any = selection.threshold
     if threshold is not None and threshold != "auto":
         values = value_by_telescope(threshold, subarray)
         threshold = {i: math.log(v) if v > 0 else -math.inf for i, v in values.items()}
-    ceiling: Any = None
-    if selection.ceiling is not None:
-        limits = value_by_telescope(selection.ceiling, subarray)
+    ceiling: Any = selection.ceiling
+    if ceiling == "auto":
+        ceiling = found
+    elif ceiling is not None:
+        limits = value_by_telescope(ceiling, subarray)
         ceiling = {i: math.log(v) if v > 0 else -math.inf for i, v in limits.items()}
     return FitOptions(
         knots=_knots(configuration, subarray),

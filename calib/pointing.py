@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["ALTITUDE", "AZIMUTH", "Pointing", "find_pointing", "read_pointing"]
+__all__ = ["ALTITUDE", "AZIMUTH", "POINTING", "Pointing", "find_pointing", "read_pointing"]
 
 #: Altitude of the telescope at the time of the shower, rad; NaN where the file does not tell.
 ALTITUDE = "pointing_altitude"
 #: Its azimuth likewise, from north through east, rad.
 AZIMUTH = "pointing_azimuth"
+#: Topic of the note that says where they come from.
+POINTING = "pointing"
 
 MEASURED = ("/dl1/monitoring/telescope/pointing", "/dl0/monitoring/telescope/pointing")
 FIXED = "/configuration/telescope/pointing"

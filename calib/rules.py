@@ -15,7 +15,8 @@ from calib.criteria import Criterion, compile_criteria
 from calib.errors import CannotCompute
 from calib.observables.filters import PairFilter
 from calib.pairs import TWO, PairRules, PairTest
-from calib.pointing import ALTITUDE
+from calib.pointing import ALTITUDE, POINTING
+from calib.saturation import UNCHECKED
 from calib.subarray import allowed_pairs
 from config.errors import ConfigurationError
 from config.models import ToolOptions
@@ -60,6 +61,8 @@ def pair_configuration(observable: Observable, configuration: Configuration) -> 
         sections.add("DistanceCurve")
     dumped = configuration.model_dump(mode="json", include=sections)
     dumped.get("DistanceCurve", {}).pop("knots", None)
+    if _finds_saturation(observable, configuration):
+        dumped["ShowerSelection"] = {"ceiling": "auto"}
     section = {k: v for k, v in dumped[observable.section].items() if k not in IRRELEVANT}
     return {**dumped, observable.section: section, "observable": observable.name}
 
@@ -114,6 +117,10 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         if (column := _if_there(block, quantity.column, names, quantity.unit)) is not None
     )
     notes += _pointing_notes(observable, block, tests, shower)
+    brightest = None
+    if observable.brightest and _finds_saturation(observable, configuration):
+        brightest = _if_there(block, observable.brightest.column, names, observable.brightest.unit)
+        notes += [] if brightest else [UNCHECKED]
     return PairRules(
         value=value,
         uncertainty=_if_there(block, observable.uncertainty, names, observable.unit),
@@ -125,7 +132,13 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         notes=tuple(notes),
         min_per_type=getattr(section, "min_triggered_telescopes_per_subsystem", None),
         shower=shower,
+        brightest=brightest,
     )
+
+
+def _finds_saturation(observable: Observable, configuration: Configuration) -> bool:
+    """Whether saturated images are to be looked for."""
+    return observable.brightest is not None and configuration.ShowerSelection.ceiling == "auto"
 
 
 def _pointing_notes(
@@ -137,9 +150,9 @@ def _pointing_notes(
     """Where the pointing comes from, or that a shower has none."""
     read = {*(column for _, column in shower), *(c for test in tests for c in test.columns)}
     if ALTITUDE in read:
-        return [("pointing", f"taken from {block.columns[ALTITUDE].group}")]
+        return [(POINTING, f"taken from {block.columns[ALTITUDE].group}")]
     if any(quantity.column == ALTITUDE for _, quantity in observable.shower):
-        return [("pointing", "not in the file: its showers have no offset from the pointing")]
+        return [(POINTING, "not in the file: its showers have no offset from the pointing")]
     return []
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "DISTANCE",
     "EVENT_KEYS",
     "EXPECTED",
+    "NOTES",
     "PAIRS",
     "PARTICIPATION",
     "REJECTED",
@@ -34,6 +35,9 @@ __all__ = [
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
 SCHEMA_ID = "pairs-3"
+
+#: Table of what a reader must know about single blocks.
+NOTES = "block_notes"
 
 #: What residuals are binned in, see `calib.residual_bins`.
 DISTANCE, EXPECTED = "impact distance", "expected value"

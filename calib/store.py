@@ -41,6 +41,7 @@ __all__ = [
     "publish",
     "publish_report",
     "refuse_existing",
+    "refuse_file_in_the_way",
     "remove_scratch",
     "replace_file",
 ]
@@ -125,9 +126,7 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
         If `output` is a file, or holds results and `overwrite` is not given, or holds a folder
         where a result belongs.
     """
-    if output.exists() and not output.is_dir():
-        msg = f"{output}: results go into a folder, and this is a file. Choose another --output."
-        raise WrongUsage(msg)
+    refuse_file_in_the_way(output)
     folders = [name for name in FILES if (output / name).is_dir()]
     if folders:
         msg = f"{output}: {', '.join(folders)} is a folder where a result belongs. Move it away."
@@ -139,6 +138,25 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
             "Choose another --output, or replace them with --overwrite."
         )
         raise WrongUsage(msg)
+
+
+def refuse_file_in_the_way(output: Path) -> None:
+    """Raise if a folder cannot be made because it, or one it lies in, is a file.
+
+    Raises
+    ------
+    WrongUsage
+        The message names the file.
+    """
+    for place in (output, *output.parents):
+        if place.exists():
+            if not place.is_dir():
+                what = "this" if place == output else str(place)
+                raise WrongUsage(
+                    f"{output}: results go into a folder, and {what} is a file. "
+                    "Choose another --output."
+                )
+            return
 
 
 def publish(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,12 +36,13 @@ class Subarray:
     descriptions : tuple of str
         ``TYPE_OPTICS_CAMERA``, which telescope parameters are matched against.
     positions_m : tuple of (float, float, float)
-        Position in the GroundFrame (x north, y west, z up), m.
+        Position in the GroundFrame (x north, y west, z up), m. NaN for a telescope without one:
+        it forms no pair.
 
     Raises
     ------
     ValueError
-        If there is no telescope, one is named twice, or one has no position.
+        If there is no telescope, or one is named twice.
     """
 
     name: str
@@ -70,10 +71,22 @@ class Subarray:
             raise ValueError(f"each telescope must be named once, found ids {list(self.tel_ids)}")
         if min(self.tel_ids) < 0 or max(self.tel_ids) > MAX_TEL_ID:
             raise ValueError(f"telescope ids must be 0 to {MAX_TEL_ID}, found {list(self.tel_ids)}")
+
+    @property
+    def unplaced(self) -> tuple[int, ...]:
+        """Telescopes without a position."""
         places = zip(self.tel_ids, self.positions_m, strict=True)
-        lost = [tel_id for tel_id, place in places if not np.isfinite(place).all()]
-        if lost:
-            raise ValueError(f"telescopes {lost} have no position")
+        return tuple(tel_id for tel_id, place in places if not np.isfinite(place).all())
+
+    @property
+    def identity(self) -> Subarray:
+        """The array without its name, which files choose freely, and equal to itself.
+
+        NaN, the position of a telescope without one, is not equal to itself; zero is.
+        """
+        places = dict(zip(self.tel_ids, self.positions_m, strict=True))
+        places |= dict.fromkeys(self.unplaced, (0.0, 0.0, 0.0))
+        return replace(self, name="", positions_m=tuple(places.values()))
 
     def difference(self, other: Subarray) -> str | None:
         """Say in one clause how `other` differs, or None when it is the same array."""

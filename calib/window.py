@@ -13,12 +13,14 @@ import polars as pl
 
 from calib import cross
 from calib.coefficients import assemble
-from calib.curve_table import NOTES, with_curves
+from calib.curve_table import with_curves
 from calib.errors import CannotCompute, NothingToDo, WrongUsage
 from calib.observables import TIMING_CROSS
 from calib.pairs import merge_rejected
 from calib.pipeline import fit_options
 from calib.quality import with_remarks
+from calib.references import check_references
+from calib.schema import NOTES
 from calib.window_fit import constancy, differences, merged_fit
 from calib.window_nights import (
     LEFT_OUT,
@@ -130,6 +132,7 @@ def solve_window(
     sums = [sums for _, sums in used]
     _refuse_unlike(used)
     subarray = sums[-1].subarray
+    check_references(subarray, configuration)
     options = fit_options(configuration, subarray)
     fitted = merged_fit(sums, options)
     tables = _merged_tables(sums) | {"provenance": provenance or {}}

@@ -471,10 +471,11 @@ class ShowerSelectionOptions(Options):
         "fluctuation; the largest of a type counts for all of it; "
         "'auto' to read it from the data, null for no selection.",
     )
-    ceiling: NonNegative | None = Field(
+    ceiling: Threshold | None = Field(
         None,
         description="Energy [TeV] or size [p.e.] above which telescopes saturate; the smallest of "
-        "a type counts for all of it; null for no limit.",
+        "a type counts for all of it; 'auto' to find it in the brightest pixels of images, null "
+        "for no limit.",
     )
     margin: float = Field(
         2.5,

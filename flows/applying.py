@@ -15,7 +15,7 @@ from calib.correction import refuse_failed_fit
 from calib.dl2 import open_block
 from calib.errors import ArraycalError, CannotCompute, WrongUsage
 from calib.lookup import LOOKUP_FILES, write_lookup
-from calib.store import MONITORING, provenance
+from calib.store import MONITORING, provenance, refuse_file_in_the_way
 from config.errors import ConfigurationError
 from config.settings import Settings, load_settings
 from flows.console import stderr, stdout
@@ -176,8 +176,7 @@ def output_name(block: Path) -> str:
 
 def _refuse_outputs(request: _Request, outputs: Sequence[Path]) -> None:
     """Refuse what would replace something, before the work is done."""
-    if request.output.exists() and not request.output.is_dir():
-        raise WrongUsage(f"{request.output} is a file, --output is a folder. Choose another.")
+    refuse_file_in_the_way(request.output)
     twice = sorted({path.name for path in outputs if outputs.count(path) > 1})
     if twice:
         raise WrongUsage(

@@ -133,7 +133,7 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         {
             "metavar": "FILE",
             "help": "energy-cross by method three_step: monitoring file with the inter-calibration "
-            "to start from (default: made of the same blocks)",
+            "to start from, or the folder of a result (default: made of the same blocks)",
         },
     ),
     (

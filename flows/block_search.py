@@ -4,6 +4,7 @@ import glob
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from textwrap import shorten
 
 from config.errors import ConfigurationError
 
@@ -25,6 +26,8 @@ FOLDER_PATTERNS = (("*.dl2.h5", "*.dl2.hdf5"), ("*.h5", "*.hdf5"))
 CORRECTED_SUFFIX = ".corrected.h5"
 #: Our own products, which may lie in the same folder.
 PRODUCTS = ("monitoring.h5", "lookup.h5")
+#: Characters of a list of files in a message.
+MAX_LISTED = 200
 
 
 def find_blocks(texts: Iterable[str], root: Path | None = None) -> tuple[Path, ...]:
@@ -59,12 +62,27 @@ def find_blocks(texts: Iterable[str], root: Path | None = None) -> tuple[Path, .
             log.warning("no block file matches %s", text)
         for path in paths:
             found.setdefault(path.resolve(), path)
-    if not found:
+    if not any(path.exists() for path in found):
         raise ConfigurationError(
             f"no block file matches {', '.join(texts)}; "
             "expected DL2 files, folders with *.dl2.h5 or *.h5, or patterns such as 'night/*.h5'"
+            + _passed_over(texts, root)
         )
     return tuple(found.values())
+
+
+def _passed_over(texts: Iterable[str], root: Path | None) -> str:
+    """Say that folders hold our own products only, if they do."""
+    root = absolute(root)
+    places = [inside(text, root, "data_root", pattern=glob.has_magic(text)) for text in texts]
+    folders = [place for place in places if place.is_dir()]
+    own = sorted(file.name for folder in folders for file in folder.iterdir() if _is_product(file))
+    if not own:
+        return ""
+    return (
+        f". Results of a calibration and corrected values (*{CORRECTED_SUFFIX}) are no blocks and "
+        f"were left out: {shorten(', '.join(own), MAX_LISTED, placeholder=' ...')}"
+    )
 
 
 def search(text: str, root: Path | None = None) -> tuple[list[Path], dict[Path, str]]:
@@ -152,13 +170,15 @@ def _folder(folder: Path) -> list[Path]:
             file
             for pattern in patterns
             for file in folder.glob(pattern)
-            if file.name not in PRODUCTS
-            and not file.name.startswith(".")
-            and not file.name.endswith(CORRECTED_SUFFIX)
+            if not file.name.startswith(".") and not _is_product(file)
         ]
         if files:
             return sorted(files)
     return []
+
+
+def _is_product(file: Path) -> bool:
+    return file.name in PRODUCTS or file.name.endswith(CORRECTED_SUFFIX)
 
 
 def absolute(root: Path | None) -> Path | None:

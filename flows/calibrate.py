@@ -44,15 +44,11 @@ def calibrate(parameters: CalibrateParameters) -> State[Any]:
         except (ArraycalError, ConfigurationError) as error:
             log.error("%s", error)  # noqa: TRY400  expected: the message says it all
             return Failed(message=str(error))
-        with log_file(job.output, settings.log_level):
-            blocks = map_blocks(job, settings)
-            try:
-                outcome = solve_and_publish(blocks, job, settings)
-            except NothingToDo as error:
-                log.warning("%s", error)
-                return Completed(name=NOTHING_TO_DO, message=str(error))
-            except ArraycalError as error:
-                log.error("%s", error)  # noqa: TRY400  as above
-                name = WRONG_USAGE if isinstance(error, WrongUsage) else UNUSABLE
-                return Failed(name=name, message=str(error))
-            return final_state(outcome)
+        try:
+            with log_file(job.output, settings.log_level):
+                return final_state(solve_and_publish(map_blocks(job, settings), job, settings))
+        except NothingToDo as error:
+            return Completed(name=NOTHING_TO_DO, message=str(error))
+        except ArraycalError as error:  # the log has it
+            name = WRONG_USAGE if isinstance(error, WrongUsage) else UNUSABLE
+            return Failed(name=name, message=str(error))

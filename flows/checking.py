@@ -4,12 +4,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
+from typing import NamedTuple
 
 from rich.console import Console
 
 from calib import hdf5
 from calib.dl2 import Block, open_block
-from calib.errors import ArraycalError
+from calib.errors import ArraycalError, DamagedFile
 from calib.observables import OBSERVABLES, TIMING_CROSS, Observable
 from calib.rules import pair_rules, pairs_to_form
 from calib.timing.stamps import check_block
@@ -45,7 +46,8 @@ def check(texts: Sequence[str]) -> Exit:
     Returns
     -------
     Exit
-        ``USABLE`` when all can be calibrated, ``DEGRADED`` when some, ``UNUSABLE`` when none.
+        ``USABLE`` when all can be calibrated and none is damaged, ``UNUSABLE`` when none can be,
+        else ``DEGRADED``.
 
     Raises
     ------
@@ -53,27 +55,30 @@ def check(texts: Sequence[str]) -> Exit:
         If no file is found.
     """
     console = stdout()
-    fit = [_check(path, console) for path in find_blocks(texts, load_settings().data_root)]
-    if len(fit) > 1:
-        console.print(f"{sum(fit)} of {len(fit)} files can be calibrated")
-    return Exit.USABLE if all(fit) else Exit.DEGRADED if any(fit) else Exit.UNUSABLE
+    found = [_check(path, console) for path in find_blocks(texts, load_settings().data_root)]
+    if len(found) > 1:
+        n = sum(exit_ != Exit.UNUSABLE for exit_ in found)
+        console.print(f"{n} of {len(found)} files can be calibrated")
+    return found[0] if len(set(found)) == 1 else Exit.DEGRADED
 
 
-def _check(path: Path, console: Console) -> bool:
+def _check(path: Path, console: Console) -> Exit:
     console.print(f"{path}", style="bold", markup=False, soft_wrap=True)
     try:
         block = open_block(path)
         lines = describe(block)
     except ArraycalError as error:
-        lines, runs = {"unusable": str(error).removeprefix(f"{path}: ")}, False
+        lines, found = {"unusable": str(error).removeprefix(f"{path}: ")}, Exit.UNUSABLE
     else:
         problems = {name: _problem(block, *item) for name, item in _candidates().items()}
-        lines |= {name: problem or "can be run" for name, problem in problems.items()}
-        runs = not all(problems.values())
+        lines |= {name: problem.text or "can be run" for name, problem in problems.items()}
+        runs = not all(problem.text for problem in problems.values())
+        damaged = any(problem.damaged for problem in problems.values())
+        found = (Exit.DEGRADED if damaged else Exit.USABLE) if runs else Exit.UNUSABLE
     for name, text in lines.items():
         console.print(f"  {name:40}{text}", markup=False, soft_wrap=True)
     console.print()
-    return runs
+    return found
 
 
 def describe(block: Block) -> dict[str, str]:
@@ -141,19 +146,26 @@ def _candidates() -> dict[str, tuple[Observable, str]]:
     }
 
 
-def _problem(block: Block, observable: Observable, preset: str) -> str:
-    """Why a calibration cannot be run, empty if it can."""
+class _Problem(NamedTuple):
+    """Why a calibration cannot be run, empty if it can; and whether it is damage of the file."""
+
+    text: str = ""
+    damaged: bool = False
+
+
+def _problem(block: Block, observable: Observable, preset: str) -> _Problem:
     configuration = load_preset(preset)
     try:
         if observable is TIMING_CROSS:
             check_block(block, configuration)
-            return ""
+            return _Problem()
         pair_rules(observable, configuration, block)
         pairs = pairs_to_form(observable, configuration, block.subarray)
     except (ArraycalError, ConfigurationError) as error:
         first = str(error).removeprefix(f"{block.path}: ").partition("\n")[0]
-        return shorten(first, MAX_TEXT, placeholder=" ...")
-    return "" if len(pairs) else "no two telescopes may form a pair"
+        text = shorten(first, MAX_TEXT, placeholder=" ...")
+        return _Problem(text, isinstance(error, DamagedFile))
+    return _Problem("" if len(pairs) else "no two telescopes may form a pair")
 
 
 def _ids(ids: Sequence[int]) -> str:

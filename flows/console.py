@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from calib.pointing import POINTING
+from calib.schema import NOTES
 from flows.progress import Listener
 from flows.truth import TrueValues, compare
 
@@ -149,6 +151,8 @@ def print_result(
     console.print(_block_table(result.blocks, result.quantity.rows))
     if "unconstrained" in result.fit:
         console.print(f"\nunconstrained: {result.fit['unconstrained']}", markup=False)
+    for line in _notes(result):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"\n{result.verdict}", style=_style(result.verdict.status), markup=False)
     for name, path in (
         ("report", published.report),
@@ -156,6 +160,20 @@ def print_result(
         ("numbers", published.result),
     ):
         console.print(f"{name:8}{path}", markup=False, soft_wrap=True)
+
+
+def _notes(result: "CalibrationResult") -> list[str]:
+    """What was different in a block than one might expect, one line for each topic."""
+    notes = result.extras.get(NOTES)
+    if notes is None:
+        return []
+    lines = []
+    unexpected = notes.filter(pl.col("topic") != POINTING)
+    for (topic,), own in unexpected.group_by("topic", maintain_order=True):
+        where = f"{own['path'].n_unique()} of {len(result.blocks)} blocks"
+        more = " (others in the table block_notes)" if own["note"].n_unique() > 1 else ""
+        lines.append(f"note: {topic}, {where}: {own['note'][0]}{more}")
+    return lines
 
 
 def _dates(result: "CalibrationResult") -> dict[int, float]:

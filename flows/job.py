@@ -9,7 +9,7 @@ from pathlib import Path
 from calib.criteria import CriterionError, columns_of
 from calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, OBSERVABLES, Observable
 from calib.result import Verdict
-from calib.store import RESULT, Published
+from calib.store import MONITORING, RESULT, Published
 from config.errors import ConfigurationError
 from config.loading import available_presets, load_configuration
 from config.models import Configuration
@@ -29,6 +29,7 @@ __all__ = [
     "Job",
     "Outcome",
     "configured",
+    "estimator_note",
     "find_blocks",
     "from_here",
     "inside",
@@ -118,6 +119,8 @@ def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
     observable = OBSERVABLES[parameters.calibration]
     data_root, output_root = absolute(settings.data_root), absolute(settings.output_root)
     configuration = configured(parameters, settings)
+    if note := estimator_note(parameters, configuration):
+        log.info("%s", note)
     return Job(
         observable=observable,
         configuration=configuration,
@@ -150,6 +153,22 @@ def configured(
     return configuration
 
 
+def estimator_note(parameters: CalibrateParameters, configuration: Configuration) -> str:
+    """Say which estimator runs when configuration files leave it open and no preset decides.
+
+    Files of ctao-calibpipe are read unchanged, but name no estimator: it has only one.
+    """
+    fitter = configuration.RelativeThroughputFitter
+    peer = f"{parameters.calibration}-peer"
+    decided = _preset(parameters) is not None or "estimator" in fitter.model_fields_set
+    if decided or not parameters.config or peer not in available_presets():
+        return ""
+    return (
+        f"the configuration files name no estimator: estimator {fitter.estimator} and our other "
+        f"defaults are used; for the numbers of ctao-calibpipe add --preset {peer}"
+    )
+
+
 def _named_files(parameters: CalibrateParameters | NightCalibration) -> list[str]:
     """Files with a parameter of their own, as the settings they are."""
     named = {
@@ -176,31 +195,38 @@ def _with_absolute_files(configuration: Configuration, root: Path | None) -> Con
     """Make the files that the configuration names absolute; they must exist."""
     section = configuration.CalculateCrossCalibration
     found = {
-        key: inside(text, root, "data_root")
+        key: str(_named_file(key, text, root))
         for key in ("inter_calibration", "simulation_reference")
         if (text := getattr(section, key)) is not None
     }
-    for key, path in found.items():
-        if not path.is_file():
-            raise ConfigurationError(f"{key}: there is no file {path}")
-    changed = section.model_copy(update={key: str(path) for key, path in found.items()})
+    changed = section.model_copy(update=found)
     inter = configuration.CalculateInterCalibration
     if inter.compare is not None:
-        inter = inter.model_copy(update={"compare": str(_result_file(inter.compare, root))})
+        path = _named_file("compare", inter.compare, root)
+        inter = inter.model_copy(update={"compare": str(path)})
     return configuration.model_copy(
         update={"CalculateCrossCalibration": changed, "CalculateInterCalibration": inter}
     )
 
 
-def _result_file(text: str, root: Path | None) -> Path:
+#: Files that settings name: the one of a folder with results, and of which calibration.
+RESULT_FILES = {
+    "inter_calibration": (MONITORING, "of energy-inter, or one of ctao-calibpipe"),
+    "simulation_reference": (RESULT, "of an energy-cross of simulated blocks"),
+    "compare": (RESULT, "of energy-inter or energy-cross"),
+}
+
+
+def _named_file(key: str, text: str, root: Path | None) -> Path:
     """Find the result that a file or the folder with it stands for."""
+    name, origin = RESULT_FILES[key]
     path = inside(text, root, "data_root")
     if path.is_dir():
-        path = inside(str(path / RESULT), root, "data_root")
+        path = inside(str(path / name), root, "data_root")
     if not path.is_file():
         raise ConfigurationError(
-            f"compare: there is no file {path}; expected the {RESULT} of energy-inter or "
-            "energy-cross, or the folder that holds it"
+            f"{key}: there is no file {path}; expected the {name} {origin}, or the folder that "
+            "holds it"
         )
     return path
 
@@ -212,6 +238,11 @@ def _check_inter(calibration: str, configuration: Configuration) -> None:
         raise ConfigurationError(
             f"compare is for {IMAGE_INTER.name}, which compares its coefficients with those of "
             f"energies; {calibration} has nothing to compare"
+        )
+    if configuration.ShowerSelection.ceiling == "auto" and calibration != IMAGE_INTER.name:
+        raise ConfigurationError(
+            f"ShowerSelection.ceiling: auto is for {IMAGE_INTER.name}, which finds saturated "
+            f"images; give {calibration} a number or null"
         )
     is_inter = calibration in INTER_CALIBRATIONS
     if (

@@ -1,11 +1,12 @@
 """Where log records of a run go: a file beside the results, and the run in the Prefect UI."""
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from calib.errors import ArraycalError
+from calib.errors import ArraycalError, NothingToDo
 from config.errors import ConfigurationError
 
 __all__ = ["LOG_FILE", "log_file"]
@@ -19,6 +20,8 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 @contextmanager
 def log_file(folder: Path, level: str) -> Iterator[Path]:
     """Add what happens inside to ``arraycal.log`` of a folder, tracebacks included.
+
+    Where there is nothing to do, nothing is written.
 
     Parameters
     ----------
@@ -37,19 +40,46 @@ def log_file(folder: Path, level: str) -> Iterator[Path]:
     OSError
         If the folder cannot be made or written.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOG_FILE
+    before = path.stat().st_size if path.exists() else None
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORMAT))
-    with logging_to(handler, level):
+    try:
+        with logging_to(handler, level):
+            yield from _with_the_reason(path)
+    except NothingToDo:
+        _undo(path, before, made)
+        raise
+
+
+def _with_the_reason(path: Path) -> Iterator[Path]:
+    """Yield the log; say in it what stopped the run."""
+    try:
+        yield path
+    except NothingToDo as error:
+        log.warning("%s", error)
+        raise
+    except (ArraycalError, ConfigurationError) as error:
+        log.error("stopped: %s", error)  # noqa: TRY400  expected: the message says it all
+        raise
+    except BaseException:  # Ctrl-C too
+        log.exception("stopped")
+        raise
+
+
+def _undo(path: Path, before: int | None, made: Sequence[Path]) -> None:
+    """Take back a log and the folders made for it."""
+    if before is not None:
+        os.truncate(path, before)
+        return
+    path.unlink(missing_ok=True)
+    for folder in made:
         try:
-            yield path
-        except (ArraycalError, ConfigurationError) as error:
-            log.error("stopped: %s", error)  # noqa: TRY400  expected: the message says it all
-            raise
-        except BaseException:  # Ctrl-C too
-            log.exception("stopped")
-            raise
+            folder.rmdir()
+        except OSError:  # something else is in it by now
+            return
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from calib.store import refuse_existing
 from config.errors import ConfigurationError, shown
 from config.settings import Settings, load_settings
 from flows.console import Terminal, print_result, stdout
-from flows.job import from_here, prepare
+from flows.job import estimator_note, from_here, prepare
 from flows.outcomes import Exit
 from flows.parameters import CalibrateParameters
 from flows.progress import LISTENER
@@ -59,6 +59,8 @@ def run(arguments: Namespace, command: str) -> Exit:
     refuse_existing(job.output, overwrite=job.overwrite)
     truth = read_truth(arguments.truth, arguments.calibration) if arguments.truth else None
     with Terminal(command, arguments.workers) as terminal:
+        if note := estimator_note(parameters, job.configuration):
+            terminal.say(note)
         if arguments.direct:
             from flows.direct import run_directly
 

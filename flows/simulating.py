@@ -15,6 +15,7 @@ from calib.simulation import (
     simulate_night,
     simulate_nights,
 )
+from calib.store import refuse_file_in_the_way
 from config.errors import ConfigurationError
 from flows.console import stdout
 from flows.outcomes import Exit
@@ -31,12 +32,13 @@ def simulate(arguments: Namespace) -> Exit:
     ConfigurationError
         If no night can have these settings.
     WrongUsage
-        If the folder holds a night already.
+        If the folder holds a night already, or is a file.
     OSError
         If the machine fails.
     """
     settings, nights = settings_of(arguments)
     folder: Path = arguments.directory
+    refuse_file_in_the_way(folder)
     try:
         if nights.n_nights == 1:
             (changed,) = settings_of_nights(settings, nights)

@@ -7,6 +7,7 @@
 from calib.criteria.compiler import (
     Criterion,
     CriterionError,
+    UnknownColumn,
     columns_of,
     compile_criteria,
     compile_criterion,
@@ -15,6 +16,7 @@ from calib.criteria.compiler import (
 __all__ = [
     "Criterion",
     "CriterionError",
+    "UnknownColumn",
     "columns_of",
     "compile_criteria",
     "compile_criterion",

@@ -21,14 +21,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from calib.criteria.syntax import CriterionError, columns_in, parse
+from calib.criteria.syntax import CriterionError, UnknownColumn, columns_in, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import polars as pl
 
-__all__ = ["Criterion", "CriterionError", "columns_of", "compile_criteria", "compile_criterion"]
+__all__ = [
+    "Criterion",
+    "CriterionError",
+    "UnknownColumn",
+    "columns_of",
+    "compile_criteria",
+    "compile_criterion",
+]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 
 from calib.errors import ArraycalError
 
-__all__ = ["FUNCTION_ARGUMENTS", "CriterionError", "Source", "columns_in", "function_name", "parse"]
+__all__ = [
+    "FUNCTION_ARGUMENTS",
+    "CriterionError",
+    "Source",
+    "UnknownColumn",
+    "columns_in",
+    "function_name",
+    "parse",
+]
 
 #: Functions, bare or as ``np.<name>``, and how many arguments each takes.
 FUNCTION_ARGUMENTS = {
@@ -77,6 +85,10 @@ _REFUSED = {
 
 class CriterionError(ArraycalError, ValueError):
     """A quality criterion that cannot be used: what is wrong with it, and where in its text."""
+
+
+class UnknownColumn(CriterionError):
+    """A quality criterion that may be sound, of a column that is not in the file."""
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,10 @@ class TermError(ValueError):
     """An operation that has no meaning for its operands; the position is still unknown."""
 
 
+class NoColumn(TermError):
+    """A name that no column has."""
+
+
 @dataclass(frozen=True)
 class Term:
     """A part of a criterion.

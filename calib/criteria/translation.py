@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from calib.criteria.syntax import Source, function_name
+from calib.criteria.syntax import Source, UnknownColumn, function_name
 from calib.criteria.terms import (
+    NoColumn,
     Term,
     TermError,
     apply_function,
@@ -75,6 +76,8 @@ class _Translation:
     def term(self, node: ast.expr) -> Term:
         try:
             return self._term(node)
+        except NoColumn as error:
+            raise UnknownColumn(str(self.source.error(str(error), node))) from None
         except TermError as error:
             raise self.source.error(str(error), node) from None
 
@@ -108,7 +111,7 @@ class _Translation:
         near = get_close_matches(name.lower(), folded, n=1)
         hint = f"; did you mean {folded[near[0]]!r}?" if near else "."
         listed = ", ".join(known[:MAX_LISTED]) + (", ..." if len(known) > MAX_LISTED else "")
-        raise TermError(f"there is no column {name!r}{hint} There are: {listed}")
+        raise NoColumn(f"there is no column {name!r}{hint} There are: {listed}")
 
     @staticmethod
     def _binary(symbol: ast.operator, left: Term, right: Term) -> Term:

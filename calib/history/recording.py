@@ -13,8 +13,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from calib.curve_table import NOTES
 from calib.history.tables import KEY, Coefficient, Run, StoredSums
+from calib.schema import NOTES
 from calib.sums import FORMAT, pack
 
 if TYPE_CHECKING:

@@ -57,6 +57,7 @@ IMAGE_INTER = Observable(
     uncertainty=None,
     impact="{geometry}_tel_impact_distance",
     unit="",
+    brightest=Quantity("intensity_max", ""),
     scope="same_type",
     statistic=LOG_RATIO_STATISTIC,
     filters=(

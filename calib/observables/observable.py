@@ -53,6 +53,8 @@ class Observable:
         What the keys of the section's ``event_filters`` mean, in the order of the cuts.
     label : str
         Name of the event-wise statistic in the exchange file of ctao-calibpipe.
+    brightest : Quantity or None
+        Brightest pixel of an image, where the value is the size of one.
     monitoring_path : str
         Where the coefficients go in the monitoring file.
     """
@@ -69,3 +71,4 @@ class Observable:
     label: str
     monitoring_path: str
     shower: tuple[tuple[str, Quantity], ...] = ()
+    brightest: Quantity | None = None

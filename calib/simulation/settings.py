@@ -25,6 +25,12 @@ Convention = Literal["pointing_compensated", "raw"]
 Frame = Literal["telescope", "camera"]
 PointingTable = Literal["observation", "configuration", "dl0", "dl1"]
 
+#: Settings that are a spread, an error or a distance.
+NOT_NEGATIVE = (
+    *("throughput_scatter", "core_margin_m", "core_error_m", "direction_error_deg"),
+    *("gamma_spread_deg", "proton_spread_deg", "gamma_fluctuation", "proton_fluctuation"),
+    *("h_max_spread_m", "h_max_error_m"),
+)
 FRACTIONS = ("proton_fraction", "invalid_fraction", "invalid_geometry_fraction")
 #: Beyond it the flat ground and the straight shower axis of the toy are no approximation.
 ZENITH_LIMIT_DEG = 60
@@ -210,6 +216,8 @@ class SimulationSettings:
             _require(name, vars(self)[name], vars(self)[name] >= 1, "at least 1")
         for name in FRACTIONS:
             _require(name, vars(self)[name], 0 <= vars(self)[name] <= 1, "between 0 and 1")
+        for name in NOT_NEGATIVE:
+            _require(name, vars(self)[name], 0 <= vars(self)[name] < math.inf, "0 or more")
         for name, zenith in [("zenith_deg", self.zenith_deg)] + [
             ("zenith of pointings", zenith) for zenith, _ in self.pointings
         ]:

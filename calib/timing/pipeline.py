@@ -10,6 +10,7 @@ import polars as pl
 from calib import dl2
 from calib.blocks import block_stage, usable_blocks
 from calib.errors import CannotCompute
+from calib.references import check_clock_reference
 from calib.timing.answer import answer
 from calib.timing.assemble import Convention, assemble
 from calib.timing.showers import Setup, prepare
@@ -119,6 +120,7 @@ def calibrate(
         If no block is left, or the stamps contradict the convention; the message says why.
     """
     good, subarray, tables = usable_blocks(blocks)
+    check_clock_reference(subarray, configuration)
     options = configuration.CalculateTimingCalibration
     convention = _convention(good, configuration)
     found = answer(

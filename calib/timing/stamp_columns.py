@@ -47,10 +47,16 @@ def stamp_columns(block: Block, configuration: Configuration) -> StampColumns:
     Raises
     ------
     CannotCompute
-        If the geometry of the configured reconstructor is not in the file.
+        If the geometry of the configured reconstructor is not in the file, or a telescope has no
+        position.
     calib.criteria.CriterionError
         If a quality criterion does not fit the columns of the file.
     """
+    if block.subarray.unplaced:
+        raise CannotCompute(
+            f"{block.path}: telescopes {list(block.subarray.unplaced)} have no position in the "
+            "layout, and time stamps mean nothing without it. Produce the file again."
+        )
     section = configuration.CalculateTimingCalibration
     name = section.geometry_reconstructor
     wanted = {key: f"{name}_{key}" for key in ("alt", "az", "core_x", "core_y", "h_max")}

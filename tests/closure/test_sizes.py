@@ -14,12 +14,15 @@ from calib.fit import Fit, FitOptions, fit
 from calib.observables import IMAGE_INTER
 from calib.pipeline import calibrate, pairs_of_block
 from calib.showers import prepare
-from calib.simulation import SimulationSettings, block_path, simulate_night
+from calib.simulation import CameraSettings, SimulationSettings, block_path, simulate_night
 from calib.toys_sizes import SizeToy, light_pool, size_pairs, square_array
 from config import load_configuration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from calib.simulation import Truth
 
 N_TELESCOPES, N_TOYS = 9, 80
 ARRAY = square_array(N_TELESCOPES)
@@ -140,6 +143,30 @@ def test_the_light_pool_comes_back_at_the_knots() -> None:
     assert found[-1] < found[KNOTS.zero] - 1.0
 
 
+def simulated_slope(
+    path: Path,
+    truth: Truth,
+    cache: Path,
+    preset: str = "image-inter",
+    overrides: Sequence[str] = (),
+) -> float:
+    """Weighted slope of the coefficients of both types of a simulated block."""
+    configuration = load_configuration(preset=preset, overrides=overrides)
+    block = pairs_of_block(path, IMAGE_INTER, configuration, cache)
+    telescopes = calibrate([block], IMAGE_INTER, configuration).telescopes
+    products = np.zeros(2)
+    for kind in ("LST", "MST"):
+        own = telescopes.filter(tel_type=kind)
+        expected = np.log([truth.throughput[tel_id] for tel_id in own["tel_id"]])
+        found = np.log(own["value"].to_numpy())
+        relative = own["error"] / own["value"]
+        # The reference of the peer's gauge has no error; its type's typical one serves.
+        weight = 1 / float(np.median(relative)) ** 2
+        expected -= expected.mean()
+        products += weight * np.array([np.sum(expected * found), np.sum(expected**2)])
+    return float(products[0] / products[1])
+
+
 def test_differences_come_back_from_a_simulated_night_as_well(tmp_path: Path) -> None:
     # Protons, a common core error, a trigger on size: preset and reader and all, with throughputs
     # that scatter by 20 %, so that a slope is known to some 0.6 %.
@@ -148,25 +175,32 @@ def test_differences_come_back_from_a_simulated_night_as_well(tmp_path: Path) ->
     )
     truth = simulate_night(tmp_path / "night", settings)
     path = block_path(tmp_path / "night", settings.first_obs_id)
-
-    def slope_of(preset: str) -> float:
-        configuration = load_configuration(preset=preset)
-        block = pairs_of_block(path, IMAGE_INTER, configuration, tmp_path / "cache")
-        telescopes = calibrate([block], IMAGE_INTER, configuration).telescopes
-        products = np.zeros(2)
-        for kind in ("LST", "MST"):
-            own = telescopes.filter(tel_type=kind)
-            expected = np.log([truth.throughput[tel_id] for tel_id in own["tel_id"]])
-            found = np.log(own["value"].to_numpy())
-            relative = own["error"] / own["value"]
-            # The reference of the peer's gauge has no error; its type's typical one serves.
-            weight = 1 / float(np.median(relative)) ** 2
-            expected -= expected.mean()
-            products += weight * np.array([np.sum(expected * found), np.sum(expected**2)])
-        return float(products[0] / products[1])
-
-    ours, peer = slope_of("image-inter"), slope_of("image-inter-peer")
+    ours, peer = (
+        simulated_slope(path, truth, tmp_path / "cache", preset)
+        for preset in ("image-inter", "image-inter-peer")
+    )
     print(f"slopes: {ours:.3f}, selection on measured sizes {peer:.3f}")
     # docs/image.md: 0.99 to 1.00 in the mean of many nights.
     assert 0.98 < ours < 1.02
     assert peer < ours - 0.02
+
+
+def test_differences_come_back_where_pixels_saturate(tmp_path: Path) -> None:
+    # At 20 p.e. a pixel of 5 % of the images stops, from 760 p.e. on. The slope is known to 0.9 %.
+    settings = SimulationSettings(
+        array="north",
+        n_blocks=1,
+        n_showers=30_000,
+        throughput_scatter=0.2,
+        seed=41,
+        camera=CameraSettings(saturation_pe={"LST": 20.0, "MST": 20.0}),
+    )
+    truth = simulate_night(tmp_path / "night", settings)
+    path = block_path(tmp_path / "night", settings.first_obs_id)
+    ours, blind = (
+        simulated_slope(path, truth, tmp_path / "cache", overrides=overrides)
+        for overrides in ((), ("ShowerSelection.ceiling=null",))
+    )
+    print(f"slopes: {ours:.3f}, without a ceiling {blind:.3f}")
+    assert 0.98 < ours < 1.02
+    assert blind < 0.97

@@ -201,8 +201,8 @@ def test_a_full_disk_is_one_sentence(blocks, tmp_path, lenient, capsys, monkeypa
 
 
 def test_an_output_below_a_file_is_one_sentence(blocks, text_file, capsys):
-    assert run(*blocks, "--output", text_file / "out") == 1
-    assert "Not a directory" in capsys.readouterr().err
+    assert run(*blocks, "--output", text_file / "out") == 2
+    assert f"{text_file} is a file. Choose another --output." in capsys.readouterr().err
 
 
 def test_a_cache_that_cannot_be_written_stops_the_run(
@@ -477,6 +477,20 @@ def test_check_tells_all_from_some_from_none(blocks, text_file, capsys):
     assert main(["check", str(blocks[0]), str(text_file)]) == 3
     assert "not a readable HDF5 file" in capsys.readouterr().out
     assert main(["check", str(text_file)]) == 4
+
+
+def test_a_file_with_damage_in_it_cannot_be_called_usable(blocks, tmp_path, capsys):
+    damaged = tmp_path / "damaged.dl2.h5"
+    shutil.copy(blocks[0], damaged)
+    with h5py.File(damaged, "a") as file:
+        name = "/configuration/instrument/telescope/camera/geometry_0"
+        del file[name]
+        file[name] = h5py.SoftLink("/nowhere")
+    assert main(["check", str(damaged)]) == 3
+    shown = capsys.readouterr().out
+    assert "geometry_0 leads nowhere, the file is damaged" in shown
+    assert "image-inter, preset image-inter-peer    can be run" in shown
+    assert main(["check", str(damaged), str(blocks[1])]) == 3
 
 
 def test_check_goes_on_behind_a_block_without_tables_of_telescopes(blocks, tmp_path, capsys):

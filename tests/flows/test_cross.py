@@ -22,12 +22,12 @@ def test_types_are_shown_and_three_steps_start_from_the_file(night, tmp_path, le
     assert "telescope types relative to MST" in shown
     # Without the threshold margin, of which `lenient` has none, the trigger biases the LST.
     assert "over the energies" in shown
-    inter = tmp_path / "joint" / "monitoring.h5"
+    inter = tmp_path / "joint"
     three = ("--set", "CalculateCrossCalibration.method=three_step", "--inter", inter)
     assert run(night, "--output", tmp_path / "steps", *three, *lenient) == 0
     result = json.loads((tmp_path / "steps" / "result.json").read_text())
     assert result["fit"]["method"] == "three_step"
-    assert str(inter) in result["configuration"]
+    assert str(inter / "monitoring.h5") in result["configuration"]
 
 
 def test_an_inter_calibration_that_is_not_there_is_refused_at_once(night, tmp_path, capsys):
@@ -52,10 +52,21 @@ def one_type(monkeypatch):
 
 @pytest.mark.usefixtures("one_type")
 def test_nothing_to_do_has_its_own_exit_status_and_writes_no_result(night, tmp_path, capsys):
-    assert run(night, "--output", tmp_path) == 5
+    assert run(night, "--output", tmp_path / "some" / "where") == 5
     assert "nothing to do: all 4 telescopes are of type LST" in capsys.readouterr().err
-    assert not (tmp_path / "result.json").exists()
-    assert not (tmp_path / "monitoring.h5").exists()
+    assert list(tmp_path.iterdir()) == []
+    # What was there before stays as it was.
+    log = tmp_path / "arraycal.log"
+    log.write_text("earlier\n")
+    assert run(night, "--output", tmp_path) == 5
+    assert list(tmp_path.iterdir()) == [log]
+    assert log.read_text() == "earlier\n"
+
+
+def test_a_reference_telescope_that_is_not_there_is_wrong_usage(night, tmp_path, capsys):
+    references = ("--set", "RelativeThroughputFitter.reference_telescopes={LST: 77, MST: 5}")
+    assert run(night, "--output", tmp_path, *references) == 2
+    assert "telescope 77, the reference of LST, is none of this array" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("one_type", "prefect_server")
@@ -67,7 +78,7 @@ def test_nothing_to_do_is_a_state_of_its_own_in_prefect(night, tmp_path):
     )
     state = calibrate(parameters, return_state=True)
     assert state.name == "NothingToDo"
-    assert not (tmp_path / "result.json").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("prefect_server")

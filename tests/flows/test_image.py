@@ -1,6 +1,7 @@
 """The image calibration on the command line, beside a result of energies."""
 
 import json
+import shutil
 
 import h5py
 import pytest
@@ -82,3 +83,37 @@ def test_a_result_outside_the_data_folder_is_refused(tmp_path, monkeypatch):
     )
     with pytest.raises(ConfigurationError, match="lies outside"):
         configured(parameters, load_settings())
+
+
+def test_configuration_files_that_name_no_estimator_are_told_which_one_runs(
+    night, tmp_path, capsys
+):
+    config = tmp_path / "peer.yaml"
+    config.write_text(
+        "CalculateImageAsymmetry:\n"
+        "  event_filters:\n"
+        '    equidistant_event_selection: [[type, "*", [0.05, 0.1]]]\n'
+    )
+    few = ("--set", "RelativeThroughputFitter.min_events=5")
+    note = "the configuration files name no estimator: estimator event and our other defaults"
+    run("image-inter", night, "--output", tmp_path / "ours", "--config", config, *few)
+    assert note in capsys.readouterr().err
+    peer = ("--preset", "image-inter-peer")
+    run("image-inter", night, "--output", tmp_path / "peer", "--config", config, *few, *peer)
+    assert note not in capsys.readouterr().err
+
+
+def test_what_blocks_lack_is_printed(night, tmp_path, lenient, capsys):
+    lacking = tmp_path / "lacking"
+    shutil.copytree(night, lacking)
+    for path in lacking.glob("*.h5"):
+        with h5py.File(path, "a") as file:
+            del file["/configuration/instrument/telescope/camera"]
+    run("image-inter", lacking, "--output", tmp_path / "out", *lenient)
+    assert "note: max_radius_fraction, 2 of 2 blocks: not applied" in capsys.readouterr().out
+
+
+def test_saturation_is_not_looked_for_in_energies(night, tmp_path, capsys):
+    automatic = ("--set", "ShowerSelection.ceiling=auto")
+    assert run("energy-inter", night, "--output", tmp_path / "out", *automatic) == 2
+    assert "ceiling: auto is for image-inter" in capsys.readouterr().err

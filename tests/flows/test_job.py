@@ -48,7 +48,20 @@ def test_a_block_named_twice_is_taken_once(tree, tmp_path):
 
 
 def test_a_missing_file_stays_among_the_blocks(tree):
-    assert names(find_blocks([str(tree / "nothing.h5")])) == ["nothing.h5"]
+    texts = [str(tree / "nothing.h5"), str(tree / "night")]
+    assert names(find_blocks(texts)) == ["nothing.h5", "a.dl2.h5", "b.dl2.h5"]
+
+
+def test_missing_files_alone_are_wrong_usage(tree):
+    with pytest.raises(ConfigurationError, match="no block file matches"):
+        find_blocks([str(tree / "nothing.h5")])
+
+
+def test_a_folder_of_our_own_products_says_that_they_are_left_out(tmp_path):
+    for name in ("a.corrected.h5", "monitoring.h5"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigurationError, match=r"left out: a\.corrected\.h5, monitoring\.h5"):
+        find_blocks([str(tmp_path)])
 
 
 def test_a_file_whose_name_is_a_pattern_is_found(tree):

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import calib
-from calib.errors import CannotCompute
+from calib.errors import CannotCompute, WrongUsage
 from calib.hdf5 import Column
 from calib.observables import ENERGY_INTER
 from calib.pairs import pair_events
@@ -251,10 +251,48 @@ def test_a_layout_that_describes_no_array_is_refused(refusal, make_block, rows, 
     assert f"{LAYOUT}: {message}" in refusal(file.write())
 
 
-def test_a_telescope_without_position_is_named(refusal, make_block):
+def test_a_telescope_without_position_is_left_out_with_its_reason(run, make_block):
     file = make_block()
     file.set_data(LAYOUT, "pos_y", [0.0, np.nan, 0.0, 0.0, 0.0])  # 4 comes second
-    assert "telescopes [4] have no position" in refusal(file.write())
+    block = run(file.write())
+    assert block.status == "ok"
+    seen = block.entry.scan().select("tel_id_1", "tel_id_2").collect()
+    assert 4 not in {*seen["tel_id_1"], *seen["tel_id_2"]}
+    result = calibrate([block], ENERGY_INTER, configure())
+    lost = result.telescopes.filter(pl.col("tel_id") == 4)
+    assert lost.select("flag", "reason").rows() == [
+        ("no_position", "the layout of the array has no position of it")
+    ]
+    assert "1 no_position" in str(result.verdict)
+    assert 4 not in result.positions_m
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/dl2/event/subarray/geometry", LAYOUT, "/dl2/event/telescope/energy/RandomForestRegressor"],
+)
+def test_what_is_listed_and_cannot_be_opened_is_damaged_and_not_absent(refusal, make_block, name):
+    path = make_block().write()
+    with h5py.File(path, "r+") as file:
+        if name in file:
+            del file[name]
+        file[name] = h5py.SoftLink("/nowhere")
+    assert f"{name} leads nowhere, the file is damaged" in refusal(path)
+
+
+def test_the_result_of_a_calibration_is_no_block(refusal, tmp_path):
+    path = tmp_path / "monitoring.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["CTA PRODUCT DATA MODEL VERSION"] = "1.0.0"
+        file.create_group("/dl2/monitoring/subarray/inter_calibration")
+    assert "expected a block of DL2 events, found the result of a calibration" in refusal(path)
+
+
+@pytest.mark.parametrize("text", ["9**9**9**9 > 0", f"{ENERGY} > 50 * u.m", f"{ENERGY} + 1"])
+def test_a_criterion_that_no_file_can_satisfy_is_wrong_usage(run, make_block, text):
+    block = run(make_block().write(), configure([("wrong", text)]))
+    with pytest.raises(WrongUsage, match="criterion 'wrong'"):
+        calibrate([block], ENERGY_INTER, configure())
 
 
 @pytest.mark.parametrize("table", ["/dl2", LAYOUT])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import polars as pl
 import pytest
@@ -83,14 +84,34 @@ def test_a_type_without_a_reference_telescope_has_its_mean_as_its_own_gauge(tmp_
     assert reference.select("value", "error").rows() == [(1.0, 0.0)]
 
 
-def test_a_reference_telescope_that_is_not_there_costs_the_factor_of_its_type_only(tmp_path):
-    references = "RelativeThroughputFitter.reference_telescopes={LST: 77, MST: 3}"
-    result = solved(["LST", "LST", "MST", "MST", "MST"], tmp_path, references)
+def test_a_reference_telescope_that_the_array_does_not_have_is_wrong_usage(tmp_path):
+    types = ["LST", "LST", "MST", "MST", "MST"]
+    for references, found in (("LST: 77", "77.*none of this array"), ("LST: 4", "4.*type MST")):
+        setting = f"RelativeThroughputFitter.reference_telescopes={{{references}}}"
+        with pytest.raises(WrongUsage, match=found):
+            solved(types, tmp_path, setting)
+    # A type that the array does not have, or a gauge that needs no reference.
+    for setting in ("reference_telescopes={SST: 77, MST: 3}", "reference_telescopes={LST: 77}"):
+        settings = [f"RelativeThroughputFitter.{setting}"]
+        if "SST" not in setting:
+            settings.append("RelativeThroughputFitter.gauge=geometric_mean")
+        assert solved(types, tmp_path, *settings).telescopes["value"].is_finite().all()
+
+
+def test_a_reference_telescope_without_data_costs_the_factor_of_its_type_only(tmp_path):
+    references = "RelativeThroughputFitter.reference_telescopes={LST: 1, MST: 4}"
+    seen = pl.col("tel_id_1") != 1
+    result = solved(["LST", "LST", "LST", "MST", "MST"], tmp_path, references, keep=seen)
     types = {row["tel_type"]: row for row in result.extras["types"].iter_rows(named=True)}
     assert np.isnan(types["LST"]["scaling_factor"])
-    assert "77" in types["LST"]["reason"]
+    assert types["LST"]["reason"] == "the reference telescope 1 has too little data"
     assert np.isfinite(types["LST"]["contrast"])
-    assert result.telescopes["value"].is_finite().all()
+    assert result.telescopes.filter(pl.col("tel_id") > 1)["value"].is_finite().all()
+    assert result.verdict.status == "degraded"
+    assert (
+        "LST has no inter-calibration and no scaling factor: the reference telescope 1 has too "
+        "little data" in result.verdict.reasons
+    )
     assert result.published[FACTORS_PATH].is_empty()
     assert set(result.published[INTER_PATH]["tel_type"]) == {"MST"}
 
@@ -135,12 +156,35 @@ def test_an_inter_calibration_of_other_observations_can_be_accepted(tmp_path):
     np.testing.assert_array_equal(inter.value, [1.0, 1.1, np.nan])
 
 
-def written(folder, *, obs_id=(1,), value=(1.0, 1.1), tel_id=(1, 2), tel_type=("LST", "MST")):
+def test_a_coefficient_without_an_error_is_none(tmp_path):
+    path = written(tmp_path, error=[0.01, np.nan])
+    inter = read_inter(path, array(["LST", "MST"]), (1,), allow_other=False)
+    np.testing.assert_array_equal(inter.value, [1.0, np.nan])
+    np.testing.assert_array_equal(inter.covariance, [[1e-4, np.nan], [np.nan, np.nan]])
+
+
+def test_an_inter_calibration_of_sizes_is_refused_with_advice_that_can_be_followed(tmp_path):
+    path = written(tmp_path)
+    with h5py.File(path, "a") as file:
+        file.create_group("/dl2/service/arraycal/image-inter")
+    with pytest.raises(WrongUsage, match="belong to size, not to energy"):
+        read_inter(path, array(["LST", "MST"]), (1,), allow_other=False)
+
+
+def written(
+    folder,
+    *,
+    obs_id=(1,),
+    value=(1.0, 1.1),
+    error=None,
+    tel_id=(1, 2),
+    tel_type=("LST", "MST"),
+):
     columns = {
         "tel_type": Column(np.asarray(tel_type)),
         "tel_id": Column(np.asarray(tel_id)),
         "value": Column(np.asarray(value)),
-        "error": Column(np.asarray([0.0, 0.01])),
+        "error": Column(np.asarray([0.0, 0.01] if error is None else error)),
     }
     with create_file(folder / "inter.h5") as file:
         write_table(file, INTER_PATH, columns, {"obs_id": np.asarray(obs_id, np.uint64)})
@@ -170,10 +214,11 @@ def test_the_report_shows_factors_bins_and_lines(tmp_path):
 
 
 def test_the_markdown_page_says_why_a_type_has_no_factor(tmp_path):
-    references = "RelativeThroughputFitter.reference_telescopes={LST: 77, MST: 3}"
-    result = solved(["LST", "LST", "MST", "MST", "MST"], tmp_path, references)
+    references = "RelativeThroughputFitter.reference_telescopes={LST: 1, MST: 4}"
+    seen = pl.col("tel_id_1") != 1
+    result = solved(["LST", "LST", "LST", "MST", "MST"], tmp_path, references, keep=seen)
     lines = report.markdown(result).splitlines()
-    row = next(line for line in lines if line.startswith("| LST |") and "77" in line)
+    row = next(line for line in lines if line.startswith("| LST |") and "telescope 1" in line)
     assert row.count("|") == 8
     contrast = result.extras["types"].filter(pl.col("tel_type") == "LST")["contrast"][0]
     assert f"{contrast:.4f}".replace("-", "") in row

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calib import dl2
+from calib.coefficients import DISTANCE_IGNORED
 from calib.errors import CannotCompute
 from calib.observables import IMAGE_INTER
 from calib.pipeline import calibrate, pairs_of_block
@@ -240,6 +241,27 @@ def test_without_camera_geometry_the_containment_is_left_out_and_said_so(path, t
     assert block.n_pairs > pairs_of(path, tmp_path)[0].n_pairs
     result = calibrate([block], IMAGE_INTER, configuration)
     assert result.extras["block_notes"].height == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (("DistanceCurve.knots=null",), True),
+        (("RelativeThroughputFitter.estimator=pair",), True),
+        (("CalculateImageAsymmetry.event_filters.equidistant_event_selection=[0.05, 0.1]",), False),
+        ((), False),
+    ],
+)
+def test_sizes_that_are_compared_whatever_the_distances_degrade_the_verdict(
+    path, tmp_path, overrides, says
+):
+    settings = (
+        ["DistanceCurve.knots=null", *overrides] if "event_filters" in str(overrides) else overrides
+    )
+    block, configuration = pairs_of(path, tmp_path, overrides=settings)
+    result = calibrate([block], IMAGE_INTER, configuration)
+    assert (DISTANCE_IGNORED in result.verdict.reasons) == says
+    assert result.verdict.status != "usable" or not says
 
 
 def test_saturated_images_tell_nothing_of_throughput_above_the_ceiling(make, tmp_path):

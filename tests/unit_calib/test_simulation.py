@@ -144,6 +144,8 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
         ({"array": "east"}, "there is no array 'east'; there are north, south, mixed"),
         ({"array": "north", "throughput": {14: 1.0}}, r"telescopes \[14\], but array 'north' has"),
         ({"throughput": {1: 0.0}}, "throughput of telescope 1 is 0.0; it must be positive"),
+        ({"throughput_scatter": -1.0}, "throughput_scatter is -1.0; it must be 0 or more"),
+        ({"core_error_m": np.inf}, "core_error_m is inf; it must be 0 or more"),
         ({"n_showers": 0}, "n_showers is 0; it must be at least 1"),
         ({"proton_fraction": 1.5}, "proton_fraction is 1.5; it must be between 0 and 1"),
         ({"zenith_deg": 75.0}, "zenith_deg is 75.0; it must be between 0 and 60"),

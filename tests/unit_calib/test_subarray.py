@@ -33,16 +33,21 @@ def test_telescopes_have_an_index_and_a_code_of_their_type(subarray):
         ({"tel_ids": (4, 7, 7, 561)}, r"each telescope must be named once, found ids \[4, 7, 7"),
         ({"tel_ids": (-1, 7, 11, 561)}, "telescope ids must be 0 to 65535, found"),
         ({"tel_ids": (4, 7, 11, 65536)}, "telescope ids must be 0 to 65535, found"),
-        ({"positions_m": ((0.0, 0.0, 0.0),) * 3 + ((0.0, np.nan, 0.0),)}, r"\[561\] have no pos"),
-        (
-            {"positions_m": ((np.inf, 0.0, 0.0),) + ((0.0, 0.0, 0.0),) * 3},
-            r"\[4\] have no position",
-        ),
     ],
 )
 def test_what_is_no_array_is_refused(subarray, change, message):
     with pytest.raises(ValueError, match=message):
         replace(subarray, **change)
+
+
+def test_a_telescope_without_position_forms_no_pair(subarray):
+    lost = replace(subarray, positions_m=((0.0, np.nan, 0.0), *subarray.positions_m[1:]))
+    assert lost.unplaced == (4,)
+    assert subarray.unplaced == ()
+    reach = dict.fromkeys(subarray.tel_ids, 1e6)
+    pairs, expected = (allowed_pairs(array, reach, "any").tolist() for array in (lost, subarray))
+    assert pairs == [pair for pair in expected if 0 not in pair]
+    assert lost.difference(lost) is None
 
 
 def test_an_array_without_telescopes_is_refused():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from calib import dl2, hdf5
 from calib.calibrations import calibrate, rows_of_block
 from calib.dl2_cursor import UnsortedRows
-from calib.errors import CannotCompute
+from calib.errors import CannotCompute, WrongUsage
 from calib.figures import CLOCK_FIGURES, figures
 from calib.hdf5 import Column, create_file, set_attributes, write_table
 from calib.observables import TIMING_CROSS
@@ -411,11 +411,9 @@ def test_stamps_that_run_backwards_are_told(tmp_path):
     assert result.telescopes["value"].is_finite().all()
 
 
-def test_a_missing_reference_is_named(tmp_path):
-    _, result = run(tmp_path, block_tables(stamps_of()), options(reference_telescope=99))
-    assert result.verdict.status == "unusable"
-    assert set(result.telescopes["flag"]) == {"no_reference"}
-    assert "reference telescope 99 is none of this array" in result.telescopes["reason"][0]
+def test_a_reference_that_the_array_does_not_have_is_wrong_usage(tmp_path):
+    with pytest.raises(WrongUsage, match="telescope 99 is none of this array, which has 1, "):
+        run(tmp_path, block_tables(stamps_of()), options(reference_telescope=99))
 
 
 def test_few_showers_give_no_number_and_the_reason(tmp_path):
