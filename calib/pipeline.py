@@ -186,9 +186,9 @@ def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Windows:
     """Showers of all blocks, held in memory when they fit."""
 
     def read() -> Iterator[Showers]:
-        for block in blocks:
+        for number, block in enumerate(blocks):
             for pairs in block.entry.windows() if block.entry else ():
-                yield prepare(pairs, subarray)
+                yield prepare(pairs, subarray, number)
 
     if sum(block.n_pairs for block in blocks) > IN_MEMORY_PAIRS:
         return read
