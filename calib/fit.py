@@ -138,6 +138,8 @@ class Fit:
         Sums of the upper halves, in the order of `SPLITS`.
     blocks : dict of int to Summary
         Sums of the last pass by block, of those with any shower; only what a solver reads.
+    by_block : tuple of int
+        Telescopes whose errors are clustered by block, see `calib.block_errors`.
     """
 
     solution: network.Solution
@@ -148,6 +150,7 @@ class Fit:
     settled: bool
     halves: tuple[Summary, ...] = ()
     blocks: Mapping[int, Summary] = field(default_factory=dict)
+    by_block: tuple[int, ...] = ()
 
 
 def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calib import cross
+from calib.block_constancy import with_constancy
+from calib.block_errors import with_block_errors
 from calib.blocks import BlockPairs, select_blocks, usable_blocks
 from calib.coefficients import assemble
 from calib.comparison import read_other, with_comparison
@@ -108,14 +110,22 @@ def _within_types(
     tables: Mapping[str, Any],
 ) -> CalibrationResult:
     """Every type in a gauge of its own."""
-    fitted = fit(windows, subarray, fit_options(configuration, subarray))
+    options = fit_options(configuration, subarray)
+    fitted = with_block_errors(fit(windows, subarray, options))
     result = _assembled(fitted, subarray, observable, configuration, tables)
+    result = with_constancy(
+        result,
+        fitted,
+        subarray,
+        options,
+        response_slope=configuration.RelativeThroughputFitter.response_slope,
+    )
     result = with_residuals(
         with_curves(result, fitted, subarray),
         fitted,
         windows,
         subarray,
-        least=configuration.RelativeThroughputFitter.min_events,
+        least=fitter.min_events,
         unit=observable.unit,
     )
     result = with_last_pass(result, fitted, windows, subarray, configuration)
@@ -134,9 +144,18 @@ def _across_types(
 ) -> CalibrationResult:
     """All types in one gauge."""
     slope = cross.energy_slopes(subarray, configuration)
-    fitted = fit(windows, subarray, replace(fit_options(configuration, subarray), slope=slope))
+    options = replace(fit_options(configuration, subarray), slope=slope)
+    fitted = with_block_errors(fit(windows, subarray, options))
     joint = cross.joint_scale(fitted, subarray, configuration)
     result = _assembled(fitted, subarray, observable, configuration, tables, scaled=joint.scaled)
+    result = with_constancy(
+        result,
+        fitted,
+        subarray,
+        options,
+        response_slope=configuration.RelativeThroughputFitter.response_slope,
+        joint=True,
+    )
     result = cross.describe_types(result, joint, fitted, windows, subarray, configuration)
     reference = configuration.CalculateCrossCalibration.reference_subsystem
     return with_last_pass(result, fitted, windows, subarray, configuration, reference)
