@@ -125,7 +125,7 @@ def _within_types(
         fitted,
         windows,
         subarray,
-        least=fitter.min_events,
+        least=configuration.RelativeThroughputFitter.min_events,
         unit=observable.unit,
     )
     result = with_last_pass(result, fitted, windows, subarray, configuration)
