@@ -55,7 +55,7 @@ AMBIGUOUS = 2
 
 #: One row per block in use and type (`energy-cross`: all types together): the block against all
 #: others. `tel_id` is the telescope that deviates most in units of its error (-1: nothing
-#: compares) and `deviation` that of its ln c, relative to the other telescopes; `p_largest` is the
+#: compares) and `difference` that of its ln c, relative to the other telescopes; `p_largest` is the
 #: chance that any telescope of the row would deviate as much.
 BLOCK_CONSTANCY = pl.Schema(
     {
@@ -67,8 +67,8 @@ BLOCK_CONSTANCY = pl.Schema(
         "ndf": pl.Int64,
         "p_value": pl.Float64,
         "tel_id": pl.Int64,
-        "deviation": pl.Float64,
-        "error": pl.Float64,
+        "difference": pl.Float64,
+        "difference_error": pl.Float64,
         "p_largest": pl.Float64,
     }
 )
@@ -87,14 +87,14 @@ BLOCK_CONSTANCY_TYPES = pl.Schema(
         "scatter": pl.Float64,
         "obs_ids": pl.String,
         "tel_id": pl.Int64,
-        "deviation": pl.Float64,
-        "error": pl.Float64,
+        "difference": pl.Float64,
+        "difference_error": pl.Float64,
         "p_largest": pl.Float64,
         "changed": pl.Boolean,
     }
 )
 
-#: One row per block and telescope that can be compared: `deviation` of ln c from its value in the
+#: One row per block and telescope that can be compared: `difference` of ln c from its value in the
 #: other blocks, relative to the other telescopes.
 BLOCK_DEVIATIONS = pl.Schema(
     {
@@ -102,8 +102,8 @@ BLOCK_DEVIATIONS = pl.Schema(
         "tel_type": pl.String,
         "tel_id": pl.Int64,
         "n_events": pl.Int64,
-        "deviation": pl.Float64,
-        "error": pl.Float64,
+        "difference": pl.Float64,
+        "difference_error": pl.Float64,
     }
 )
 
@@ -255,16 +255,16 @@ def _telescopes(night: _Night, number: int, found: Difference) -> pl.DataFrame:
     n = found.n_compared[nodes]
     # Zero on average over n telescopes is 1 - 1/n of the difference to the others.
     scale = n / (n - 1) / night.response_slope
-    deviation, error = (scale * values[nodes] for values in (found.log_ratio, found.error))
+    step, error = (scale * values[nodes] for values in (found.log_ratio, found.error))
     n_events = night.n_events[number, nodes]
-    z = np.divide(np.abs(deviation), error, out=np.zeros_like(error), where=error > 0)
+    z = np.divide(np.abs(step), error, out=np.zeros_like(error), where=error > 0)
     columns = {
         "obs_ids": [night.names[number]] * len(nodes),
         "tel_type": [night.subarray.types[node] for node in nodes],
         "tel_id": np.asarray(night.subarray.tel_ids)[nodes],
         "n_events": n_events.astype(np.int64),
-        "deviation": deviation,
-        "error": error,
+        "difference": step,
+        "difference_error": error,
         # The error is estimated from so many showers.
         "chance": 2 * stats.t.sf(z, np.maximum(n_events - 1, 1)),
     }
@@ -274,10 +274,10 @@ def _telescopes(night: _Night, number: int, found: Difference) -> pl.DataFrame:
 def _worst(telescopes: pl.DataFrame) -> dict[str, Any]:
     """The least likely deviation, and the chance that any of so many would be so unlikely."""
     if telescopes.is_empty():
-        nan = math.nan
-        return {"obs_ids": "", "tel_id": -1, "deviation": nan, "error": nan, "p_largest": nan}
+        unknown = dict.fromkeys(("difference", "difference_error", "p_largest"), math.nan)
+        return {"obs_ids": "", "tel_id": -1, **unknown}
     row = telescopes.sort("chance", maintain_order=True).row(0, named=True)
-    worst = {name: row[name] for name in ("obs_ids", "tel_id", "deviation", "error")}
+    worst = {name: row[name] for name in ("obs_ids", "tel_id", "difference", "difference_error")}
     return worst | {"p_largest": min(1.0, len(telescopes) * row["chance"])}
 
 
@@ -303,7 +303,7 @@ def _judged(totals: list[dict[str, Any]]) -> pl.DataFrame:
     """Table `BLOCK_CONSTANCY_TYPES`."""
     table = pl.DataFrame(totals, BLOCK_CONSTANCY_TYPES).drop("changed")
     chance = CHANCE / (N_TESTS * max(1, int((table["ndf"] > 0).sum())))
-    alone = (pl.col("p_largest") < chance) & (pl.col("deviation").abs() > MIN_DEVIATION)
+    alone = (pl.col("p_largest") < chance) & (pl.col("difference").abs() > MIN_DEVIATION)
     together = (pl.col("p_value") < chance) & (pl.col("scatter") > MIN_SCATTER)
     # NaN, where nothing compares, is larger than anything to polars: no contradiction.
     return table.with_columns(changed=(alone | together)).cast(BLOCK_CONSTANCY_TYPES)
@@ -329,8 +329,9 @@ def _remark(row: dict[str, Any]) -> str:
     unknown = ", of two blocks nobody knows which is off" if row["n_blocks"] == AMBIGUOUS else ""
     return (
         f"the blocks contradict each other beyond their errors ({row['tel_type']}: observation "
-        f"{row['obs_ids']}, telescope {row['tel_id']} by {row['deviation']:+.1%} +- "
-        f"{row['error']:.1%} from the other blocks{unknown}; all: {row['scatter']:.1%} rms, chi2 / "
-        f"ndf = {row['chi2']:.0f} / {row['ndf']}): coefficients are means over the blocks and do "
-        "not hold for each of them; leave out or calibrate apart what does not belong together"
+        f"{row['obs_ids']}, telescope {row['tel_id']} by {row['difference']:+.1%} +- "
+        f"{row['difference_error']:.1%} from the other blocks{unknown}; all: {row['scatter']:.1%} "
+        f"rms, chi2 / ndf = {row['chi2']:.0f} / {row['ndf']}): coefficients are means over the "
+        "blocks and do not hold for each of them; leave out or calibrate apart what does not "
+        "belong together"
     )
