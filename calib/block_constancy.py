@@ -55,8 +55,8 @@ AMBIGUOUS = 2
 
 #: One row per block in use and type (`energy-cross`: all types together): the block against all
 #: others. `tel_id` is the telescope that deviates most in units of its error (-1: nothing
-#: compares) and `difference` that of its ln c, relative to the other telescopes; `p_largest` is the
-#: chance that any telescope of the row would deviate as much.
+#: compares) and `difference` that of its ln c, relative to the other telescopes, weighted by what
+#: is known of them; `p_largest` is the chance that any telescope of the row would deviate as much.
 BLOCK_CONSTANCY = pl.Schema(
     {
         "obs_ids": pl.String,
@@ -251,13 +251,10 @@ def _compare(
 
 def _telescopes(night: _Night, number: int, found: Difference) -> pl.DataFrame:
     """Rows of `BLOCK_DEVIATIONS` of one block, with the chance of each."""
-    nodes = np.flatnonzero(np.isfinite(found.log_ratio))
-    n = found.n_compared[nodes]
-    # Zero on average over n telescopes is 1 - 1/n of the difference to the others.
-    scale = n / (n - 1) / night.response_slope
-    step, error = (scale * values[nodes] for values in (found.log_ratio, found.error))
+    nodes = np.flatnonzero(np.isfinite(found.alone))
+    step, error = (v[nodes] / night.response_slope for v in (found.alone, found.alone_error))
     n_events = night.n_events[number, nodes]
-    z = np.divide(np.abs(step), error, out=np.zeros_like(error), where=error > 0)
+    z = np.abs(step) / error
     columns = {
         "obs_ids": [night.names[number]] * len(nodes),
         "tel_type": [night.subarray.types[node] for node in nodes],
@@ -267,8 +264,9 @@ def _telescopes(night: _Night, number: int, found: Difference) -> pl.DataFrame:
         "difference_error": error,
         # The error is estimated from so many showers.
         "chance": 2 * stats.t.sf(z, np.maximum(n_events - 1, 1)),
+        "z": z,
     }
-    return pl.DataFrame(columns, BLOCK_DEVIATIONS | {"chance": pl.Float64})
+    return pl.DataFrame(columns, BLOCK_DEVIATIONS | {"chance": pl.Float64, "z": pl.Float64})
 
 
 def _worst(telescopes: pl.DataFrame) -> dict[str, Any]:
@@ -276,7 +274,8 @@ def _worst(telescopes: pl.DataFrame) -> dict[str, Any]:
     if telescopes.is_empty():
         unknown = dict.fromkeys(("difference", "difference_error", "p_largest"), math.nan)
         return {"obs_ids": "", "tel_id": -1, **unknown}
-    row = telescopes.sort("chance", maintain_order=True).row(0, named=True)
+    # Chances of nearly zero are told apart by what they are of.
+    row = telescopes.sort("chance", -pl.col("z"), maintain_order=True).row(0, named=True)
     worst = {name: row[name] for name in ("obs_ids", "tel_id", "difference", "difference_error")}
     return worst | {"p_largest": min(1.0, len(telescopes) * row["chance"])}
 

@@ -86,6 +86,10 @@ class Difference:
         Of all telescopes together, with the full covariance.
     n_compared : array, shape (n,)
         Over how many telescopes the average is zero.
+    alone, alone_error : array, shape (n,)
+        The change of one telescope that explains most, if all others stayed what they were, with
+        its error: the contrast with the others, weighted by what is known of them. Of a single
+        telescope that changed it is that change, and no other is more significant.
     """
 
     log_ratio: Floats
@@ -93,6 +97,8 @@ class Difference:
     chi2: float
     ndf: float
     n_compared: Floats
+    alone: Floats
+    alone_error: Floats
 
 
 def difference(pair: Against, nodes: Indices | None = None) -> Difference:
@@ -108,7 +114,7 @@ def difference(pair: Against, nodes: Indices | None = None) -> Difference:
     one, two = pair
     n = len(one.component)
     log_ratio, error, chi2, ndf = np.full(n, np.nan), np.full(n, np.nan), 0.0, 0.0
-    n_compared = np.zeros(n)
+    n_compared, alone, alone_error = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
     for shared in () if two is None else members(in_both(one.component, two.component)):
         assert two is not None  # noqa: S101  or there were nothing shared
         both = np.isfinite(one.log_throughput[shared]) & np.isfinite(two.log_throughput[shared])
@@ -125,7 +131,11 @@ def difference(pair: Against, nodes: Indices | None = None) -> Difference:
         precision, rank = _precision(covariance)
         chi2 += float(log_ratio[own] @ precision @ log_ratio[own])
         ndf += rank
-    return Difference(log_ratio, error, chi2, ndf, n_compared)
+        known = np.diag(precision) > 0  # without noise nothing is
+        information = np.where(known, np.diag(precision), np.nan)
+        alone[own] = precision @ log_ratio[own] / information
+        alone_error[own] = 1.0 / np.sqrt(information)
+    return Difference(log_ratio, error, chi2, ndf, n_compared, alone, alone_error)
 
 
 def _among(some: Indices, nodes: Indices | None) -> npt.NDArray[np.bool_]:

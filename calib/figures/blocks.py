@@ -80,11 +80,7 @@ def _in_order(name: str) -> tuple[int, str]:
 def _draw_type(axes: Axes, points: pl.DataFrame, look: Look) -> None:
     axes.axhline(0.0, color=QUIET, linewidth=0.8, zorder=1)
     for _, own in points.group_by("tel_id", maintain_order=True):
-        x, y, error = (
-            own.select("x", 100 * pl.col("difference"), 100 * pl.col("difference_error"))
-            .to_numpy()
-            .T
-        )
+        x, y, error = own.select("x", pl.col("difference", "difference_error") * 100).to_numpy().T
         axes.plot(x, y, color=look.colour, linewidth=0.6, alpha=0.4, zorder=2)
         axes.errorbar(x, y, error, fmt=look.marker, color=look.colour, ms=3, lw=0.7, zorder=3)
     size = (pl.col("difference") / pl.col("difference_error")).abs()
