@@ -173,17 +173,19 @@ def test_a_significant_change_that_is_too_small_to_matter_does_not_degrade() -> 
 
 def test_wobble_from_block_to_block_gives_the_expected_excess() -> None:
     # A wobble w of every telescope in every block adds w^2 / v to chi2 / ndf, with the variance
-    # v = sigma^2 (n - 1) / n M / (M - 1) / N_i: 2.37 in all for w = 2 % and 12 telescopes of
-    # sigma = 20 % with 167 showers each, or of 10 % with a quarter of them.
-    n, n_blocks, n_showers, wobble, n_toys, sigma = 12, 10, 126, 0.02, 15, 0.1
-    v = sigma**2 * (n - 1) / n * M / (M - 1) / (n_showers * M / n)
+    # v = sigma^2 (n - 1) / n M / (M - 1) / N_i: 2.37 in all for w = 2 % and 12 telescopes with 167
+    # showers each. The covariance is about the common solution, so of it the chi-square q of a
+    # block adds q / N: q / (1 + q / N) is found, 2.25 a degree of freedom.
+    n, n_blocks, n_showers, wobble, n_toys = 12, 10, 502, 0.02, 10
+    v = SIGMA**2 * (n - 1) / n * M / (M - 1) / (n_showers * M / n)
     expected = 1 + wobble**2 / v
     assert expected == pytest.approx(2.37, abs=0.01)
+    expected /= 1 + (n - 1) * expected / n_showers
     found, scatters = [], []
     for seed in range(n_toys):
         rng = np.random.default_rng([8, seed])
         truths = list(rng.normal(0, wobble, (n_blocks, n)))
-        fitted, subarray = fitted_blocks(truths, n_showers, seed, sigma)
+        fitted, subarray = fitted_blocks(truths, n_showers, seed)
         result = result_of(fitted, subarray)
         (row,) = result.extras["block_constancy_types"].iter_rows(named=True)
         assert row["ndf"] == (n_blocks - 1) * (n - 1)
@@ -193,7 +195,7 @@ def test_wobble_from_block_to_block_gives_the_expected_excess() -> None:
         assert result.fit["error_method"] == "showers"
         found.append(row["chi2"] / row["ndf"])
         scatters.append(row["scatter"])
-    # A chi-square with 99 degrees of freedom, scaled: sqrt(2 / 99 / 15) = 3.7 % of it.
+    # A chi-square with 99 degrees of freedom, scaled: sqrt(2 / 99 / 10) = 4.5 % of it.
     assert np.mean(found) == pytest.approx(expected, rel=0.1)
     assert np.mean(scatters) == pytest.approx(wobble, rel=0.1)
 
