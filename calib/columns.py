@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["ColumnSums", "column_sums", "columns_by_shower", "with_columns"]
+__all__ = ["ColumnSums", "column_sums", "columns_by_shower", "hold_columns", "with_columns"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,20 @@ def with_columns(nodes: Normal, sums: ColumnSums) -> Normal:
         vector=np.concatenate([nodes.vector, sums.vector]),
         curvature=_bordered(nodes.curvature, sums.mixed_curvature, sums.columns_curvature),
         meat=_bordered(nodes.meat, sums.mixed_meat, sums.columns_meat),
+    )
+
+
+def hold_columns(normal: Normal, values: Floats) -> Normal:
+    """Equations of the nodes alone, where the global columns have given values."""
+    n = normal.n_nodes
+    matrix = normal.matrix[:n, :n]
+    return replace(
+        normal,
+        matrix=matrix,
+        vector=normal.vector[:n] - normal.matrix[:n, n:] @ values,
+        # The solver saves the second inverse where both are the same array.
+        curvature=matrix if normal.curvature is normal.matrix else normal.curvature[:n, :n],
+        meat=normal.meat[:n, :n],
     )
 
 

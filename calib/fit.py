@@ -7,12 +7,13 @@ runs over cached PAIRS.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from calib import network, resolutions
+from calib.block_sums import sums_by_block
 from calib.model import NO_CURVE, Model, split_values
 from calib.slope import NO_SLOPE
 from calib.summary import Summary, empty_summary, merge, summarise
@@ -128,6 +129,10 @@ class Fit:
         Whether the last pass changed nothing that matters.
     halves : tuple of Summary
         Sums of the upper halves, in the order of `SPLITS`.
+    blocks : dict of int to Summary
+        Sums of the last pass by block, of those with any shower; only what a solver reads.
+    by_block : tuple of int
+        Telescopes whose errors are clustered by block, see `calib.block_errors`.
     """
 
     solution: network.Solution
@@ -137,6 +142,8 @@ class Fit:
     passes: int
     settled: bool
     halves: tuple[Summary, ...] = ()
+    blocks: Mapping[int, Summary] = field(default_factory=dict)
+    by_block: tuple[int, ...] = ()
 
 
 def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
@@ -166,12 +173,12 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
     if next(iter(windows()), None) is None:
         return _nothing(model)
     if options.estimator == "pair":
-        summary = merge(summarise(showers, model) for showers in windows())
-        return Fit(solve(summary, options), summary, model, (), 1, settled=True)
+        summary, blocks = sums_by_block(windows(), model)
+        return Fit(solve(summary, options), summary, model, (), 1, settled=True, blocks=blocks)
     held = stationary = settled = False
     previous: network.Solution | None = None
     for passes in range(1, options.max_iterations + 1):
-        summary = merge(summarise(showers, model) for showers in windows())
+        summary, blocks = sums_by_block(windows(), model)
         solution = solve(summary, options)
         step = _largest_step(previous, solution)
         if held and step <= SETTLED:
@@ -184,13 +191,25 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
         previous = solution
     halves = _upper_halves(windows, model)
     differences = half_differences(summary, halves, options)
-    return Fit(solution, summary, model, differences, passes, settled, halves)
+    return Fit(solution, summary, model, differences, passes, settled, halves, blocks)
 
 
-def solve(summary: Summary, options: FitOptions) -> network.Solution:
-    """Solve sums with the estimator of the options, for the telescopes that are tied together."""
-    solver = network.solve_pairs if options.estimator == "pair" else network.solve_events
-    return solver(summary, _components(summary, options))
+def solve(summary: Summary, options: FitOptions, columns: Floats | None = None) -> network.Solution:
+    """Solve sums with the estimator of the options, for the telescopes that are tied together.
+
+    Parameters
+    ----------
+    summary : Summary
+        The sums.
+    options : FitOptions
+        Estimator and least numbers of showers.
+    columns : array, shape (m,), optional
+        Values at which global columns are held; by default they are fitted along.
+    """
+    component = _components(summary, options)
+    if options.estimator == "pair":
+        return network.solve_pairs(summary, component)
+    return network.solve_events(summary, component, columns)
 
 
 def _nothing(model: Model) -> Fit:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import linalg, sparse
 
-from calib.columns import with_columns
+from calib.columns import hold_columns, with_columns
 from calib.normal import Linear, Normal, laplacian, members, pseudo_inverse, solve_normal
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def resistances(inverse: Floats) -> Floats:
     return np.asarray(diagonal[:, None] + diagonal[None, :] - 2 * inverse)
 
 
-def solve_events(summary: Summary, component: Indices) -> Solution:
+def solve_events(summary: Summary, component: Indices, columns: Floats | None = None) -> Solution:
     """Solve the normal equations with event-clustered errors.
 
     Parameters
@@ -165,13 +165,18 @@ def solve_events(summary: Summary, component: Indices) -> Solution:
         Sums over all showers; its gradients belong to (nearly) this solution.
     component : array of int, shape (n,)
         From `components`.
+    columns : array, shape (m,), optional
+        Values at which the global columns are held; by default they are fitted.
 
     Returns
     -------
     Solution
         Fixed-effects solution with the covariance of `solve_normal`.
     """
-    linear = solve_normal(equations(summary, component), component)
+    normal = equations(summary, component)
+    if columns is not None:
+        normal = hold_columns(normal, columns)
+    linear = solve_normal(normal, component)
     n, connected = len(component), int(np.count_nonzero(component >= 0))
     n_free = connected - len(members(component)) + int(np.isfinite(linear.columns).sum())
     return Solution(

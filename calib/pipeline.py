@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calib import cross
+from calib.block_constancy import with_constancy
+from calib.block_errors import with_block_errors
 from calib.blocks import BlockPairs, select_blocks, usable_blocks
 from calib.coefficients import assemble
 from calib.comparison import read_other, with_comparison
@@ -131,8 +133,15 @@ def _within_types(
     tables: Mapping[str, Any],
 ) -> CalibrationResult:
     """Every type in a gauge of its own."""
-    fitted = fit(windows, subarray, options)
+    fitted = with_block_errors(fit(windows, subarray, options))
     result = _assembled(fitted, subarray, observable, configuration, tables)
+    result = with_constancy(
+        result,
+        fitted,
+        subarray,
+        options,
+        response_slope=configuration.RelativeThroughputFitter.response_slope,
+    )
     result = with_residuals(
         with_curves(result, fitted, subarray),
         fitted,
@@ -158,9 +167,18 @@ def _across_types(
 ) -> CalibrationResult:
     """All types in one gauge."""
     slope = cross.energy_slopes(subarray, configuration)
-    fitted = fit(windows, subarray, replace(options, slope=slope))
+    options = replace(options, slope=slope)
+    fitted = with_block_errors(fit(windows, subarray, options))
     joint = cross.joint_scale(fitted, subarray, configuration)
     result = _assembled(fitted, subarray, observable, configuration, tables, scaled=joint.scaled)
+    result = with_constancy(
+        result,
+        fitted,
+        subarray,
+        options,
+        response_slope=configuration.RelativeThroughputFitter.response_slope,
+        joint=True,
+    )
     result = cross.describe_types(result, joint, fitted, windows, subarray, configuration)
     reference = configuration.CalculateCrossCalibration.reference_subsystem
     return with_last_pass(result, fitted, windows, subarray, configuration, reference)
@@ -210,11 +228,11 @@ def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Windows:
     """Showers of all blocks, held in memory when they fit."""
 
     def read() -> Iterator[Showers]:
-        for block in blocks:
+        for number, block in enumerate(blocks):
             for pairs in block.entry.windows() if block.entry else ():
                 kept = unsaturated(pairs, block.saturation)
                 if len(kept):
-                    yield prepare(kept, subarray)
+                    yield prepare(kept, subarray, number)
 
     if sum(block.n_pairs for block in blocks) > IN_MEMORY_PAIRS:
         return read

@@ -60,6 +60,8 @@ class Showers:
         Number of telescopes of the subarray.
     covariates : dict of str to array, shape (n_groups,)
         The further columns of PAIRS, which describe the shower of each group.
+    block : int
+        Number of the block they are of.
     """
 
     node: Indices
@@ -74,13 +76,14 @@ class Showers:
     second: Indices
     n_nodes: int
     covariates: dict[str, Floats] = field(default_factory=dict)
+    block: int = 0
 
     def total(self, values: Floats) -> Floats:
         """Sum over the rows of each group, shape (n_groups,)."""
         return np.add.reduceat(values, self.group_start) if len(values) else np.empty(0)
 
 
-def prepare(pairs: pl.DataFrame, subarray: Subarray) -> Showers:
+def prepare(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Showers:
     """Turn PAIRS of complete showers into arrays.
 
     Parameters
@@ -89,6 +92,8 @@ def prepare(pairs: pl.DataFrame, subarray: Subarray) -> Showers:
         PAIRS; the rows of a shower may be in any order but must all be present.
     subarray : Subarray
         The telescopes.
+    block : int
+        Number of their block, to tell the sums of blocks apart.
 
     Returns
     -------
@@ -129,6 +134,7 @@ def prepare(pairs: pl.DataFrame, subarray: Subarray) -> Showers:
             name: _of_shower(pairs[name], shower, n_showers)[shower_of_group]
             for name in pairs.columns[len(PAIRS) :]
         },
+        block=block,
     )
 
 

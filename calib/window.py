@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["refuse_unmergeable", "solve_window"]
 
 #: What a result of a window lacks, of every calibration and of some.
-NOT_MERGED = "threshold scan, histograms of pairs"
+NOT_MERGED = "threshold scan, histograms of pairs, comparison of blocks"
 MORE_NOT_MERGED = {
     "energy-cross": "contrasts in bins of energy, distance, zenith angle and offset",
     "image-inter": "residuals in bins of distance and size, comparison with energies",

@@ -12,20 +12,19 @@ at. With fixed weights that is exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from calib.columns import with_columns
-from calib.fit import Fit, carried_on, half_differences, in_both, solve
-from calib.normal import Normal, laplacian, members
+from calib.constancy import Constancy, Difference, against_others, constancy_of, difference
+from calib.fit import Fit, carried_on, half_differences, solve
+from calib.normal import Normal, laplacian
 from calib.summary import merge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -36,12 +35,8 @@ if TYPE_CHECKING:
     from calib.sums import Sums
 
     Floats = npt.NDArray[np.float64]
-    Indices = npt.NDArray[np.intp]
 
-__all__ = ["Constancy", "Difference", "constancy", "differences", "merged_fit"]
-
-#: Eigenvalues of a covariance below this part of the largest are rounding.
-NO_VARIANCE = 1e-10
+__all__ = ["constancy", "differences", "merged_fit"]
 
 
 def merged_fit(nights: Sequence[Sums], options: FitOptions) -> Fit:
@@ -115,27 +110,6 @@ def _normal(summary: Summary) -> Normal:
     return with_columns(nodes, summary.columns) if len(summary.columns.vector) else nodes
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A night against all others, which share no shower with it.
-
-    Parameters
-    ----------
-    log_ratio : array, shape (n,)
-        ln c of the night minus that of the others, zero on average over the telescopes that both
-        have; NaN for the rest.
-    error : array, shape (n,)
-        Its statistical error.
-    chi2, ndf : float
-        Of all telescopes together, with the full covariance.
-    """
-
-    log_ratio: Floats
-    error: Floats
-    chi2: float
-    ndf: float
-
-
 def differences(nights: Sequence[Sums], options: FitOptions) -> list[Difference]:
     """Compare each night with all others together.
 
@@ -151,96 +125,16 @@ def differences(nights: Sequence[Sums], options: FitOptions) -> list[Difference]
     list of Difference
         One per night; of a single night there is nothing to compare.
     """
-    sums = [night.summary for night in nights]
-    before = list(accumulate(sums[:-1], lambda one, two: merge([one, two])))
-    after = list(accumulate(sums[:0:-1], lambda one, two: merge([one, two])))[::-1]
-    found = []
-    for number, own in enumerate(sums):
-        parts = [*before[max(number - 1, 0) : number], *after[number : number + 1]]
-        n = len(own.n_events)
-        if parts:
-            others = solve(merge(parts), options)
-            found.append(_difference(solve(own, options), others))
-        else:
-            nothing = np.full(n, np.nan)
-            found.append(Difference(nothing, nothing, 0.0, 0.0))
-    return found
-
-
-def _difference(one: network.Solution, two: network.Solution) -> Difference:
-    n = len(one.component)
-    log_ratio, error, chi2, ndf = np.full(n, np.nan), np.full(n, np.nan), 0.0, 0.0
-    for shared in members(in_both(one.component, two.component)):
-        both = np.isfinite(one.log_throughput[shared]) & np.isfinite(two.log_throughput[shared])
-        nodes = shared[both]
-        if len(nodes) < 2:  # noqa: PLR2004  a single telescope compares with nothing
-            continue
-        step = one.log_throughput[nodes] - two.log_throughput[nodes]
-        centre = np.eye(len(nodes)) - 1.0 / len(nodes)
-        part = np.ix_(nodes, nodes)
-        covariance = centre @ (one.covariance[part] + two.covariance[part]) @ centre
-        log_ratio[nodes] = step - step.mean()
-        error[nodes] = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        precision, rank = _precision(covariance)
-        chi2 += float(log_ratio[nodes] @ precision @ log_ratio[nodes])
-        ndf += rank
-    return Difference(log_ratio, error, chi2, ndf)
-
-
-def _precision(covariance: Floats) -> tuple[Floats, int]:
-    """Pseudo-inverse of a covariance, and its rank."""
-    value, vector = np.linalg.eigh(0.5 * (covariance + covariance.T))
-    sound = value > NO_VARIANCE * max(float(value.max(initial=0.0)), np.finfo(float).tiny)
-    inverse = np.divide(1.0, value, out=np.zeros_like(value), where=sound)
-    return np.asarray((vector * inverse) @ vector.T), int(sound.sum())
-
-
-@dataclass(frozen=True)
-class Constancy:
-    """Whether one set of throughputs describes all nights: chi-square, ndf and its probability."""
-
-    chi2: float
-    ndf: float
-    probability: float
+    pairs = against_others([night.summary for night in nights], options)
+    return [difference(pair) for pair in pairs]
 
 
 def constancy(nights: Sequence[Sums], options: FitOptions) -> Constancy:
-    """Test whether the nights agree, each with its own event-clustered covariance.
-
-    The nights' solutions s_k with covariances C_k are compared with their best mean, the minimum
-    of ``sum_k (s_k - s)^T C_k^+ (s_k - s)``: chi-square with ``sum_k rank C_k - rank sum_k C_k^+``
-    degrees of freedom, whatever the weights of the nights were.
+    """Test whether the nights agree, see `calib.constancy.constancy_of`.
 
     Parameters
     ----------
     nights, options
         As for `differences`.
-
-    Returns
-    -------
-    Constancy
-        NaN as probability where there is nothing to compare.
     """
-    found = [part for night in nights for part in _parts(solve(night.summary, options))]
-    n = len(nights[0].subarray)
-    total, vector, rank = np.zeros((n, n)), np.zeros(n), 0
-    for s, precision, own in found:
-        total, vector, rank = total + precision, vector + precision @ s, rank + own
-    inverse, used = _precision(total)
-    mean = inverse @ vector
-    chi2 = sum(float((s - mean) @ precision @ (s - mean)) for s, precision, _ in found)
-    ndf = rank - used
-    return Constancy(chi2, ndf, float(stats.chi2.sf(chi2, ndf)) if ndf > 0 else float("nan"))
-
-
-def _parts(solution: network.Solution) -> Iterator[tuple[Floats, Floats, int]]:
-    """Values, inverse covariance and rank of each component, in an array of all telescopes."""
-    n = len(solution.component)
-    for nodes in members(solution.component):
-        known = nodes[np.isfinite(solution.log_throughput[nodes])]
-        part = np.ix_(known, known)
-        centre = np.eye(len(known)) - 1.0 / max(len(known), 1)
-        precision, rank = _precision(centre @ solution.covariance[part] @ centre)
-        s, full = np.zeros(n), np.zeros((n, n))
-        s[known], full[part] = solution.log_throughput[known], precision
-        yield s, full, rank
+    return constancy_of([solve(night.summary, options) for night in nights])

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
+    from calib.constancy import Constancy, Difference
     from calib.sums import Sums
-    from calib.window_fit import Constancy, Difference
 
 __all__ = [
     "LEFT_OUT",

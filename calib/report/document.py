@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from calib.figures import CAPTIONS, CLOCK_FIGURES, Picture, figures
 from calib.report import elements as page
+from calib.report.blocks_page import constancy_section
 from calib.report.facts import MISSING, fixed, key_facts, moment, observations, shown
 from calib.report.scan_page import gallery_section, scan_section
 from calib.report.sizes_page import comparison_section, sizes_section
@@ -50,6 +51,7 @@ def html(result: CalibrationResult) -> str:
             f"<h2>{'Offsets' if result.quantity is CLOCK_OFFSET else 'Coefficients'}</h2>",
             _coefficient_table(result),
             *window_section(result),
+            *constancy_section(result),
             *timing_section(result),
             *types_section(result),
             *sizes_section(result),

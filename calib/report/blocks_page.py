@@ -1,0 +1,105 @@
+"""The blocks of a night against each other in the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from calib.figures import Picture
+from calib.figures.blocks import BLOCKS_CAPTION, blocks_figure
+from calib.report import elements as page
+from calib.report.facts import MISSING, fixed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import polars as pl
+
+    from calib.result import CalibrationResult
+
+__all__ = ["constancy_pictures", "constancy_section"]
+
+CHI2 = "\N{GREEK SMALL LETTER CHI}2"
+BIRGE = f"\N{SQUARE ROOT}({CHI2}/ndf)"
+
+
+def constancy_section(result: CalibrationResult) -> Iterator[str]:
+    """Yield how well the blocks agree; nothing where there are none to compare."""
+    types = result.extras.get("block_constancy_types")
+    if types is None:
+        return
+    blocks = result.extras["block_constancy"]
+    yield "<h2>Blocks against each other</h2>"
+    method = page.text(str(result.fit.get("error_method", MISSING)))
+    yield (
+        "<p>Each block is solved by itself and compared with all others. Errors of the "
+        f"coefficients are clustered by {method}; the factor {BIRGE} is not applied to them.</p>"
+    )
+    yield _type_table(types)
+    yield page.figures(constancy_pictures(result))
+    yield page.details(f"Block by block ({len(blocks)})", _block_table(blocks))
+
+
+def constancy_pictures(result: CalibrationResult) -> Iterator[Picture]:
+    """Yield the figure of the blocks."""
+    table = result.extras.get("block_deviations")
+    drawn = None if table is None else blocks_figure(table)
+    if drawn is not None:
+        yield Picture("blocks", BLOCKS_CAPTION, drawn)
+
+
+def _type_table(types: pl.DataFrame) -> str:
+    header = (
+        "type", "verdict", "blocks", CHI2, "ndf", "p", BIRGE,
+        "scatter beyond errors/%", "largest: observation", *LARGEST,
+    )  # fmt: skip
+    rows = [
+        (
+            row["tel_type"],
+            "contradict" if row["changed"] else "agree" if row["ndf"] else "not compared",
+            str(row["n_blocks"]),
+            fixed(row["chi2"], 1),
+            str(row["ndf"]),
+            _chance(row["p_value"]),
+            fixed(row["birge"], 2),
+            fixed(100 * row["scatter"], 2),
+            row["obs_ids"] or MISSING,
+            *_largest(row),
+        )
+        for row in types.iter_rows(named=True)
+    ]
+    tones = ["warn" if changed else "" for changed in types["changed"]]
+    return page.table(header, rows, numbers="  nnnnnn nnnn", tones=tones)
+
+
+LARGEST = ("telescope", "difference/%", "error/%", "p")
+
+
+def _block_table(blocks: pl.DataFrame) -> str:
+    header = ("observation", "type", "telescope events", "telescopes", CHI2, "ndf", "p", *LARGEST)
+    rows = [
+        (
+            row["obs_ids"],
+            row["tel_type"],
+            f"{row['n_events']:,}",
+            str(row["n_telescopes"]),
+            fixed(row["chi2"] if row["ndf"] else None, 1),
+            str(row["ndf"]),
+            _chance(row["p_value"]),
+            *_largest(row),
+        )
+        for row in blocks.iter_rows(named=True)
+    ]
+    return page.table(header, rows, numbers="  nnnnnnnnn")
+
+
+def _largest(row: dict[str, float]) -> tuple[str, str, str, str]:
+    return (
+        str(row["tel_id"]) if row["tel_id"] >= 0 else MISSING,
+        fixed(100 * row["difference"], 2, "+"),
+        fixed(100 * row["difference_error"], 2),
+        _chance(row["p_largest"]),
+    )
+
+
+def _chance(value: float | None) -> str:
+    return f"{value:.2g}" if value is not None and value == value else MISSING  # noqa: PLR0124  NaN
