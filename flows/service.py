@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +18,27 @@ from typing import TYPE_CHECKING
 from calib.errors import ArraycalError, WrongUsage
 from calib.locks import exclusive
 from config.errors import ConfigurationError
-from config.settings import Settings, load_settings
+from config.settings import Settings, given_settings, load_settings, variable
 from flows.console import stderr, stdout
 from flows.environment import service_environment
+from flows.home import POOL, Home
 from flows.outcomes import Exit
-from flows.processes import Process, has_survivors, read_process, start, stop
+from flows.processes import Process, has_survivors, limit_log, read_process, start, stop
+from flows.remembered import (
+    Changes,
+    changes,
+    read_remembered,
+    remember,
+    settings_texts,
+    to_remember,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prefect.client.orchestration import SyncPrefectClient
 
-__all__ = ["Home", "down", "status", "up"]
+__all__ = ["down", "status", "up"]
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 4200
@@ -38,50 +47,11 @@ START_S = 180.0
 #: A worker waits for its runs to stop, a server for its connections to close.
 WORKER_STOP_S, SERVER_STOP_S = 60.0, 30.0
 POLL_S = 0.5
+#: A log that is longer is set aside, and the one that was set aside before is given up.
+LARGEST_LOG_BYTES = 20_000_000
 #: Lines of a log that are shown when something does not start.
 SHOWN_LINES = 15
 WORKER = "arraycal"
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where the state is.
-
-    Parameters
-    ----------
-    folder : Path
-        ARRAYCAL_HOME.
-    """
-
-    folder: Path
-
-    @property
-    def prefect(self) -> Path:
-        """Database and settings of the server."""
-        return self.folder / "prefect"
-
-    @property
-    def data(self) -> Path:
-        """Data folder unless ARRAYCAL_DATA_ROOT is set."""
-        return self.folder / "data"
-
-    @property
-    def output(self) -> Path:
-        """Output folder unless ARRAYCAL_OUTPUT_ROOT is set."""
-        return self.folder / "output"
-
-    @property
-    def port(self) -> Path:
-        """Port of the last server: addresses that people keep stay the same."""
-        return self.folder / "port"
-
-    def file(self, name: str) -> Path:
-        """File of a process."""
-        return self.folder / f"{name}.json"
-
-    def log(self, name: str) -> Path:
-        """What a process prints."""
-        return self.folder / "logs" / f"{name}.log"
 
 
 def up(port: int | None) -> Exit:
@@ -101,40 +71,117 @@ def up(port: int | None) -> Exit:
     OSError
         If something does not start.
     """
-    settings = load_settings()
-    home = Home(settings.home.absolute())
+    home = _home()
     home.prefect.mkdir(parents=True, exist_ok=True)
     with exclusive(home.folder / ".lock"):
+        before = read_remembered(home.settings)
+        settings = load_settings(before or {}, str(home.settings))
+        kept = to_remember(settings, before or {})
+        _check(settings)
         environment = _environment(settings, home)
         for name in ("ARRAYCAL_DATA_ROOT", "ARRAYCAL_OUTPUT_ROOT"):
             Path(environment[name]).mkdir(parents=True, exist_ok=True)
+        for name in ("server", "worker"):
+            limit_log(home.log(name), LARGEST_LOG_BYTES)
         server = _start_server(home, port, environment)
         address = f"http://{HOST}:{server.note}"
         environment |= {"PREFECT_API_URL": f"{address}/api"}
+        is_stale = _is_stale(before, settings, home, address)
         _register(address, settings, home)
+        if is_stale:
+            _say("restarting the worker: its settings have changed")
+            stop(home.file("worker"), WORKER_STOP_S)
+        remember(home.settings, kept)
         _start_worker(home, address, environment)
-    console = stdout()
-    for name, value in (
-        ("UI", address),
-        ("data", environment["ARRAYCAL_DATA_ROOT"]),
-        ("results", environment["ARRAYCAL_OUTPUT_ROOT"]),
-        ("nightly", f"{settings.nightly_cron} ({settings.time_zone})"),
-        ("logs", str(home.log("worker").parent)),
-        ("stop with", "arraycal down"),
-    ):
-        console.print(f"{name:10}{value}", markup=False, soft_wrap=True)
+    _show(
+        settings,
+        environment,
+        address,
+        home,
+        remembered=frozenset(kept.keys() - given_settings().keys()),
+    )
     return Exit.USABLE
 
 
+def _home() -> Home:
+    return Home(load_settings().home.absolute())
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what cannot be before anything is started."""
+    from flows.registering import check_site
+
+    check_site(settings)
+
+
+def _show(
+    settings: Settings,
+    environment: Mapping[str, str],
+    address: str,
+    home: Home,
+    *,
+    remembered: frozenset[str],
+) -> None:
+    """Say where everything is, and which of it nobody has said this time."""
+    console = stdout()
+    for name, value, sources in (
+        ("UI", address, ()),
+        ("data", environment["ARRAYCAL_DATA_ROOT"], ("data_root",)),
+        ("results", environment["ARRAYCAL_OUTPUT_ROOT"], ("output_root",)),
+        (
+            "nightly",
+            f"{settings.nightly_cron} ({settings.time_zone})",
+            ("nightly_cron", "time_zone"),
+        ),
+        ("logs", str(home.log("worker").parent), ()),
+        ("stop with", "arraycal down", ()),
+    ):
+        note = ", remembered" if remembered.intersection(sources) else ""
+        console.print(f"{name:10}{value}{note}", markup=False, soft_wrap=True)
+    if remembered:
+        names = ", ".join(map(variable, sorted(remembered)))
+        console.print(
+            f"not set here, remembered in {home.settings}: {names}", markup=False, soft_wrap=True
+        )
+
+
 def _environment(settings: Settings, home: Home) -> dict[str, str]:
-    """Environment of server and worker."""
-    roots = {
-        "ARRAYCAL_DATA_ROOT": str((settings.data_root or home.data).absolute()),
-        "ARRAYCAL_OUTPUT_ROOT": str((settings.output_root or home.output).absolute()),
-        "ARRAYCAL_CACHE_ROOT": str(settings.cache_root.absolute()),
-        "ARRAYCAL_HOME": str(home.folder),
-    }
-    return service_environment({"PREFECT_HOME": str(home.prefect)} | roots)
+    """Environment of server and worker: all settings, whatever the shell has of them."""
+    texts = {"data_root": str(home.data), "output_root": str(home.output)}
+    texts |= {name: text for name, text in settings_texts(settings).items() if text}
+    ours = {variable(name): text for name, text in texts.items()}
+    ours |= {"PREFECT_HOME": str(home.prefect), "ARRAYCAL_HOME": str(home.folder)}
+    return service_environment(ours)
+
+
+def _is_stale(
+    before: Mapping[str, str] | None, settings: Settings, home: Home, address: str
+) -> bool:
+    """Whether a worker runs with other settings than those that are wanted.
+
+    Raises
+    ------
+    WrongUsage
+        If so, and a run is under way: it would be cut off, or go on with the old settings.
+    """
+    found = changes(before or {}, settings) if before is not None else Changes()
+    for line in found.values():
+        _say(f"changed since the last `arraycal up`: {line}")
+    if read_process(home.file("worker")) is None:
+        return False
+    if before is not None and not found.concern_the_worker:
+        return False
+    from flows.pool_runs import runs_under_way
+
+    with _client(address, home) as client:
+        names = [run.name for run in runs_under_way(client)]
+    if names:
+        raise WrongUsage(
+            f"the running worker may have other settings than these, and is busy with "
+            f"{', '.join(names)}. Nothing has been changed: call `arraycal up` again when it is "
+            "done, or `arraycal down` first, which cancels it"
+        )
+    return True
 
 
 def _start_server(home: Home, port: int | None, environment: Mapping[str, str]) -> Process:
@@ -247,12 +294,11 @@ def _start_worker(home: Home, address: str, environment: Mapping[str, str]) -> N
     runs_may_live = has_survivors(home.file("worker"))
     if read_process(home.file("worker")) is not None:
         return
-    from flows.lost_runs import crash_lost_runs
-    from flows.registering import POOL
+    from flows.pool_runs import crash_lost_runs
 
     if not runs_may_live:
         with _client(address, home) as client:
-            crash_lost_runs(client, POOL)
+            crash_lost_runs(client)
     _say("starting the worker")
     command = [sys.executable, "-m", "prefect", "worker", "start"]
     command += ["--pool", POOL, "--type", "process", "--name", WORKER]
@@ -275,26 +321,50 @@ def _has_started(log: Path, before: int) -> bool:
 
 
 def down() -> Exit:
-    """Stop the worker, with its runs, and then the server."""
-    home = Home(load_settings().home.absolute())
+    """Cancel the runs, stop the worker, and then the server."""
+    home = _home()
     if not home.folder.is_dir():
         stdout().print("nothing is running", markup=False)
         return Exit.USABLE
     with exclusive(home.folder / ".lock"):
         # The worker first: without its server it does not end by itself.
-        stopped = [
-            name
-            for name, timeout_s in (("worker", WORKER_STOP_S), ("server", SERVER_STOP_S))
-            if stop(home.file(name), timeout_s)
-        ]
+        stopped = ["worker"] if _stop_worker(home) else []
+        stopped += ["server"] if stop(home.file("server"), SERVER_STOP_S) else []
     text = f"stopped {' and '.join(stopped)}" if stopped else "nothing is running"
     stdout().print(text, markup=False)
     return Exit.USABLE
 
 
+def _stop_worker(home: Home) -> bool:
+    """Stop the worker; its runs are cancelled first: a planned stop is no failure of theirs."""
+    worker, server = (read_process(home.file(name)) for name in ("worker", "server"))
+    if worker is None:
+        return False
+    if server is None or not is_healthy(int(server.note)):
+        return stop(home.file("worker"), WORKER_STOP_S)
+    from flows.pool_runs import cancel_runs, close_runs
+
+    address = f"http://{HOST}:{server.note}"
+    _try("the runs could not be cancelled", address, home, partial(cancel_runs, say=_say))
+    stopped = stop(home.file("worker"), WORKER_STOP_S)
+    _try("runs that were cut off may look as if they went on", address, home, close_runs)
+    return stopped
+
+
+def _try(
+    failure: str, address: str, home: Home, action: "Callable[[SyncPrefectClient], None]"
+) -> None:
+    """Ask the server for something without which everything can be stopped as well."""
+    try:
+        with _client(address, home) as client:
+            action(client)
+    except Exception as error:  # noqa: BLE001  of httpx, which is Prefect's and not ours
+        _say(f"{failure}: {error}")
+
+
 def status() -> Exit:
     """Say what is running; usable if all is, degraded if some, unusable if nothing."""
-    home = Home(load_settings().home.absolute())
+    home = _home()
     server, worker = (read_process(home.file(name)) for name in ("server", "worker"))
     healthy = server is not None and is_healthy(int(server.note))
     address = f", http://{HOST}:{server.note}" if server else ""

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -389,7 +390,7 @@ def test_the_written_yaml_has_one_line_per_telescope_entry():
 
 def test_what_a_caller_does_to_a_text_that_was_read_stays_with_the_caller():
     text = "{sections: [1], base: &base {a: 1}, other: {<<: *base}}"
-    first = _parse_yaml(text, "text")
+    first: Any = _parse_yaml(text, "text")
     first["sections"].append(2)
     first["other"]["a"] = 3
     assert _parse_yaml(text, "text") == {"sections": [1], "base": {"a": 1}, "other": {"a": 1}}
