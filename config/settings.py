@@ -70,6 +70,12 @@ class Settings(BaseSettings):
         description="YAML file with options of the nightly and backfill deployments: calibrations "
         "with preset, config and overrides, blocks, output, settle_s, again.",
     )
+    auth: str | None = Field(
+        None,
+        description="USER:PASSWORD that UI and API of the server of `arraycal up` ask for; None "
+        "for no password.",
+        repr=False,
+    )
     notification_block: str | None = Field(
         None,
         pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
@@ -96,6 +102,13 @@ class Settings(BaseSettings):
                 "America/Santiago"
             ) from None
         return name
+
+    @field_validator("auth", mode="after")
+    @classmethod
+    def _has_user_and_password(cls, text: str | None) -> str | None:
+        if text is not None and not all(text.partition(":")):
+            raise ValueError("expected USER:PASSWORD, found no user or no password")
+        return text
 
     @field_validator(
         "data_root", "output_root", "cache_root", "home", "nightly_options", mode="after"

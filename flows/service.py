@@ -5,13 +5,11 @@ their state in one folder (ARRAYCAL_HOME). Nothing in it is needed twice: `up` s
 running and leaves alone what is.
 """
 
-import socket
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,7 @@ from calib.errors import ArraycalError, WrongUsage
 from calib.locks import exclusive
 from config.errors import ConfigurationError
 from config.settings import Settings, given_settings, load_settings, variable
-from flows.console import stderr, stdout
+from flows.console import stdout
 from flows.environment import service_environment
 from flows.home import POOL, Home
 from flows.outcomes import Exit
@@ -32,6 +30,7 @@ from flows.remembered import (
     settings_texts,
     to_remember,
 )
+from flows.server import HOST, START_S, is_healthy, say, start_server, tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,18 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = ["down", "status", "up"]
 
-HOST = "127.0.0.1"
-DEFAULT_PORT = 4200
-#: A new database takes half a minute on a busy machine.
-START_S = 180.0
 #: A worker waits for its runs to stop, a server for its connections to close.
 WORKER_STOP_S, SERVER_STOP_S = 60.0, 30.0
 POLL_S = 0.5
 #: A log that is longer is set aside, and the one that was set aside before is given up.
 LARGEST_LOG_BYTES = 20_000_000
-#: Lines of a log that are shown when something does not start.
-SHOWN_LINES = 15
 WORKER = "arraycal"
+#: User and password, as the server and as its clients know them.
+AUTH_VARIABLES = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
 
 
 def up(port: int | None) -> Exit:
@@ -74,7 +69,7 @@ def up(port: int | None) -> Exit:
     home = _home()
     home.prefect.mkdir(parents=True, exist_ok=True)
     with exclusive(home.folder / ".lock"):
-        before = read_remembered(home.settings)
+        before = read_remembered(home.settings)  # None if nothing is known of the last time
         settings = load_settings(before or {}, str(home.settings))
         kept = to_remember(settings, before or {})
         _check(settings)
@@ -83,16 +78,17 @@ def up(port: int | None) -> Exit:
             Path(environment[name]).mkdir(parents=True, exist_ok=True)
         for name in ("server", "worker"):
             limit_log(home.log(name), LARGEST_LOG_BYTES)
-        server = _start_server(home, port, environment)
+        _refuse_new_password(before, settings, home)
+        server = start_server(home, port, environment)
         address = f"http://{HOST}:{server.note}"
         environment |= {"PREFECT_API_URL": f"{address}/api"}
-        is_stale = _is_stale(before, settings, home, address)
-        _register(address, settings, home)
+        is_stale = _is_stale(before, settings, home, environment)
+        _register(settings, environment)
         if is_stale:
-            _say("restarting the worker: its settings have changed")
+            say("restarting the worker: its settings have changed")
             stop(home.file("worker"), WORKER_STOP_S)
         remember(home.settings, kept)
-        _start_worker(home, address, environment)
+        _start_worker(home, environment)
     _show(
         settings,
         environment,
@@ -151,11 +147,16 @@ def _environment(settings: Settings, home: Home) -> dict[str, str]:
     texts |= {name: text for name, text in settings_texts(settings).items() if text}
     ours = {variable(name): text for name, text in texts.items()}
     ours |= {"PREFECT_HOME": str(home.prefect), "ARRAYCAL_HOME": str(home.folder)}
+    if settings.auth is not None:
+        ours |= dict.fromkeys(AUTH_VARIABLES, settings.auth)
     return service_environment(ours)
 
 
 def _is_stale(
-    before: Mapping[str, str] | None, settings: Settings, home: Home, address: str
+    before: Mapping[str, str] | None,
+    settings: Settings,
+    home: Home,
+    environment: Mapping[str, str],
 ) -> bool:
     """Whether a worker runs with other settings than those that are wanted.
 
@@ -164,16 +165,16 @@ def _is_stale(
     WrongUsage
         If so, and a run is under way: it would be cut off, or go on with the old settings.
     """
-    found = changes(before or {}, settings) if before is not None else Changes()
+    found = changes(before, settings) if before is not None else Changes()
     for line in found.values():
-        _say(f"changed since the last `arraycal up`: {line}")
+        say(f"changed since the last `arraycal up`: {line}")
     if read_process(home.file("worker")) is None:
         return False
     if before is not None and not found.concern_the_worker:
         return False
     from flows.pool_runs import runs_under_way
 
-    with _client(address, home) as client:
+    with _client(environment) as client:
         names = [run.name for run in runs_under_way(client)]
     if names:
         raise WrongUsage(
@@ -184,91 +185,21 @@ def _is_stale(
     return True
 
 
-def _start_server(home: Home, port: int | None, environment: Mapping[str, str]) -> Process:
-    server = read_process(home.file("server"))
-    if server is not None:
-        if port not in {None, int(server.note)}:
-            raise WrongUsage(
-                f"the server runs on port {server.note} already; `arraycal down` stops it"
-            )
-    else:
-        wanted = _last_port(home) if port is None else port
-        _refuse_taken(wanted)
-        home.port.write_text(f"{wanted}\n", encoding="ascii")
-        _say(f"starting the Prefect server on {HOST}:{wanted}")
-        command = [sys.executable, "-m", "prefect", "server", "start"]
-        command += ["--host", HOST, "--port", str(wanted)]
-        address = f"http://{HOST}:{wanted}"
-        ours = {
-            "PREFECT_API_URL": f"{address}/api",
-            # Pages of other sites, open in the same browser, must not start runs or read results.
-            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
-            "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
-            # Where Prefect is installed this user may not be allowed to write: no UI, and a 404.
-            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.prefect / "ui"),
-        }
-        server = start(
-            home.file("server"),
-            command,
-            dict(environment) | ours,
-            home.log("server"),
-            note=str(wanted),
+def _refuse_new_password(before: Mapping[str, str] | None, settings: Settings, home: Home) -> None:
+    if read_process(home.file("server")) and (before or {}).get("auth", "") != (
+        settings.auth or ""
+    ):
+        raise WrongUsage(
+            f"the server runs with another {variable('auth')}; call `arraycal down` first"
         )
-    _wait_until_healthy(server, home)
-    return server
 
 
-def _last_port(home: Home) -> int:
-    try:
-        return int(home.port.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return DEFAULT_PORT
-
-
-def _refuse_taken(port: int) -> None:
-    """Refuse a port on which somebody listens."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of a server that just ended
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise WrongUsage(
-                f"port {port} of {HOST} cannot be used ({error.strerror}). Another program listens "
-                "there; choose another one with --port"
-            ) from None
-
-
-def _wait_until_healthy(server: Process, home: Home) -> None:
-    end = time.monotonic() + START_S
-    while not is_healthy(int(server.note)):
-        if not server.is_running:
-            home.file("server").unlink(missing_ok=True)
-            raise ConnectionError(f"the server did not start. {_tail(home.log('server'))}")
-        if time.monotonic() > end:
-            raise ConnectionError(
-                f"the server did not answer within {START_S:.0f} s. {_tail(home.log('server'))}"
-            )
-        time.sleep(POLL_S)
-
-
-def is_healthy(port: int) -> bool:
-    """Whether a Prefect server answers on a port of this machine."""
-    connection = HTTPConnection(HOST, port, timeout=5)
-    try:
-        connection.request("GET", "/api/health")
-        return connection.getresponse().read() == b"true"
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _register(address: str, settings: Settings, home: Home) -> None:
-    _say("registering deployments and automations")
+def _register(settings: Settings, environment: Mapping[str, str]) -> None:
+    say("registering deployments and automations")
     from flows.registering import register
 
     try:
-        with _client(address, home) as client:
+        with _client(environment) as client:
             register(client, settings)
     except (ArraycalError, ConfigurationError):
         raise
@@ -277,29 +208,36 @@ def _register(address: str, settings: Settings, home: Home) -> None:
 
 
 @contextmanager
-def _client(address: str, home: Home) -> "Iterator[SyncPrefectClient]":
+def _client(environment: Mapping[str, str]) -> "Iterator[SyncPrefectClient]":
     """Client of our server, whatever profile this user has."""
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_HOME, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_KEY,
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        temporary_settings,
+    )
 
-    ours = {PREFECT_API_URL: f"{address}/api", PREFECT_HOME: home.prefect}
+    names = (PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME)
+    ours = {item: environment[item.name] for item in names if item.name in environment}
     with (
-        temporary_settings(ours, restore_defaults={PREFECT_API_KEY}),
+        temporary_settings(ours, restore_defaults={PREFECT_API_KEY, *names} - ours.keys()),
         get_client(sync_client=True) as client,
     ):
         yield client
 
 
-def _start_worker(home: Home, address: str, environment: Mapping[str, str]) -> None:
+def _start_worker(home: Home, environment: Mapping[str, str]) -> None:
     runs_may_live = has_survivors(home.file("worker"))
     if read_process(home.file("worker")) is not None:
         return
     from flows.pool_runs import crash_lost_runs
 
     if not runs_may_live:
-        with _client(address, home) as client:
+        with _client(environment) as client:
             crash_lost_runs(client)
-    _say("starting the worker")
+    say("starting the worker")
     command = [sys.executable, "-m", "prefect", "worker", "start"]
     command += ["--pool", POOL, "--type", "process", "--name", WORKER]
     worker = start(home.file("worker"), command, environment, home.log("worker"))
@@ -308,9 +246,9 @@ def _start_worker(home: Home, address: str, environment: Mapping[str, str]) -> N
     while not _has_started(home.log("worker"), size):
         if not worker.is_running:
             home.file("worker").unlink(missing_ok=True)
-            raise ConnectionError(f"the worker did not start. {_tail(home.log('worker'))}")
+            raise ConnectionError(f"the worker did not start. {tail(home.log('worker'))}")
         if time.monotonic() > end:
-            raise ConnectionError(f"the worker does not start. {_tail(home.log('worker'))}")
+            raise ConnectionError(f"the worker does not start. {tail(home.log('worker'))}")
         time.sleep(POLL_S)
 
 
@@ -344,22 +282,24 @@ def _stop_worker(home: Home) -> bool:
         return stop(home.file("worker"), WORKER_STOP_S)
     from flows.pool_runs import cancel_runs, close_runs
 
-    address = f"http://{HOST}:{server.note}"
-    _try("the runs could not be cancelled", address, home, partial(cancel_runs, say=_say))
+    settings = load_settings(read_remembered(home.settings) or {}, str(home.settings))
+    environment = _environment(settings, home)
+    environment |= {"PREFECT_API_URL": f"http://{HOST}:{server.note}/api"}
+    _try("the runs could not be cancelled", environment, partial(cancel_runs, say=say))
     stopped = stop(home.file("worker"), WORKER_STOP_S)
-    _try("runs that were cut off may look as if they went on", address, home, close_runs)
+    _try("runs that were cut off may look as if they went on", environment, close_runs)
     return stopped
 
 
 def _try(
-    failure: str, address: str, home: Home, action: "Callable[[SyncPrefectClient], None]"
+    failure: str, environment: Mapping[str, str], action: "Callable[[SyncPrefectClient], None]"
 ) -> None:
     """Ask the server for something without which everything can be stopped as well."""
     try:
-        with _client(address, home) as client:
+        with _client(environment) as client:
             action(client)
     except Exception as error:  # noqa: BLE001  of httpx, which is Prefect's and not ours
-        _say(f"{failure}: {error}")
+        say(f"{failure}: {error}")
 
 
 def status() -> Exit:
@@ -379,12 +319,3 @@ def status() -> Exit:
 
 def _running(process: Process | None) -> str:
     return f"running as process {process.pid}" if process else "not running"
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-SHOWN_LINES:]
-    return f"The last lines of {log}:\n" + "\n".join(lines)
-
-
-def _say(text: str) -> None:
-    stderr().print(text, markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from config.settings import Settings, variable
-from flows import pool_runs, service
+from flows import pool_runs, server, service
 from flows.cli import main
 from flows.environment import service_environment
 from flows.processes import Process, read_process, start, stop
@@ -94,7 +94,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(home, monkeypatch
         command = [sys.executable, "-c", "print('no space for the database'); raise SystemExit(1)"]
         return start(file, command, environment, log, note)
 
-    monkeypatch.setattr(service, "start", fails)
+    monkeypatch.setattr(server, "start", fails)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -132,16 +132,16 @@ class FakeSite:
         self.home, self.crons, self.environments = home, [], []
         self.busy: list[SimpleNamespace] = []
         self.server = Process(os.getpid(), "now", note="1")
-        monkeypatch.setattr(service, "_start_server", lambda *_: self.server)
+        monkeypatch.setattr(service, "start_server", lambda *_: self.server)
         monkeypatch.setattr(service, "_register", self.register)
         monkeypatch.setattr(service, "_start_worker", self.start_worker)
         monkeypatch.setattr(service, "_client", lambda *_: nullcontext())
         monkeypatch.setattr(pool_runs, "runs_under_way", lambda _: self.busy)
 
-    def register(self, _address, settings, _home):
+    def register(self, settings, _environment):
         self.crons.append(settings.nightly_cron)
 
-    def start_worker(self, home, _address, environment):
+    def start_worker(self, home, environment):
         if read_process(home.file("worker")) is None:
             command = [sys.executable, "-c", "import time; time.sleep(300)"]
             start(home.file("worker"), command, environment, home.log("worker"))
@@ -233,6 +233,43 @@ def test_a_worker_of_an_unknown_past_is_restarted(fake):
     (fake.home / "settings.yaml").unlink()
     assert main(["up"]) == 0
     assert fake.pid != pid
+
+
+def test_server_and_worker_know_the_password_and_nobody_else_reads_it(fake, monkeypatch, capsys):
+    monkeypatch.setenv("ARRAYCAL_AUTH", "me:secret")
+    main(["up"])
+    environment = fake.environments[-1]
+    assert environment["PREFECT_API_AUTH_STRING"] == "me:secret"
+    assert environment["PREFECT_SERVER_API_AUTH_STRING"] == "me:secret"
+    assert (fake.home / "settings.yaml").stat().st_mode & 0o777 == 0o600
+    monkeypatch.delenv("ARRAYCAL_AUTH")
+    main(["up"])
+    shown = capsys.readouterr()
+    assert "ARRAYCAL_AUTH" in shown.out
+    assert "secret" not in shown.out + shown.err
+
+
+def test_a_running_server_does_not_change_its_password(home, monkeypatch, capsys):
+    home.mkdir()
+    command = [sys.executable, "-c", "import time; time.sleep(300)"]
+    start(home / "server.json", command, os.environ, home / "log", note="1")
+    monkeypatch.setenv("ARRAYCAL_AUTH", "me:secret")
+    try:
+        assert main(["up"]) == 2
+        message = capsys.readouterr().err
+        assert "another ARRAYCAL_AUTH" in message
+        assert "arraycal down" in message
+        assert "secret" not in message
+    finally:
+        assert main(["down"]) == 0
+
+
+def test_a_password_without_a_user_is_refused_and_not_shown(monkeypatch, capsys):
+    monkeypatch.setenv("ARRAYCAL_AUTH", "secret")
+    assert main(["up"]) == 2
+    message = capsys.readouterr().err
+    assert "ARRAYCAL_AUTH" in message
+    assert "secret" not in message
 
 
 @pytest.mark.parametrize(

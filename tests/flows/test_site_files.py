@@ -13,9 +13,12 @@ import pytest
 import yaml
 from prefect.settings import Settings as PrefectSettings
 from prefect.settings.legacy import _get_settings_fields
+from sqlalchemy.engine import make_url
 
-from config.settings import PREFIX, Settings
+from config.settings import PREFIX, Settings, variable
 from flows.arguments import make_parser
+from flows.night_options import checked, read_options
+from flows.parameters import NightOptions
 from flows.registering import POOL
 
 FOLDER = Path(__file__).parents[2] / "deployments"
@@ -23,7 +26,13 @@ UNITS = sorted((FOLDER / "systemd").glob("*.service"))
 ENVIRONMENTS = sorted(FOLDER.glob("*.env.example"))
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
 #: Read by others than Prefect and arraycal.
-OTHERS = {"DO_NOT_TRACK", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "PYTHONUNBUFFERED"}
+OTHERS = {
+    "DO_NOT_TRACK",
+    "POSTGRES_USER",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_DB",
+    "PYTHONUNBUFFERED",
+} | {"PGPASSWORD"}
 
 
 def known(name):
@@ -153,6 +162,56 @@ def test_every_variable_of_the_containers_is_in_the_example():
     text = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
     wanted = set(re.findall(r"\$\{([A-Z_]+)", text))
     assert wanted == set(environment(FOLDER / "env.example"))
+
+
+def test_no_password_is_pasted_into_a_url():
+    # A password with @ or / in it would make another URL.
+    texts = [path.read_text(encoding="utf-8") for path in (*ENVIRONMENTS, FOLDER / "compose.yaml")]
+    assert not [text for text in texts if re.search(r"://[^/@\s]*:[^/@\s]*@", text)]
+
+
+@pytest.mark.parametrize("password", ["p@ss/w:rd#%?&", "with space'\"$"])
+def test_any_password_reaches_the_databases_of_the_containers(password, monkeypatch):
+    services = COMPOSE["services"]
+    for name, text in services["server"]["environment"].items():
+        if name.startswith("PREFECT_SERVER_DATABASE_"):
+            monkeypatch.setenv(name, text.replace("${POSTGRES_PASSWORD}", password))
+    secret = PrefectSettings().server.database.connection_url
+    assert secret is not None
+    url = make_url(secret.get_secret_value())
+    assert (url.password, url.host, url.database) == (password, "database", "prefect")
+    worker = services["worker"]["environment"]
+    assert worker["PGPASSWORD"] == "${POSTGRES_PASSWORD}"
+    history = make_url(worker["ARRAYCAL_DATABASE_URL"].partition(":-")[2].removesuffix("}"))
+    assert (history.host, history.username, history.password) == ("database", "prefect", None)
+
+
+def test_the_containers_get_every_setting_of_a_site():
+    given = {
+        name
+        for service in COMPOSE["services"].values()
+        for name in service["environment"]
+        if name.startswith(PREFIX)
+    }
+    # Of the machine, not of the site: how its CPUs are used, what it logs; and of `arraycal up`.
+    machine = {"auth", "home", "runner", "dask_address", "log_level"}
+    assert given == {variable(name) for name in Settings.model_fields if name not in machine}
+
+
+def test_the_options_of_the_example_are_options():
+    options = checked(read_options(FOLDER / "nightly.yaml", "the example"))
+    assert options == NightOptions()
+    assert "./nightly.yaml:/etc" in " ".join(COMPOSE["services"]["register"]["volumes"]).replace(
+        "}", ""
+    )
+
+
+def test_who_writes_results_in_the_container_has_the_number_that_is_stated():
+    image = (FOLDER / "Containerfile").read_text(encoding="utf-8")
+    (uid,) = re.findall(r"^ARG ARRAYCAL_UID=(\d+)", image, re.MULTILINE)
+    assert "--uid ${ARRAYCAL_UID}" in image
+    for text in (FOLDER / "env.example", FOLDER.parent / "docs" / "deployment.md"):
+        assert f"chown {uid}:{uid}" in text.read_text(encoding="utf-8")
 
 
 def test_the_image_gets_all_that_the_package_is_made_of():
