@@ -1,6 +1,7 @@
 """Files for real sites: they parse, name commands that exist, and set only what there is."""
 
 import configparser
+import os
 import re
 import shlex
 import shutil
@@ -113,6 +114,68 @@ def test_systemd_finds_nothing_wrong_with_a_unit(path, tmp_path):
     )
     complaints = [line for line in done.stderr.splitlines() if path.name in line]
     assert not complaints
+
+
+def manual():
+    """Shell commands of the way to a site with systemd, block by block."""
+    text = (FOLDER.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
+    section = text.partition("### With systemd")[2].partition("### With containers")[0]
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_manual_is_shell_and_makes_all_that_the_units_need():
+    commands = "\n".join(manual())
+    subprocess.run(["bash", "-n"], input=commands, text=True, check=True)
+    for path in UNITS:
+        service = unit(path)["Service"]
+        assert (
+            f"adduser --system --group --home /var/lib/arraycal --no-create-home {service['User']}"
+            in (commands)
+        )
+        assert service["EnvironmentFile"] in commands
+        assert service["ExecStart"].startswith("/opt/arraycal/bin/")
+        assert path.stem in commands
+    assert "python3 -m venv /opt/arraycal" in commands
+    assert "'.[postgres]'" in commands
+    worker = environment(FOLDER / "worker.env.example")
+    writable = unit(UNITS[1])["Service"]["ReadWritePaths"].split()
+    for name in ("ARRAYCAL_OUTPUT_ROOT", "ARRAYCAL_CACHE_ROOT"):
+        assert re.search(rf"install -d -o arraycal -g arraycal .*{worker[name]}\n", commands)
+        assert any(worker[name].startswith(folder) for folder in writable)
+
+
+def test_the_manual_makes_databases_that_the_environments_name():
+    commands = "\n".join(manual())
+    server, worker = (environment(FOLDER / f"{name}.env.example") for name in ("server", "worker"))
+    history = make_url(worker["ARRAYCAL_DATABASE_URL"])
+    prefect = "PREFECT_SERVER_DATABASE"
+    assert server[f"{prefect}_NAME"] != history.database
+    for user, name in (
+        (server[f"{prefect}_USER"], server[f"{prefect}_NAME"]),
+        (history.username, history.database),
+    ):
+        assert f"CREATE ROLE {user} LOGIN" in commands
+        assert f"CREATE DATABASE {name} OWNER {user};" in commands
+
+
+def test_the_manual_fills_in_every_password(tmp_path):
+    (commands,) = [block for block in manual() if "sed -i" in block]
+    commands = commands.replace("-o root -g arraycal ", "").replace("/etc/arraycal", str(tmp_path))
+    commands = re.sub(r"^(grep|editor) .*", "", commands, flags=re.MULTILINE)
+    given = {"DB_PASSWORD": "1a2b", "UI_PASSWORD": "3c4d", "PATH": os.environ["PATH"]}
+    subprocess.run(["bash", "-euc", commands], cwd=FOLDER.parent, env=given, check=True)
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.env")}
+    assert sorted(texts) == ["server", "worker"]
+    assert all(path.stat().st_mode & 0o777 == 0o640 for path in tmp_path.iterdir())
+    assert not [text for text in texts.values() if "CHANGE-ME" in text]
+    for name, line in (
+        ("server", "PREFECT_SERVER_DATABASE_PASSWORD=1a2b"),
+        ("server", "PREFECT_SERVER_API_AUTH_STRING=arraycal:3c4d"),
+        ("worker", "PREFECT_API_AUTH_STRING=arraycal:3c4d"),
+        ("worker", "PGPASSWORD=1a2b"),
+        ("worker", "ARRAYCAL_NIGHTLY_OPTIONS=/etc/arraycal/nightly.yaml"),
+    ):
+        assert line in texts[name].splitlines()
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.name)
