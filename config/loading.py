@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +191,9 @@ def _read_yaml(path: Path) -> Mapping[str, object]:
 
 def _parse_yaml(text: str, source: str) -> object:
     try:
-        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader))
-        return yaml.safe_load(text)
+        root = _composed(text)
+        # New objects every time: what the caller does to them stays with the caller.
+        return None if root is None else yaml.SafeLoader("").construct_document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -201,6 +203,14 @@ def _parse_yaml(text: str, source: str) -> object:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: a date that does not exist; RecursionError: thousands of brackets
         raise ConfigurationError(f"{source}: not valid YAML: {error}") from None
+
+
+@lru_cache(maxsize=16)
+def _composed(text: str) -> yaml.Node | None:
+    """Nodes of a text, kept: a night reads its few presets again and again."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    _refuse_repeated_keys(root)
+    return root
 
 
 def _refuse_repeated_keys(root: yaml.Node | None) -> None:

@@ -5,8 +5,10 @@ The only module that reads environment variables: ``ARRAYCAL_DATA_ROOT`` and so 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator
@@ -15,7 +17,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from config.errors import ConfigurationError
 from config.messages import Origins, explain
 
-__all__ = ["Settings", "load_settings"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Settings", "given_settings", "load_settings", "variable"]
 
 PREFIX = "ARRAYCAL_"
 #: The history, unless a database is named.
@@ -65,6 +70,12 @@ class Settings(BaseSettings):
         description="YAML file with options of the nightly and backfill deployments: calibrations "
         "with preset, config and overrides, blocks, output, settle_s, again.",
     )
+    auth: str | None = Field(
+        None,
+        description="USER:PASSWORD that UI and API of the server of `arraycal up` ask for; None "
+        "for no password.",
+        repr=False,
+    )
     notification_block: str | None = Field(
         None,
         pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
@@ -92,6 +103,13 @@ class Settings(BaseSettings):
             ) from None
         return name
 
+    @field_validator("auth", mode="after")
+    @classmethod
+    def _has_user_and_password(cls, text: str | None) -> str | None:
+        if text is not None and not all(text.partition(":")):
+            raise ValueError("expected USER:PASSWORD, found no user or no password")
+        return text
+
     @field_validator(
         "data_root", "output_root", "cache_root", "home", "nightly_options", mode="after"
     )
@@ -105,18 +123,51 @@ class Settings(BaseSettings):
         return raw.upper() if isinstance(raw, str) else raw
 
 
-def load_settings() -> Settings:
+def variable(name: str) -> str:
+    """Environment variable of a setting.
+
+    Examples
+    --------
+    >>> variable("data_root")
+    'ARRAYCAL_DATA_ROOT'
+    """
+    return f"{PREFIX}{name.upper()}"
+
+
+def given_settings() -> dict[str, str]:
+    """Texts of the settings that the environment names, the empty ones included, by name."""
+    by_variable = {variable(name): name for name in Settings.model_fields}
+    return {
+        by_variable[key.upper()]: text
+        for key, text in os.environ.items()
+        if key.upper() in by_variable
+    }
+
+
+def load_settings(
+    remembered: Mapping[str, str] = MappingProxyType({}), source: str = "remembered"
+) -> Settings:
     """Read the settings from the environment.
+
+    Parameters
+    ----------
+    remembered : mapping of str to str, optional
+        Settings by name, for those that the environment does not name.
+    source : str, optional
+        Where these come from, for messages.
 
     Raises
     ------
     ConfigurationError
         If a variable holds what its setting does not allow; the message names the variable.
     """
+    given = given_settings()
+    kept: dict[str, Any] = {name: text for name, text in remembered.items() if name not in given}
     try:
-        return Settings()
+        return Settings(**kept)
     except ValidationError as error:
         origins: Origins = {
-            (name,): ("environment", f"{PREFIX}{name.upper()}") for name in Settings.model_fields
+            (name,): (source if name in kept else "environment", variable(name))
+            for name in Settings.model_fields
         }
         raise ConfigurationError(explain(error, Settings, origins)) from None

@@ -13,6 +13,8 @@ ON_DISK = "prefect.server.concurrency.lease_storage.filesystem"
 DEFAULTS = {
     # Kept in memory, the slot of a run that is under way when the server dies is lost.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": ON_DISK,
+    # Runs of the last 90 days; results and their history are not in this database.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     # The shortest there is: how soon a run that has died is noticed.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }

@@ -109,7 +109,7 @@ ComparedResult = Annotated[
 class CalibrateParameters(BaseModel):
     """One calibration of an array from its observation blocks."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Calibration")
 
     calibration: Calibration = Field("energy-inter", description="Which calibration to run.")
     blocks: list[Text] = Field(
@@ -152,7 +152,7 @@ MAX_NIGHTS = 1000
 class NightCalibration(BaseModel):
     """One of the calibrations of a night, with its settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Calibration with its settings")
 
     calibration: Calibration = Field(description="Which calibration to run.")
     preset: ChosenPreset = AUTOMATIC
@@ -195,13 +195,8 @@ def _each_once(items: list[NightCalibration]) -> list[NightCalibration]:
 class NightOptions(BaseModel):
     """What is done with a night, whichever it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Options of a night")
 
-    calibrations: Annotated[list[NightCalibration], AfterValidator(_each_once)] = Field(
-        default_factory=_default_calibrations,
-        min_length=1,
-        description="Calibrations to run. A cross-calibration runs after the inter-calibration.",
-    )
     blocks: Annotated[str, StringConstraints(pattern=BLOCK_PATTERN, max_length=4096)] = Field(
         "**/*.dl2.h5",
         description="Where block files are: a pattern, relative to the data folder of the machine "
@@ -215,6 +210,7 @@ class NightOptions(BaseModel):
     )
     settle_s: float = Field(
         120.0,
+        title="Settling time [s]",
         ge=0,
         le=86_400,
         description="A file that changed during the last so many seconds [s] is still being "
@@ -226,12 +222,18 @@ class NightOptions(BaseModel):
         "version have changed; always: compute and replace them all. Cached blocks are used "
         "either way.",
     )
+    # Last: boxes of seven fields each, below which nobody looks for more.
+    calibrations: Annotated[list[NightCalibration], AfterValidator(_each_once)] = Field(
+        default_factory=_default_calibrations,
+        min_length=1,
+        description="Calibrations to run. A cross-calibration runs after the inter-calibration.",
+    )
 
 
 class NightlyParameters(BaseModel):
     """The calibrations of one night, and of earlier ones that are not complete."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Night")
 
     night: Night | None = Field(
         None,
@@ -251,7 +253,7 @@ class NightlyParameters(BaseModel):
 class BackfillParameters(BaseModel):
     """The calibrations of a range of nights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Range of nights")
 
     first: Night = Field(description="Date of the first evening.")
     last: Night = Field(description="Date of the last evening, included.")

@@ -6,6 +6,7 @@ its id, and must not be taken for it, or be stopped.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Process", "has_survivors", "read_process", "start", "stop"]
+__all__ = ["Process", "has_survivors", "limit_log", "read_process", "start", "stop"]
 
 POLL_S = 0.1
 #: Place of the state and of the start time after the name in parentheses, in /proc/ID/stat.
@@ -100,6 +101,17 @@ def read_process(file: Path) -> Process | None:
         file.unlink(missing_ok=True)
         return None
     return process
+
+
+def limit_log(log: Path, largest_bytes: int) -> None:
+    """Move what a large log holds into a second file, which replaces the one before it.
+
+    The process goes on writing: it appends, and now to an empty file.
+    """
+    if not log.exists() or log.stat().st_size <= largest_bytes:
+        return
+    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+    os.truncate(log, 0)
 
 
 def has_survivors(file: Path) -> bool:

@@ -13,7 +13,6 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyOptions
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL
@@ -25,8 +24,10 @@ from config.errors import ConfigurationError
 from config.settings import Settings, load_settings
 from flows.automations import notification_block, sync_automations
 from flows.console import stdout
+from flows.home import POOL
 from flows.night_options import checked, read_options
 from flows.outcomes import Exit
+from flows.schedule import night_schedule
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -36,15 +37,16 @@ __all__ = [
     "DEPLOYMENTS_FILE",
     "POOL",
     "Registered",
+    "check_site",
     "read_deployments",
     "register",
     "register_at_active_server",
 ]
 
 DEPLOYMENTS_FILE = Path(__file__).parent / "prefect.yaml"
-POOL = "arraycal"
 #: A long backfill must not keep the night waiting; more at a time share the CPUs.
 RUNS_AT_A_TIME = 2
+OPTIONS_VARIABLE = "ARRAYCAL_NIGHTLY_OPTIONS"
 NIGHTS = ("nightly", "backfill")
 
 
@@ -61,6 +63,20 @@ def read_deployments() -> list[dict[str, Any]]:
     content = yaml.safe_load(DEPLOYMENTS_FILE.read_text(encoding="utf-8"))
     deployments: list[dict[str, Any]] = content["deployments"]
     return deployments
+
+
+def check_site(settings: Settings) -> None:
+    """Check what needs no server: schedule, time zone, options of the nights.
+
+    Raises
+    ------
+    ConfigurationError
+        If something is wrong; the message names the variable.
+    """
+    night_schedule(settings)
+    options = read_options(settings.nightly_options, OPTIONS_VARIABLE)
+    if options:
+        checked(options)
 
 
 def register(client: "SyncPrefectClient", settings: Settings) -> Registered:
@@ -81,8 +97,9 @@ def register(client: "SyncPrefectClient", settings: Settings) -> Registered:
     Raises
     ------
     ConfigurationError
-        If the notification block does not exist.
+        If the notification block does not exist, or the schedule makes no sense.
     """
+    check_site(settings)  # before anything is changed
     block_id = notification_block(client, settings.notification_block)
     _ensure_pool(client)
     names = [_deploy(client, item, settings) for item in read_deployments()]
@@ -104,11 +121,13 @@ def register_at_active_server() -> Exit:
         raise ConfigurationError(
             "no Prefect server is configured: set PREFECT_API_URL, or use `arraycal up`"
         )
+    settings = load_settings()
+    check_site(settings)
     with get_client(sync_client=True) as client:
         problem = client.api_healthcheck()
         if problem is not None:
             raise ConnectionError(f"the Prefect server at {address} does not answer: {problem}")
-        registered = register(client, load_settings())
+        registered = register(client, settings)
     for name in (*registered.deployments, *registered.automations):
         stdout().print(name, markup=False)
     return Exit.USABLE
@@ -154,7 +173,7 @@ def _deploy(client: "SyncPrefectClient", item: Mapping[str, Any], settings: Sett
 
 def _night_parameters(item: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Parameters of nightly and backfill: the site's own options, checked."""
-    options = read_options(settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS")
+    options = read_options(settings.nightly_options, OPTIONS_VARIABLE)
     if not options or item["flow_name"] not in NIGHTS:
         return {}
     return {"parameters": {"options": checked(options).model_dump(mode="json")}}
@@ -174,7 +193,7 @@ def _schedules(
     active = {item.slug: item.active for item in before.schedules} if before else {}
     return [
         DeploymentScheduleCreate(
-            schedule=CronSchedule(cron=settings.nightly_cron, timezone=settings.time_zone),
+            schedule=night_schedule(settings),
             slug=item["slug"],
             active=active.get(item["slug"], item["active"]),
         )

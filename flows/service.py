@@ -5,83 +5,48 @@ their state in one folder (ARRAYCAL_HOME). Nothing in it is needed twice: `up` s
 running and leaves alone what is.
 """
 
-import socket
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calib.errors import ArraycalError, WrongUsage
 from calib.locks import exclusive
 from config.errors import ConfigurationError
-from config.settings import Settings, load_settings
-from flows.console import stderr, stdout
+from config.settings import Settings, given_settings, load_settings, variable
+from flows.console import stdout
 from flows.environment import service_environment
+from flows.home import POOL, Home
 from flows.outcomes import Exit
-from flows.processes import Process, has_survivors, read_process, start, stop
+from flows.processes import Process, has_survivors, limit_log, read_process, start, stop
+from flows.remembered import (
+    Changes,
+    changes,
+    read_remembered,
+    remember,
+    settings_texts,
+    to_remember,
+)
+from flows.server import HOST, START_S, is_healthy, say, start_server, tail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prefect.client.orchestration import SyncPrefectClient
 
-__all__ = ["Home", "down", "status", "up"]
+__all__ = ["down", "status", "up"]
 
-HOST = "127.0.0.1"
-DEFAULT_PORT = 4200
-#: A new database takes half a minute on a busy machine.
-START_S = 180.0
 #: A worker waits for its runs to stop, a server for its connections to close.
 WORKER_STOP_S, SERVER_STOP_S = 60.0, 30.0
 POLL_S = 0.5
-#: Lines of a log that are shown when something does not start.
-SHOWN_LINES = 15
+#: A log that is longer is set aside, and the one that was set aside before is given up.
+LARGEST_LOG_BYTES = 20_000_000
 WORKER = "arraycal"
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where the state is.
-
-    Parameters
-    ----------
-    folder : Path
-        ARRAYCAL_HOME.
-    """
-
-    folder: Path
-
-    @property
-    def prefect(self) -> Path:
-        """Database and settings of the server."""
-        return self.folder / "prefect"
-
-    @property
-    def data(self) -> Path:
-        """Data folder unless ARRAYCAL_DATA_ROOT is set."""
-        return self.folder / "data"
-
-    @property
-    def output(self) -> Path:
-        """Output folder unless ARRAYCAL_OUTPUT_ROOT is set."""
-        return self.folder / "output"
-
-    @property
-    def port(self) -> Path:
-        """Port of the last server: addresses that people keep stay the same."""
-        return self.folder / "port"
-
-    def file(self, name: str) -> Path:
-        """File of a process."""
-        return self.folder / f"{name}.json"
-
-    def log(self, name: str) -> Path:
-        """What a process prints."""
-        return self.folder / "logs" / f"{name}.log"
+#: User and password, as the server and as its clients know them.
+AUTH_VARIABLES = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
 
 
 def up(port: int | None) -> Exit:
@@ -101,127 +66,140 @@ def up(port: int | None) -> Exit:
     OSError
         If something does not start.
     """
-    settings = load_settings()
-    home = Home(settings.home.absolute())
+    home = _home()
     home.prefect.mkdir(parents=True, exist_ok=True)
     with exclusive(home.folder / ".lock"):
+        before = read_remembered(home.settings)  # None if nothing is known of the last time
+        settings = load_settings(before or {}, str(home.settings))
+        kept = to_remember(settings, before or {})
+        _check(settings)
         environment = _environment(settings, home)
         for name in ("ARRAYCAL_DATA_ROOT", "ARRAYCAL_OUTPUT_ROOT"):
             Path(environment[name]).mkdir(parents=True, exist_ok=True)
-        server = _start_server(home, port, environment)
+        for name in ("server", "worker"):
+            limit_log(home.log(name), LARGEST_LOG_BYTES)
+        _refuse_new_password(before, settings, home)
+        server = start_server(home, port, environment)
         address = f"http://{HOST}:{server.note}"
         environment |= {"PREFECT_API_URL": f"{address}/api"}
-        _register(address, settings, home)
-        _start_worker(home, address, environment)
-    console = stdout()
-    for name, value in (
-        ("UI", address),
-        ("data", environment["ARRAYCAL_DATA_ROOT"]),
-        ("results", environment["ARRAYCAL_OUTPUT_ROOT"]),
-        ("nightly", f"{settings.nightly_cron} ({settings.time_zone})"),
-        ("logs", str(home.log("worker").parent)),
-        ("stop with", "arraycal down"),
-    ):
-        console.print(f"{name:10}{value}", markup=False, soft_wrap=True)
+        is_stale = _is_stale(before, settings, home, environment)
+        _register(settings, environment)
+        if is_stale:
+            say("restarting the worker: its settings have changed")
+            stop(home.file("worker"), WORKER_STOP_S)
+        remember(home.settings, kept)
+        _start_worker(home, environment)
+    _show(
+        settings,
+        environment,
+        address,
+        home,
+        remembered=frozenset(kept.keys() - given_settings().keys()),
+    )
     return Exit.USABLE
 
 
-def _environment(settings: Settings, home: Home) -> dict[str, str]:
-    """Environment of server and worker."""
-    roots = {
-        "ARRAYCAL_DATA_ROOT": str((settings.data_root or home.data).absolute()),
-        "ARRAYCAL_OUTPUT_ROOT": str((settings.output_root or home.output).absolute()),
-        "ARRAYCAL_CACHE_ROOT": str(settings.cache_root.absolute()),
-        "ARRAYCAL_HOME": str(home.folder),
-    }
-    return service_environment({"PREFECT_HOME": str(home.prefect)} | roots)
+def _home() -> Home:
+    return Home(load_settings().home.absolute())
 
 
-def _start_server(home: Home, port: int | None, environment: Mapping[str, str]) -> Process:
-    server = read_process(home.file("server"))
-    if server is not None:
-        if port not in {None, int(server.note)}:
-            raise WrongUsage(
-                f"the server runs on port {server.note} already; `arraycal down` stops it"
-            )
-    else:
-        wanted = _last_port(home) if port is None else port
-        _refuse_taken(wanted)
-        home.port.write_text(f"{wanted}\n", encoding="ascii")
-        _say(f"starting the Prefect server on {HOST}:{wanted}")
-        command = [sys.executable, "-m", "prefect", "server", "start"]
-        command += ["--host", HOST, "--port", str(wanted)]
-        address = f"http://{HOST}:{wanted}"
-        ours = {
-            "PREFECT_API_URL": f"{address}/api",
-            # Pages of other sites, open in the same browser, must not start runs or read results.
-            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
-            "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
-            # Where Prefect is installed this user may not be allowed to write: no UI, and a 404.
-            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home.prefect / "ui"),
-        }
-        server = start(
-            home.file("server"),
-            command,
-            dict(environment) | ours,
-            home.log("server"),
-            note=str(wanted),
+def _check(settings: Settings) -> None:
+    """Refuse what cannot be before anything is started."""
+    from flows.registering import check_site
+
+    check_site(settings)
+
+
+def _show(
+    settings: Settings,
+    environment: Mapping[str, str],
+    address: str,
+    home: Home,
+    *,
+    remembered: frozenset[str],
+) -> None:
+    """Say where everything is, and which of it nobody has said this time."""
+    console = stdout()
+    for name, value, sources in (
+        ("UI", address, ()),
+        ("data", environment["ARRAYCAL_DATA_ROOT"], ("data_root",)),
+        ("results", environment["ARRAYCAL_OUTPUT_ROOT"], ("output_root",)),
+        (
+            "nightly",
+            f"{settings.nightly_cron} ({settings.time_zone})",
+            ("nightly_cron", "time_zone"),
+        ),
+        ("logs", str(home.log("worker").parent), ()),
+        ("stop with", "arraycal down", ()),
+    ):
+        note = ", remembered" if remembered.intersection(sources) else ""
+        console.print(f"{name:10}{value}{note}", markup=False, soft_wrap=True)
+    if remembered:
+        names = ", ".join(map(variable, sorted(remembered)))
+        console.print(
+            f"not set here, remembered in {home.settings}: {names}", markup=False, soft_wrap=True
         )
-    _wait_until_healthy(server, home)
-    return server
 
 
-def _last_port(home: Home) -> int:
-    try:
-        return int(home.port.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return DEFAULT_PORT
+def _environment(settings: Settings, home: Home) -> dict[str, str]:
+    """Environment of server and worker: all settings, whatever the shell has of them."""
+    texts = {"data_root": str(home.data), "output_root": str(home.output)}
+    texts |= {name: text for name, text in settings_texts(settings).items() if text}
+    ours = {variable(name): text for name, text in texts.items()}
+    ours |= {"PREFECT_HOME": str(home.prefect), "ARRAYCAL_HOME": str(home.folder)}
+    if settings.auth is not None:
+        ours |= dict.fromkeys(AUTH_VARIABLES, settings.auth)
+    return service_environment(ours)
 
 
-def _refuse_taken(port: int) -> None:
-    """Refuse a port on which somebody listens."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of a server that just ended
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise WrongUsage(
-                f"port {port} of {HOST} cannot be used ({error.strerror}). Another program listens "
-                "there; choose another one with --port"
-            ) from None
+def _is_stale(
+    before: Mapping[str, str] | None,
+    settings: Settings,
+    home: Home,
+    environment: Mapping[str, str],
+) -> bool:
+    """Whether a worker runs with other settings than those that are wanted.
 
-
-def _wait_until_healthy(server: Process, home: Home) -> None:
-    end = time.monotonic() + START_S
-    while not is_healthy(int(server.note)):
-        if not server.is_running:
-            home.file("server").unlink(missing_ok=True)
-            raise ConnectionError(f"the server did not start. {_tail(home.log('server'))}")
-        if time.monotonic() > end:
-            raise ConnectionError(
-                f"the server did not answer within {START_S:.0f} s. {_tail(home.log('server'))}"
-            )
-        time.sleep(POLL_S)
-
-
-def is_healthy(port: int) -> bool:
-    """Whether a Prefect server answers on a port of this machine."""
-    connection = HTTPConnection(HOST, port, timeout=5)
-    try:
-        connection.request("GET", "/api/health")
-        return connection.getresponse().read() == b"true"
-    except (OSError, HTTPException):
+    Raises
+    ------
+    WrongUsage
+        If so, and a run is under way: it would be cut off, or go on with the old settings.
+    """
+    found = changes(before, settings) if before is not None else Changes()
+    for line in found.values():
+        say(f"changed since the last `arraycal up`: {line}")
+    if read_process(home.file("worker")) is None:
         return False
-    finally:
-        connection.close()
+    if before is not None and not found.concern_the_worker:
+        return False
+    from flows.pool_runs import runs_under_way
+
+    with _client(environment) as client:
+        names = [run.name for run in runs_under_way(client)]
+    if names:
+        raise WrongUsage(
+            f"the running worker may have other settings than these, and is busy with "
+            f"{', '.join(names)}. Nothing has been changed: call `arraycal up` again when it is "
+            "done, or `arraycal down` first, which cancels it"
+        )
+    return True
 
 
-def _register(address: str, settings: Settings, home: Home) -> None:
-    _say("registering deployments and automations")
+def _refuse_new_password(before: Mapping[str, str] | None, settings: Settings, home: Home) -> None:
+    if read_process(home.file("server")) and (before or {}).get("auth", "") != (
+        settings.auth or ""
+    ):
+        raise WrongUsage(
+            f"the server runs with another {variable('auth')}; call `arraycal down` first"
+        )
+
+
+def _register(settings: Settings, environment: Mapping[str, str]) -> None:
+    say("registering deployments and automations")
     from flows.registering import register
 
     try:
-        with _client(address, home) as client:
+        with _client(environment) as client:
             register(client, settings)
     except (ArraycalError, ConfigurationError):
         raise
@@ -230,30 +208,36 @@ def _register(address: str, settings: Settings, home: Home) -> None:
 
 
 @contextmanager
-def _client(address: str, home: Home) -> "Iterator[SyncPrefectClient]":
+def _client(environment: Mapping[str, str]) -> "Iterator[SyncPrefectClient]":
     """Client of our server, whatever profile this user has."""
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, PREFECT_HOME, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_KEY,
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        temporary_settings,
+    )
 
-    ours = {PREFECT_API_URL: f"{address}/api", PREFECT_HOME: home.prefect}
+    names = (PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_HOME)
+    ours = {item: environment[item.name] for item in names if item.name in environment}
     with (
-        temporary_settings(ours, restore_defaults={PREFECT_API_KEY}),
+        temporary_settings(ours, restore_defaults={PREFECT_API_KEY, *names} - ours.keys()),
         get_client(sync_client=True) as client,
     ):
         yield client
 
 
-def _start_worker(home: Home, address: str, environment: Mapping[str, str]) -> None:
+def _start_worker(home: Home, environment: Mapping[str, str]) -> None:
     runs_may_live = has_survivors(home.file("worker"))
     if read_process(home.file("worker")) is not None:
         return
-    from flows.lost_runs import crash_lost_runs
-    from flows.registering import POOL
+    from flows.pool_runs import crash_lost_runs
 
     if not runs_may_live:
-        with _client(address, home) as client:
-            crash_lost_runs(client, POOL)
-    _say("starting the worker")
+        with _client(environment) as client:
+            crash_lost_runs(client)
+    say("starting the worker")
     command = [sys.executable, "-m", "prefect", "worker", "start"]
     command += ["--pool", POOL, "--type", "process", "--name", WORKER]
     worker = start(home.file("worker"), command, environment, home.log("worker"))
@@ -262,9 +246,9 @@ def _start_worker(home: Home, address: str, environment: Mapping[str, str]) -> N
     while not _has_started(home.log("worker"), size):
         if not worker.is_running:
             home.file("worker").unlink(missing_ok=True)
-            raise ConnectionError(f"the worker did not start. {_tail(home.log('worker'))}")
+            raise ConnectionError(f"the worker did not start. {tail(home.log('worker'))}")
         if time.monotonic() > end:
-            raise ConnectionError(f"the worker does not start. {_tail(home.log('worker'))}")
+            raise ConnectionError(f"the worker does not start. {tail(home.log('worker'))}")
         time.sleep(POLL_S)
 
 
@@ -275,26 +259,52 @@ def _has_started(log: Path, before: int) -> bool:
 
 
 def down() -> Exit:
-    """Stop the worker, with its runs, and then the server."""
-    home = Home(load_settings().home.absolute())
+    """Cancel the runs, stop the worker, and then the server."""
+    home = _home()
     if not home.folder.is_dir():
         stdout().print("nothing is running", markup=False)
         return Exit.USABLE
     with exclusive(home.folder / ".lock"):
         # The worker first: without its server it does not end by itself.
-        stopped = [
-            name
-            for name, timeout_s in (("worker", WORKER_STOP_S), ("server", SERVER_STOP_S))
-            if stop(home.file(name), timeout_s)
-        ]
+        stopped = ["worker"] if _stop_worker(home) else []
+        stopped += ["server"] if stop(home.file("server"), SERVER_STOP_S) else []
     text = f"stopped {' and '.join(stopped)}" if stopped else "nothing is running"
     stdout().print(text, markup=False)
     return Exit.USABLE
 
 
+def _stop_worker(home: Home) -> bool:
+    """Stop the worker; its runs are cancelled first: a planned stop is no failure of theirs."""
+    worker, server = (read_process(home.file(name)) for name in ("worker", "server"))
+    if worker is None:
+        return False
+    if server is None or not is_healthy(int(server.note)):
+        return stop(home.file("worker"), WORKER_STOP_S)
+    from flows.pool_runs import cancel_runs, close_runs
+
+    settings = load_settings(read_remembered(home.settings) or {}, str(home.settings))
+    environment = _environment(settings, home)
+    environment |= {"PREFECT_API_URL": f"http://{HOST}:{server.note}/api"}
+    _try("the runs could not be cancelled", environment, partial(cancel_runs, say=say))
+    stopped = stop(home.file("worker"), WORKER_STOP_S)
+    _try("runs that were cut off may look as if they went on", environment, close_runs)
+    return stopped
+
+
+def _try(
+    failure: str, environment: Mapping[str, str], action: "Callable[[SyncPrefectClient], None]"
+) -> None:
+    """Ask the server for something without which everything can be stopped as well."""
+    try:
+        with _client(environment) as client:
+            action(client)
+    except Exception as error:  # noqa: BLE001  of httpx, which is Prefect's and not ours
+        say(f"{failure}: {error}")
+
+
 def status() -> Exit:
     """Say what is running; usable if all is, degraded if some, unusable if nothing."""
-    home = Home(load_settings().home.absolute())
+    home = _home()
     server, worker = (read_process(home.file(name)) for name in ("server", "worker"))
     healthy = server is not None and is_healthy(int(server.note))
     address = f", http://{HOST}:{server.note}" if server else ""
@@ -309,12 +319,3 @@ def status() -> Exit:
 
 def _running(process: Process | None) -> str:
     return f"running as process {process.pid}" if process else "not running"
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-SHOWN_LINES:]
-    return f"The last lines of {log}:\n" + "\n".join(lines)
-
-
-def _say(text: str) -> None:
-    stderr().print(text, markup=False, soft_wrap=True)

@@ -11,8 +11,6 @@ from calib import dl2
 from calib.blocks import block_stage, usable_blocks
 from calib.errors import CannotCompute
 from calib.references import check_clock_reference
-from calib.timing.answer import answer
-from calib.timing.assemble import Convention, assemble
 from calib.timing.showers import Setup, prepare
 from calib.timing.stamps import STAMPS, STAMPS_ID, Facts, altitude_of, stamp_windows
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from calib.blocks import BlockPairs
     from calib.observables import Observable
     from calib.result import CalibrationResult
+    from calib.timing.assemble import Convention
     from calib.timing.showers import Showers
     from config.models import Configuration
 
@@ -119,6 +118,10 @@ def calibrate(
     CannotCompute
         If no block is left, or the stamps contradict the convention; the message says why.
     """
+    # Stamps from the cache need no fit, and no scipy.
+    from calib.timing.answer import answer
+    from calib.timing.assemble import assemble
+
     good, subarray, tables = usable_blocks(blocks)
     check_clock_reference(subarray, configuration)
     options = configuration.CalculateTimingCalibration
@@ -148,6 +151,8 @@ def _summary(block: BlockPairs) -> dict[str, Any]:
 
 def _convention(blocks: Sequence[BlockPairs], configuration: Configuration) -> Convention:
     """What the stamps are: as configured, or as the process type of the files implies."""
+    from calib.timing.assemble import Convention
+
     configured = configuration.CalculateTimingCalibration.time_convention
     if configured is not None:
         return Convention(configured, "configured")

@@ -278,10 +278,19 @@ def test_a_second_run_of_a_night_imports_nothing_that_only_a_fit_needs(night, tm
     assert [item["is_reused"] for item in record["calibrations"]] == [True]
 
 
-def imported_by_a_night(data, output, overrides, heavy):
+def test_stamps_from_the_cache_import_nothing_that_only_a_fit_needs(night, tmp_path):
+    heavy = {"astropy", "matplotlib", "numpy.f2py", "scipy", "sqlalchemy"}
+    status, _ = imported_by_a_night(night, tmp_path, [], heavy, "timing-cross")
+    assert imported_by_a_night(night, tmp_path, [], heavy, "timing-cross") == (status, [])
+    record = json.loads((tmp_path / "2020-06-14" / "night.json").read_text())
+    assert [item["n_cached"] for item in record["calibrations"]] == [len(record["blocks"])]
+    assert [item["is_reused"] for item in record["calibrations"]] == [True]
+
+
+def imported_by_a_night(data, output, overrides, heavy, calibration="energy-inter"):
     """Exit status of a process that runs a night, and what it imported of what is heavy."""
     options = {
-        "calibrations": [{"calibration": "energy-inter", "overrides": overrides}],
+        "calibrations": [{"calibration": calibration, "overrides": overrides}],
         "settle_s": 0,
         "blocks": f"{data}/*.h5",
         "output": str(output),

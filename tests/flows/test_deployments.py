@@ -159,6 +159,18 @@ def test_the_form_refuses_before_a_run_starts(name, changes):
 
 
 @pytest.mark.parametrize("name", VALID)
+def test_no_label_of_the_form_is_the_name_of_a_class(name):
+    definitions = schema(name).definitions
+    titles = [definition["title"] for definition in definitions.values()]
+    assert not set(titles) & set(definitions)
+
+
+def test_simple_fields_of_a_night_come_before_the_boxes_of_its_calibrations():
+    fields = schema("nightly").definitions["NightOptions"]["properties"]
+    assert list(fields) == ["blocks", "output", "settle_s", "again", "calibrations"]
+
+
+@pytest.mark.parametrize("name", VALID)
 def test_every_field_of_the_form_is_described(name):
     for definition in schema(name).definitions.values():
         fields = definition["properties"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows import processes
-from flows.processes import Process, has_survivors, read_process, start, stop
+from flows.processes import Process, has_survivors, limit_log, read_process, start, stop
 
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(300)"]
 #: Ignores the request to end, and has a child in its group.
@@ -87,6 +87,30 @@ def test_what_a_killed_process_left_behind_is_noticed(launch):
 
 def test_without_a_file_nothing_was_left_behind(tmp_path):
     assert not has_survivors(tmp_path / "p.json")
+
+
+def test_a_log_that_grows_is_set_aside_once_while_its_process_goes_on(launch):
+    code = "import time\nwhile True: print('x' * 99, flush=True); time.sleep(0.01)"
+    launch([sys.executable, "-c", code])
+    aside = launch.log.with_name("p.log.1")
+    limit_log(launch.log, 10**9)
+    assert not aside.exists()
+    for _ in range(2):
+        while launch.log.stat().st_size < 500:
+            time.sleep(0.01)
+        limit_log(launch.log, 400)
+        # Nothing of the older ones is kept, and nothing but whole lines is there.
+        assert aside.stat().st_size % 100 == 0
+        assert 500 <= aside.stat().st_size < 500_000
+    while not launch.log.stat().st_size:
+        time.sleep(0.01)
+    assert set(launch.log.read_text()) == {"x", "\n"}  # not zeros up to where it was
+    assert sorted(path.name for path in launch.log.parent.iterdir()) == ["p.log", "p.log.1"]
+
+
+def test_without_a_log_there_is_nothing_to_set_aside(tmp_path):
+    limit_log(tmp_path / "p.log", 0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_that_was_killed_is_not_running(launch):

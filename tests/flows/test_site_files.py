@@ -1,6 +1,7 @@
 """Files for real sites: they parse, name commands that exist, and set only what there is."""
 
 import configparser
+import os
 import re
 import shlex
 import shutil
@@ -13,9 +14,12 @@ import pytest
 import yaml
 from prefect.settings import Settings as PrefectSettings
 from prefect.settings.legacy import _get_settings_fields
+from sqlalchemy.engine import make_url
 
-from config.settings import PREFIX, Settings
+from config.settings import PREFIX, Settings, variable
 from flows.arguments import make_parser
+from flows.night_options import checked, read_options
+from flows.parameters import NightOptions
 from flows.registering import POOL
 
 FOLDER = Path(__file__).parents[2] / "deployments"
@@ -23,7 +27,13 @@ UNITS = sorted((FOLDER / "systemd").glob("*.service"))
 ENVIRONMENTS = sorted(FOLDER.glob("*.env.example"))
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
 #: Read by others than Prefect and arraycal.
-OTHERS = {"DO_NOT_TRACK", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "PYTHONUNBUFFERED"}
+OTHERS = {
+    "DO_NOT_TRACK",
+    "POSTGRES_USER",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_DB",
+    "PYTHONUNBUFFERED",
+} | {"PGPASSWORD"}
 
 
 def known(name):
@@ -106,6 +116,68 @@ def test_systemd_finds_nothing_wrong_with_a_unit(path, tmp_path):
     assert not complaints
 
 
+def manual():
+    """Shell commands of the way to a site with systemd, block by block."""
+    text = (FOLDER.parent / "docs" / "deployment.md").read_text(encoding="utf-8")
+    section = text.partition("### With systemd")[2].partition("### With containers")[0]
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_manual_is_shell_and_makes_all_that_the_units_need():
+    commands = "\n".join(manual())
+    subprocess.run(["bash", "-n"], input=commands, text=True, check=True)
+    for path in UNITS:
+        service = unit(path)["Service"]
+        assert (
+            f"adduser --system --group --home /var/lib/arraycal --no-create-home {service['User']}"
+            in (commands)
+        )
+        assert service["EnvironmentFile"] in commands
+        assert service["ExecStart"].startswith("/opt/arraycal/bin/")
+        assert path.stem in commands
+    assert "python3 -m venv /opt/arraycal" in commands
+    assert "'.[postgres]'" in commands
+    worker = environment(FOLDER / "worker.env.example")
+    writable = unit(UNITS[1])["Service"]["ReadWritePaths"].split()
+    for name in ("ARRAYCAL_OUTPUT_ROOT", "ARRAYCAL_CACHE_ROOT"):
+        assert re.search(rf"install -d -o arraycal -g arraycal .*{worker[name]}\n", commands)
+        assert any(worker[name].startswith(folder) for folder in writable)
+
+
+def test_the_manual_makes_databases_that_the_environments_name():
+    commands = "\n".join(manual())
+    server, worker = (environment(FOLDER / f"{name}.env.example") for name in ("server", "worker"))
+    history = make_url(worker["ARRAYCAL_DATABASE_URL"])
+    prefect = "PREFECT_SERVER_DATABASE"
+    assert server[f"{prefect}_NAME"] != history.database
+    for user, name in (
+        (server[f"{prefect}_USER"], server[f"{prefect}_NAME"]),
+        (history.username, history.database),
+    ):
+        assert f"CREATE ROLE {user} LOGIN" in commands
+        assert f"CREATE DATABASE {name} OWNER {user};" in commands
+
+
+def test_the_manual_fills_in_every_password(tmp_path):
+    (commands,) = [block for block in manual() if "sed -i" in block]
+    commands = commands.replace("-o root -g arraycal ", "").replace("/etc/arraycal", str(tmp_path))
+    commands = re.sub(r"^(grep|editor) .*", "", commands, flags=re.MULTILINE)
+    given = {"DB_PASSWORD": "1a2b", "UI_PASSWORD": "3c4d", "PATH": os.environ["PATH"]}
+    subprocess.run(["bash", "-euc", commands], cwd=FOLDER.parent, env=given, check=True)
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.env")}
+    assert sorted(texts) == ["server", "worker"]
+    assert all(path.stat().st_mode & 0o777 == 0o640 for path in tmp_path.iterdir())
+    assert not [text for text in texts.values() if "CHANGE-ME" in text]
+    for name, line in (
+        ("server", "PREFECT_SERVER_DATABASE_PASSWORD=1a2b"),
+        ("server", "PREFECT_SERVER_API_AUTH_STRING=arraycal:3c4d"),
+        ("worker", "PREFECT_API_AUTH_STRING=arraycal:3c4d"),
+        ("worker", "PGPASSWORD=1a2b"),
+        ("worker", "ARRAYCAL_NIGHTLY_OPTIONS=/etc/arraycal/nightly.yaml"),
+    ):
+        assert line in texts[name].splitlines()
+
+
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.name)
 def test_an_environment_sets_only_what_there_is(path):
     names = environment(path)
@@ -153,6 +225,56 @@ def test_every_variable_of_the_containers_is_in_the_example():
     text = (FOLDER / "compose.yaml").read_text(encoding="utf-8")
     wanted = set(re.findall(r"\$\{([A-Z_]+)", text))
     assert wanted == set(environment(FOLDER / "env.example"))
+
+
+def test_no_password_is_pasted_into_a_url():
+    # A password with @ or / in it would make another URL.
+    texts = [path.read_text(encoding="utf-8") for path in (*ENVIRONMENTS, FOLDER / "compose.yaml")]
+    assert not [text for text in texts if re.search(r"://[^/@\s]*:[^/@\s]*@", text)]
+
+
+@pytest.mark.parametrize("password", ["p@ss/w:rd#%?&", "with space'\"$"])
+def test_any_password_reaches_the_databases_of_the_containers(password, monkeypatch):
+    services = COMPOSE["services"]
+    for name, text in services["server"]["environment"].items():
+        if name.startswith("PREFECT_SERVER_DATABASE_"):
+            monkeypatch.setenv(name, text.replace("${POSTGRES_PASSWORD}", password))
+    secret = PrefectSettings().server.database.connection_url
+    assert secret is not None
+    url = make_url(secret.get_secret_value())
+    assert (url.password, url.host, url.database) == (password, "database", "prefect")
+    worker = services["worker"]["environment"]
+    assert worker["PGPASSWORD"] == "${POSTGRES_PASSWORD}"
+    history = make_url(worker["ARRAYCAL_DATABASE_URL"].partition(":-")[2].removesuffix("}"))
+    assert (history.host, history.username, history.password) == ("database", "prefect", None)
+
+
+def test_the_containers_get_every_setting_of_a_site():
+    given = {
+        name
+        for service in COMPOSE["services"].values()
+        for name in service["environment"]
+        if name.startswith(PREFIX)
+    }
+    # Of the machine, not of the site: how its CPUs are used, what it logs; and of `arraycal up`.
+    machine = {"auth", "home", "runner", "dask_address", "log_level"}
+    assert given == {variable(name) for name in Settings.model_fields if name not in machine}
+
+
+def test_the_options_of_the_example_are_options():
+    options = checked(read_options(FOLDER / "nightly.yaml", "the example"))
+    assert options == NightOptions()
+    assert "./nightly.yaml:/etc" in " ".join(COMPOSE["services"]["register"]["volumes"]).replace(
+        "}", ""
+    )
+
+
+def test_who_writes_results_in_the_container_has_the_number_that_is_stated():
+    image = (FOLDER / "Containerfile").read_text(encoding="utf-8")
+    (uid,) = re.findall(r"^ARG ARRAYCAL_UID=(\d+)", image, re.MULTILINE)
+    assert "--uid ${ARRAYCAL_UID}" in image
+    for text in (FOLDER / "env.example", FOLDER.parent / "docs" / "deployment.md"):
+        assert f"chown {uid}:{uid}" in text.read_text(encoding="utf-8")
 
 
 def test_the_image_gets_all_that_the_package_is_made_of():

@@ -107,8 +107,15 @@ def test_a_calibration_goes_from_the_form_to_its_artifacts(site, blocks, page, w
 
 def test_the_form_of_a_night_needs_nothing(site, page, wait_until):
     open_form(page, site, "nightly", "nightly")
-    for label in ("Night (Optional)", "Look Back (Optional)", "Settle S (Optional)"):
+    for label in ("Night (Optional)", "Look Back (Optional)", "Settling time [s] (Optional)"):
         page.get_by_text(label, exact=True).wait_for()
+    page.get_by_text("Options of a night").first.wait_for()
+    heights = [
+        page.get_by_text(label, exact=True).first.bounding_box()["y"]
+        for label in ("Blocks (Optional)", "Again (Optional)", "Calibrations (Optional)")
+    ]
+    assert heights == sorted(heights)
+    assert page.get_by_text("NightOptions").count() == 0
     shoot(page, "ui-nightly")
     before = {run["id"] for run in site.runs()}
     submit(page)

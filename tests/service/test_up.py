@@ -39,6 +39,24 @@ def test_up_again_changes_nothing(site):
     assert site.arraycal("status").returncode == 0
 
 
+def test_up_from_a_bare_shell_changes_nothing(site, monkeypatch):
+    pids = [site.process(name).pid for name in ("server", "worker")]
+    schedules = site.api("GET", "deployments/name/nightly/nightly")["schedules"]
+    bare = {
+        name: text
+        for name, text in site.environment.items()
+        if not name.startswith("ARRAYCAL_") or name == "ARRAYCAL_HOME"
+    }
+    monkeypatch.setattr(site, "environment", bare)
+    done = site.up()
+    assert f"{site.data}, remembered" in done.stdout
+    assert "restarting" not in done.stderr
+    assert [site.process(name).pid for name in ("server", "worker")] == pids
+    after = site.api("GET", "deployments/name/nightly/nightly")["schedules"]
+    assert [item["schedule"]["cron"] for item in after] == ["* * * * *"]
+    assert [item["active"] for item in after] == [item["active"] for item in schedules]
+
+
 def test_pages_of_other_sites_can_neither_start_runs_nor_read_results(site):
     connection = HTTPConnection("127.0.0.1", site.port)
     try:
@@ -114,6 +132,19 @@ def test_a_night_survives_the_death_of_the_server(site, yesterday, started):
     site.kill("server")
     site.up()
     assert len(site.runs()) == n_runs + 1
+    assert site.finish(site.start(night), 300)["name"] == "Completed"
+    assert site.status(night) == "usable"
+    assert not leftovers(site, night)
+
+
+def test_a_planned_stop_in_the_middle_of_a_night_is_no_failure(site, yesterday, started):
+    night = yesterday - timedelta(days=13)
+    run_id = started(night)
+    done = site.arraycal("down")
+    assert done.returncode == 0
+    assert "cancelling night" in done.stderr
+    site.up()
+    assert site.state(run_id)["type"] == "CANCELLED"
     assert site.finish(site.start(night), 300)["name"] == "Completed"
     assert site.status(night) == "usable"
     assert not leftovers(site, night)

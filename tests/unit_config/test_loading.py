@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from config import (
     preset_path,
     to_yaml,
 )
+from config.loading import _parse_yaml
 from config.models import CalculateAsymmetryOptions, EnergyEventFilters, ShowerSelectionOptions
 
 DOCUMENTED = """
@@ -384,3 +386,11 @@ def test_what_is_written_as_yaml_is_read_back_as_equal(
 
 def test_the_written_yaml_has_one_line_per_telescope_entry():
     assert "  - [type, LST*, 125.0]\n" in to_yaml(Configuration())
+
+
+def test_what_a_caller_does_to_a_text_that_was_read_stays_with_the_caller():
+    text = "{sections: [1], base: &base {a: 1}, other: {<<: *base}}"
+    first: Any = _parse_yaml(text, "text")
+    first["sections"].append(2)
+    first["other"]["a"] = 3
+    assert _parse_yaml(text, "text") == {"sections": [1], "base": {"a": 1}, "other": {"a": 1}}
