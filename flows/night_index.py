@@ -87,8 +87,12 @@ def _look(
 
     nights = night_folders(root)
     with open_history(settings.history_url, create=False) as history:
+        selections = {
+            name: Selection(name, since=_since(nights, monitor))
+            for name, monitor in monitors.items()
+        }
         found = [
-            (name, view_trends(history, Selection(name, since=_since(nights, monitor)), monitor))
+            (name, view_trends(history, selections[name], monitor, root))
             for name, monitor in monitors.items()
         ]
     return [SeenTrends(name, view.trends, view.remarks) for name, view in found]

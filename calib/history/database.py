@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +39,13 @@ class History:
         The database.
     name : str
         Its URL without password and values of parameters, for messages.
+    connection : sqlalchemy.Connection, optional
+        Of `snapshot`: the transaction in which all is read.
     """
 
     engine: sa.Engine
     name: str
+    connection: sa.Connection | None = None
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -61,8 +64,21 @@ class History:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Open a transaction that sees one consistent state and keeps nobody from writing."""
+        if self.connection is not None:
+            yield self.connection
+            return
         with _explained(self.name), self.engine.connect() as connection:
-            yield connection.execution_options(arraycal_reads=True)
+            options: dict[str, Any] = {"arraycal_reads": True}
+            if connection.dialect.name == "postgresql":
+                # Otherwise every statement would see a state of its own.
+                options["isolation_level"] = "REPEATABLE READ"
+            yield connection.execution_options(**options)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[History]:
+        """Open the history as it is now: whatever is read there belongs together."""
+        with self.reading() as connection:
+            yield replace(self, connection=connection)
 
 
 @contextmanager
