@@ -13,7 +13,7 @@ from rich.table import Table
 
 from calib.drift import flags_in_words, is_clock
 from calib.errors import NothingToDo
-from calib.history.database import History, open_history
+from calib.history.database import History, read_history
 from calib.history.reading import Selection, runs
 from calib.observables import OBSERVABLES
 from calib.store import provenance, replace_file
@@ -80,7 +80,7 @@ def history(arguments: Namespace, command: str) -> Exit:
         If the machine fails.
     """
     request = _request(arguments, load_settings())
-    with open_history(request.url, create=False) as database:
+    with read_history(request.url) as database:
         shown = without_secrets(command, arguments.database, database.name)
         view = view_trends(database, request.selection, request.options, request.nights)
         if view.runs.is_empty():

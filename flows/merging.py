@@ -6,7 +6,7 @@ from argparse import Namespace
 from rich.markup import escape
 from rich.table import Table
 
-from calib.history.database import open_history
+from calib.history.database import read_history
 from calib.history.reading import Selection
 from calib.history.window import read_window
 from calib.observables import OBSERVABLES, TIMING_CROSS, Observable
@@ -61,7 +61,7 @@ def merge(arguments: Namespace, command: str) -> Exit:
     selection = Selection(
         observable.name, arguments.since, arguments.until, arguments.configuration
     )
-    with open_history(arguments.database or settings.history_url, create=False) as history:
+    with read_history(arguments.database or settings.history_url) as history:
         window = read_window(history, selection)
     shown = without_secrets(command, arguments.database, history.name)
     made_by = provenance(shown) | {"window": window.origin}

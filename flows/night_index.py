@@ -80,13 +80,13 @@ def index_nights(
 def _look(
     root: Path, monitors: dict[str, TrendMonitorOptions], settings: Settings
 ) -> "list[SeenTrends]":
-    from calib.history.database import open_history
+    from calib.history.database import read_history
     from calib.history.reading import Selection
     from calib.report.trends_page import SeenTrends
     from calib.trend_view import view_trends
 
     nights = night_folders(root)
-    with open_history(settings.history_url, create=False) as history:
+    with read_history(settings.history_url) as history:
         selections = {
             name: Selection(name, since=_since(nights, monitor))
             for name, monitor in monitors.items()

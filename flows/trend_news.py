@@ -34,13 +34,13 @@ def trend_news(
         nothing but this.
     """
     # Not before: a run that finds nothing new needs none of it.
-    from calib.history.database import open_history
+    from calib.history.database import read_history
     from calib.history.digest import configuration_digest
     from calib.history.publishing import NOT_RECORDED
     from calib.trend_view import newly_flagged
 
     try:
-        with open_history(settings.history_url, create=False) as history:
+        with read_history(settings.history_url) as history:
             options, digest = configuration.TrendMonitor, configuration_digest(configuration)
             rows = newly_flagged(history, calibration, night, options, digest)
     except NOT_RECORDED as error:

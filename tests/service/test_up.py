@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from calib.history.database import open_history
+from calib.history.database import read_history
 from calib.history.reading import Selection, runs
 
 pytestmark = pytest.mark.timeout(900)
@@ -120,7 +120,7 @@ def test_a_night_survives_the_death_of_the_server(site, yesterday, started):
 
 
 def test_every_night_is_in_the_history_once(site):
-    with open_history(f"sqlite:///{site.output}/history.sqlite", create=False) as history:
+    with read_history(f"sqlite:///{site.output}/history.sqlite") as history:
         found = runs(history, Selection())
     finished = sorted(
         path.parent.name
