@@ -17,7 +17,7 @@ from calib.errors import CannotCompute
 from calib.locks import exclusive
 from calib.night_record import NIGHT_FILE, NightRecord, load_night
 from calib.report.nights_page import UNREADABLE, CalibrationEntry, NightEntry, nights_page
-from calib.store import REPORT, own_version, replace_file
+from calib.store import INDEX, REPORT, own_version, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["INDEX", "night_folders", "unreadable_nights", "update_index"]
 
-INDEX = "index.html"
 LOCK_FILE = ".index.lock"
 #: Changes whenever the same nights give another page.
 LAYOUT = 6

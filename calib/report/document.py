@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from calib.figures import CAPTIONS, CLOCK_FIGURES, Picture, figures
 from calib.report import elements as page
-from calib.report.facts import MISSING, fixed, key_facts, moment, observations, shown
+from calib.report.facts import (
+    MISSING,
+    digest,
+    fixed,
+    key_facts,
+    moment,
+    nights,
+    observations,
+    shown,
+)
 from calib.report.scan_page import gallery_section, scan_section
 from calib.report.sizes_page import comparison_section, sizes_section
 from calib.report.summary_page import markdown
@@ -30,13 +39,15 @@ if TYPE_CHECKING:
 __all__ = ["html", "markdown"]
 
 
-def html(result: CalibrationResult) -> str:
+def html(result: CalibrationResult, index: str = "") -> str:
     """Write a result as one self-contained page.
 
     Parameters
     ----------
     result : CalibrationResult
         Any result, also an unusable one.
+    index : str
+        Path of the index over the nights relative to the page; empty without one.
 
     Returns
     -------
@@ -44,9 +55,9 @@ def html(result: CalibrationResult) -> str:
         HTML that loads nothing, for screen and paper.
     """
     return page.page(
-        f"{result.calibration}: {result.verdict.status}",
+        f"{' '.join([result.calibration, *_only_night(result)])}: {result.verdict.status}",
         [
-            *_heading(result),
+            *_heading(result, index),
             f"<h2>{'Offsets' if result.quantity is CLOCK_OFFSET else 'Coefficients'}</h2>",
             _coefficient_table(result),
             *window_section(result),
@@ -68,12 +79,25 @@ def html(result: CalibrationResult) -> str:
     )
 
 
-def _heading(result: CalibrationResult) -> Iterator[str]:
+def _only_night(result: CalibrationResult) -> list[str]:
+    found = result.provenance.get("nights")
+    return [str(found[0])] if isinstance(found, list) and len(found) == 1 else []
+
+
+def _heading(result: CalibrationResult, index: str) -> Iterator[str]:
     text = page.text
-    yield f"<h1>Array calibration: {text(result.calibration)}</h1>"
-    made = result.provenance.get("time_utc")
+    if index:
+        yield (
+            f'<nav><a href="{text(index)}">All nights</a> \N{MIDDLE DOT} '
+            f'<a href="{text(index)}#trends">Trends over the nights</a></nav>'
+        )
+    night = nights(result)
+    of_night = f", {text(night)}" if night else ""
+    yield f"<h1>Array calibration: {text(result.calibration)}{of_night}</h1>"
+    made, configuration = result.provenance.get("time_utc"), digest(result)
     when = f", calibrated {text(moment(made))}" if made else ""
-    yield f'<p class="quiet">{text(observations(result))}{when}</p>'
+    known = f", configuration {text(configuration)}" if configuration else ""
+    yield f'<p class="quiet">{text(observations(result))}{known}{when}</p>'
     reasons = "".join(f"<li>{text(reason)}</li>" for reason in result.verdict.reasons)
     status = result.verdict.status
     yield (
@@ -200,14 +224,14 @@ def _background(result: CalibrationResult) -> Iterator[str]:
     facts = [(name.replace("_", " "), shown(value)) for name, value in result.fit.items()]
     yield page.details("Fit", page.table(("quantity", "value"), facts))
     yield page.details("Configuration", f"<pre>{page.text(result.configuration)}</pre>")
-    made = [
-        (
-            name.replace("_", " "),
-            value if isinstance(value, str) else json.dumps(value, default=str),
-        )
-        for name, value in _flat(result.provenance)
-    ]
+    made = [(name.replace("_", " "), _in_words(value)) for name, value in _flat(result.provenance)]
     yield page.details("Software", page.table(("what", "value"), made), is_open=True)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _flat(provenance: dict[str, object]) -> Iterator[tuple[str, object]]:

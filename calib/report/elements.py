@@ -86,6 +86,8 @@ h1{font-size:1.5rem;margin:0 0 .2rem}
 h2{font-size:1.15rem;margin:2.2rem 0 .7rem}
 p{margin:.4rem 0}
 .quiet{color:var(--quiet)}
+nav,a{color:var(--quiet)}
+nav{font-size:.87rem;margin-bottom:.5rem}
 .verdict{border-left:.4rem solid var(--tone);background:var(--soft);
 padding:.8rem 1.1rem;margin:1.1rem 0}
 .verdict strong{color:var(--tone);font-size:1.15rem}

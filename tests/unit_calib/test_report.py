@@ -225,6 +225,33 @@ def test_the_numbers_are_those_of_the_result():
     assert "d1" in words
 
 
+@pytest.mark.parametrize(
+    ("provenance", "expected"),
+    [
+        ({"nights": ["2026-03-01"]}, "energy-inter, night 2026-03-01"),
+        (
+            {"nights": ["2026-03-01", "2026-03-04", "2026-03-05"]},
+            "energy-inter, 3 nights, 2026-03-01 to 2026-03-05",
+        ),
+        (
+            {
+                "window": {
+                    "from": "2026-03-01",
+                    "to": "2026-03-31",
+                    "configuration_digest": "f" * 16,
+                }
+            },
+            "energy-inter, nights 2026-03-01 to 2026-03-31",
+        ),
+        ({}, "energy-inter"),
+    ],
+)
+def test_the_title_says_of_which_nights_the_observations_are(provenance, expected):
+    words = Page(html(replace(SMALL, provenance=provenance))).texts
+    assert f"Array calibration: {expected}" in words
+    assert ("window" in provenance) == any("configuration ffffffffffffffff" in w for w in words)
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
