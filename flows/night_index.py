@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from calib.errors import ArraycalError
 from calib.night_index import night_folders, update_index
 from calib.night_record import file_stamp
 from calib.report.elements import text
+from calib.report.nights_page import NightTrends
 from config.errors import ConfigurationError
 from config.models import TrendMonitorOptions
 from config.settings import Settings
@@ -61,20 +61,20 @@ def index_nights(
     }
     seen: list[SeenTrends] = []
 
-    def parts() -> Sequence[str]:
+    def found() -> NightTrends:
         # A run without news needs neither database nor figures.
-        from calib.report.trends_page import trends_section
+        from calib.report.trends_page import flagged_telescopes, trends_section
 
         try:
             seen.extend(_look(root, monitors, settings))
         except (ArraycalError, ConfigurationError, OSError) as error:
             log.warning("the index shows no trends: %s", error)
-            return [f'<p class="quiet">There are no trends: {text(error)}</p>']
-        return list(trends_section(seen))
+            return NightTrends((f'<p class="quiet">There are no trends: {text(error)}</p>',))
+        return NightTrends(tuple(trends_section(seen)), flagged_telescopes(seen))
 
     judged = {name: monitor.model_dump_json() for name, monitor in monitors.items()}
     state = f"{judged} {_history_stamp(settings)}"
-    return seen if update_index(root, parts, state=state, always=always) else None
+    return seen if update_index(root, found, state=state, always=always) else None
 
 
 def _look(
