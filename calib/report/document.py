@@ -11,7 +11,7 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from calib.figures import CAPTIONS, CLOCK_FIGURES, Picture, figures
+from calib.figures import CLOCK_FIGURES, FIGURES, Picture, caption, figures
 from calib.report import elements as page
 from calib.report.facts import (
     MISSING,
@@ -143,10 +143,10 @@ def _coefficient_table(result: CalibrationResult) -> str:
 
 def _figures(result: CalibrationResult) -> str:
     drawn = figures(result)
-    shown = page.figures(Picture(name, CAPTIONS[name], drawn[name]) for name in drawn)
+    shown = page.figures(Picture(name, caption(name, result), drawn[name]) for name in drawn)
     absent = [
         name
-        for name in CAPTIONS
+        for name in FIGURES
         if name not in drawn and (name not in CLOCK_FIGURES or result.quantity is CLOCK_OFFSET)
     ]
     note = (

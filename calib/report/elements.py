@@ -139,6 +139,7 @@ pre{background:var(--soft);padding:.9rem;overflow-x:auto;font-size:.82rem;line-h
 td:last-child{overflow-wrap:anywhere}
 .w{min-width:10rem}
 th.n,th.b{white-space:normal}
+@media (max-width:80rem){th,td{padding:.22rem .35rem}}
 @media (max-width:40rem){body{padding:.9rem .7rem 3rem}
 h1{font-size:1.25rem}
 dl{grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.6rem}

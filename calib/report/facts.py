@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from calib.result import CalibrationResult
 
 __all__ = [
+    "CHI_SQUARED",
     "MISSING",
     "digest",
     "fixed",
@@ -27,6 +28,7 @@ __all__ = [
 
 #: Stands for a number there is not.
 MISSING = "\N{EN DASH}"
+CHI_SQUARED = "\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO}"
 
 
 def printable(text: str) -> str:
@@ -111,7 +113,7 @@ def key_facts(result: CalibrationResult) -> Iterator[tuple[str, str]]:
     chi2, ndf = (_number(result.fit.get(key)) for key in ("chi2", "ndf"))
     if ndf > 0 and math.isfinite(chi2):
         yield (
-            "\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO} / degrees of freedom",
+            f"{CHI_SQUARED} / degrees of freedom",
             (f"{chi2:,.1f} / {ndf:,.0f} = {chi2 / ndf:.3f}"),
         )
 
