@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -79,8 +79,10 @@ def _published_in(runs: pl.DataFrame, folder: Path | None) -> pl.Series:
     """Whether runs were published into the folder of their night below `folder`."""
     if folder is None:
         return pl.Series([False] * len(runs), dtype=pl.Boolean)
+    # Links followed: the folder of the nights may be known by another name than when they ran.
+    ours = folder.resolve()
     places = runs.select("night", "result_path").iter_rows()
-    found = [folder / night.isoformat() in PurePath(path).parents for night, path in places]
+    found = [ours / night.isoformat() in Path(path).resolve().parents for night, path in places]
     return pl.Series(found, dtype=pl.Boolean)
 
 

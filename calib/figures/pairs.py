@@ -169,7 +169,7 @@ def rejected(result: CalibrationResult) -> Figure | None:
     names_in = LETTER_IN * max(len(line) for lines in wrapped for line in lines)
     row_in = 0.16 + 0.14 * max(map(len, wrapped))
     height_in = 0.7 + row_in * len(table)
-    figure = new_figure(names_in + 4.0, height_in, Margins(left=names_in + 0.2, top=0.1))
+    figure = new_figure(names_in + 3.4, height_in, Margins(left=names_in + 0.2, top=0.1))
     axes = figure.add_subplot()
     colours = looks(table["level"])
     rows = table["rows"].to_numpy()

@@ -120,7 +120,7 @@ th[aria-sort=ascending] button::after{content:" \N{UPWARDS ARROW}"}
 th[aria-sort=descending] button::after{content:" \N{DOWNWARDS ARROW}"}
 tr.bad td{color:var(--bad)}
 tr.warn td{color:var(--warn)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,31rem),1fr));
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,31rem),1fr));
 grid-auto-flow:dense;gap:1.2rem;align-items:start;margin:1rem 0}
 .figures .whole{grid-column:1/-1}
 .figures.natural{display:flex;flex-wrap:wrap}

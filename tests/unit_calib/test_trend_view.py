@@ -116,6 +116,16 @@ def test_an_experiment_published_last_elsewhere_does_not_take_over_the_trends(tm
         assert chosen["configuration_digest"].to_list() == ["e" * 16] * 3
 
 
+def test_the_folder_of_the_nights_may_be_reached_by_a_link(history, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    record(history, published_in(tmp_path / "disk", 4, np.ones(8), digest="c" * 16))
+    record(history, published_in(tmp_path / "link", 3, np.ones(8), digest="c" * 16))
+    for name in ("disk", "link"):
+        found = view_trends(history, Selection(), OPTIONS, tmp_path / name).runs.filter("chosen")
+        assert found["configuration_digest"].to_list() == ["c" * 16] * 2
+
+
 def test_after_a_change_of_the_configuration_older_nights_are_not_mixed_in(history):
     record(history, entry(6, 1.2 * np.arange(1, 9), digest="b" * 16))
     view = view_trends(history, Selection(), OPTIONS)
