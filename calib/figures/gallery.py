@@ -47,6 +47,8 @@ FIGURES: Mapping[str, Callable[[CalibrationResult], Figure | None]] = {
 #: Of clocks alone.
 CLOCK_FIGURES = ("clock history", "distance residuals", "walk")
 
+#: What calibrations compare telescopes by, where it is not the energy.
+COMPARED = {"image-inter": "image sizes"}
 #: What the figures show; `caption` fills in the words of the calibration.
 CAPTIONS = {
     "coefficients": (
@@ -93,15 +95,13 @@ def caption(name: str, result: CalibrationResult) -> str:
     result : CalibrationResult
         What is shown.
     """
-    from calib.observables import IMAGE_INTER
     from calib.result import CLOCK_OFFSET
 
     coefficient = result.quantity.name
     if result.quantity is CLOCK_OFFSET:
         difference, single = "delay", "time stamp of a telescope"
     else:
-        compared = "image sizes" if result.calibration == IMAGE_INTER.name else "energies"
-        difference = f"log ratio of {compared}"
+        difference = f"log ratio of {COMPARED.get(result.calibration, 'energies')}"
         single = f"{difference} of two telescopes"
     return CAPTIONS[name].format(
         Coefficient=coefficient[:1].upper() + coefficient[1:],
