@@ -148,13 +148,14 @@ def nights_page(
     ordered = sorted(nights, key=lambda entry: entry.night, reverse=True)
     names = list(dict.fromkeys(item.name for entry in ordered for item in entry.calibrations))
     latest, earlier = ordered[:LATEST], ordered[LATEST:]
+    n_now = len(_by_telescope(trends.flagged))
     return page.page(
         f"Nights: {ordered[0].night} {ordered[0].status}" if ordered else "Nights",
         [
             "<h1>Array calibration, night by night</h1>",
             f'<p class="quiet">{page.text(_extent(ordered))}</p>',
             *_newest(ordered, trends),
-            *(("<h2>Latest nights</h2>", _night_table(latest, names)) if latest else ()),
+            *(("<h2>Latest nights</h2>", _night_table(latest, names, n_now)) if latest else ()),
             *trends.parts,
             *_by_month(earlier, names),
         ],
@@ -246,20 +247,23 @@ def _calibration_table(entry: NightEntry, *, with_reasons: bool) -> str:
     return page.table(header, rows, numbers="bbn  w", sortable=False)
 
 
-def _night_table(nights: Sequence[NightEntry], names: Sequence[str]) -> str:
+def _night_table(nights: Sequence[NightEntry], names: Sequence[str], n_now: int = 0) -> str:
+    """Nights, a row each; telescopes with a flag now belong to the newest, which is first."""
     header = ("night", "verdict", *names, "blocks", "trends", "telescopes out of range", "remarks")
     numbers = f"bb{'b' * len(names)}nb w"
-    return page.table(header, [_row(entry, names) for entry in nights], numbers=numbers)
+    rows = [_row(entry, names, 0 if at else n_now) for at, entry in enumerate(nights)]
+    return page.table(header, rows, numbers=numbers)
 
 
-def _row(entry: NightEntry, names: Sequence[str]) -> tuple[str, ...]:
+def _row(entry: NightEntry, names: Sequence[str], n_now: int) -> tuple[str, ...]:
     found = {item.name: item for item in entry.calibrations}
     outliers = [
         f"{telescope} ({item.name})" for item in entry.calibrations for telescope in item.outliers
     ]
     n_new = len(entry.newly_flagged)
-    tone = "flagged" if n_new and entry.status == "usable" else _tone(entry.status)
-    new = page.Html(f'<a class="flagged" href="#{SECTION}">{n_new} new</a>')
+    tone = "flagged" if n_new + n_now and entry.status == "usable" else _tone(entry.status)
+    counts = [f"{n} {word}" for n, word in ((n_new, "new"), (n_now, "now")) if n]
+    flagged = page.Html(f'<a class="flagged" href="#{SECTION}">{", ".join(counts)}</a>')
     return (
         entry.night.isoformat(),
         page.Html(f'<span class="{tone}">{page.text(entry.status)}</span>'),
@@ -270,7 +274,7 @@ def _row(entry: NightEntry, names: Sequence[str]) -> tuple[str, ...]:
             for name in names
         ),
         str(entry.n_blocks),
-        new if n_new else MISSING,
+        flagged if counts else MISSING,
         ", ".join(outliers) or MISSING,
         _shortened(entry.reasons),
     )

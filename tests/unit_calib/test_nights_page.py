@@ -112,7 +112,8 @@ def test_a_usable_night_with_flagged_telescopes_does_not_look_all_clear():
     assert "#trend-energy-inter-MST-5" in text
     row = re.findall(r"<tr><td[^>]*>2026-03-01</td>.*?</tr>", text)[0]
     assert '<span class="flagged">usable</span>' in row
-    assert '<a class="flagged" href="#trends">2 new</a>' in row
+    assert '<a class="flagged" href="#trends">2 new, 2 now</a>' in row
+    assert text.count("now</a>") == 1
     assert text.index("Latest nights") < text.index("<p>trends</p>")
 
 
