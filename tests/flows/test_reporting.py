@@ -163,7 +163,7 @@ def test_a_result_that_is_not_whole_is_refused_in_words_and_its_report_stays(
 
 
 def test_a_page_that_cannot_be_made_costs_that_result_alone(copied, capsys, monkeypatch):
-    def fail(result):
+    def fail(result, _):
         if result.calibration == "energy-inter":
             raise AttributeError("no such column")
         return "<!doctype html>"
