@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING
 from calib.errors import CannotCompute
 from calib.locks import exclusive
 from calib.night_record import NIGHT_FILE, NightRecord, load_night
-from calib.report.nights_page import UNREADABLE, CalibrationEntry, NightEntry, nights_page
-from calib.store import REPORT, own_version, replace_file
+from calib.report.nights_page import (
+    NO_TRENDS,
+    UNREADABLE,
+    CalibrationEntry,
+    NightEntry,
+    NightTrends,
+    nights_page,
+)
+from calib.store import INDEX, REPORT, own_version, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,10 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["INDEX", "night_folders", "unreadable_nights", "update_index"]
 
-INDEX = "index.html"
 LOCK_FILE = ".index.lock"
 #: Changes whenever the same nights give another page.
-LAYOUT = 6
+LAYOUT = 7
 MARKS = re.compile(r'<meta name="arraycal-marks" content="([0-9a-f]+)">')
 #: Bytes of a page in which its marks are.
 HEAD_BYTES = 2000
@@ -56,7 +62,7 @@ def night_folders(root: Path) -> dict[date, Path]:
 
 def update_index(
     root: Path,
-    trends: Callable[[], Sequence[str]] = tuple,
+    trends: Callable[[], NightTrends] = lambda: NO_TRENDS,
     *,
     state: str = "",
     always: bool = False,
@@ -68,8 +74,7 @@ def update_index(
     root : Path
         Folder of the folders of the nights.
     trends : callable
-        Gives the parts of the page on the trends over the nights; called only when the page
-        is written.
+        Gives the trends over the nights; called only when the page is written.
     state : str
         Changes with the trends.
     always : bool
@@ -132,6 +137,7 @@ def _entry(record: NightRecord) -> NightEntry:
                 report=f"{record.night}/{item.folder}/{REPORT}" if item.folder else "",
                 n_blocks=item.n_blocks,
                 outliers=item.outliers,
+                trends=item.trends,
             )
             for item in record.calibrations
         ),

@@ -241,12 +241,12 @@ def judge_night(
     reasons += [f"{item.path.name} waits: {item.reason}" for item in files.waiting]
     if not (files.blocks or calibrations):
         return "nothing to do", (*reasons, *([] if files.waiting else ["no block was found"]))
-    for item in calibrations:
-        if item.status != "usable":
-            detail = "; ".join(item.reasons)
-            reasons.append(f"{item.calibration} {item.status}{f' ({detail})' if detail else ''}")
-        if item.is_outdated:
-            reasons.append(f"{item.calibration} was made from other blocks, on {item.made[:10]}")
+    reasons += _said_once([item for item in calibrations if item.status != "usable"])
+    reasons += [
+        f"{item.calibration} was made from other blocks, on {item.made[:10]}"
+        for item in calibrations
+        if item.is_outdated
+    ]
     relevant = [item.status for item in calibrations if item.status != "nothing to do"]
     if not relevant:
         return "nothing to do", tuple(reasons)
@@ -255,6 +255,20 @@ def judge_night(
     is_sound = all(item.status in SOUND and not item.is_outdated for item in calibrations)
     is_whole = not (files.left_out or files.waiting)
     return "usable" if is_sound and is_whole else "degraded", tuple(reasons)
+
+
+def _said_once(calibrations: Sequence[CalibrationRecord]) -> list[str]:
+    """Reasons of calibrations; one that several share is said once, with their names."""
+    sharing: dict[tuple[str, str], list[str]] = {}
+    for item in calibrations:
+        for reason in dict.fromkeys(item.reasons):
+            sharing.setdefault((item.status, reason), []).append(item.calibration)
+    together: dict[str, list[str]] = {
+        f"{item.calibration} {item.status}": [] for item in calibrations if not item.reasons
+    }
+    for (status, reason), names in sharing.items():
+        together.setdefault(f"{', '.join(names)} {status}", []).append(reason)
+    return [f"{who} ({'; '.join(why)})" if why else who for who, why in together.items()]
 
 
 def write_night(folder: Path, record: NightRecord) -> Path:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from calib.result import CalibrationResult
 
 __all__ = [
+    "INDEX",
     "MONITORING",
     "REPORT",
     "RESULT",
@@ -47,11 +48,16 @@ __all__ = [
 ]
 
 MONITORING, REPORT, RESULT = "monitoring.h5", "report.html", "result.json"
+#: The page over all nights, in the folder of their folders.
+INDEX = "index.html"
 SCRATCH = ".arraycal-"
 #: In the order in which they appear.
 FILES = (MONITORING, REPORT, RESULT)
 #: Packages whose version can change a number, or how a run behaved.
-PACKAGES = ("arraycal", "polars", "numpy", "scipy", "h5py", "hdf5plugin", "astropy", "prefect")
+PACKAGES = (
+    *("arraycal", "polars", "numpy", "scipy", "h5py", "hdf5plugin", "astropy", "prefect"),
+    *("matplotlib", "SQLAlchemy", "alembic"),
+)
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ def publish(
         scratch = tempfile.TemporaryDirectory(prefix=SCRATCH, dir=output)
     with scratch as name_of_scratch:
         with _explained(output):
-            _write_all(result, observable, Path(name_of_scratch))
+            _write_all(result, observable, output, Path(name_of_scratch))
         for name in FILES:
             (Path(name_of_scratch) / name).replace(output / name)
     sync(output)
@@ -221,7 +227,7 @@ def publish_report(result: CalibrationResult, output: Path) -> Path:
         If the folder cannot be written to; the page is as it was then.
     """
     with _explained(output):
-        replace_file(output / REPORT, report.html(result).encode("utf-8", "replace"))
+        replace_file(output / REPORT, _page(result, output))
     return output / REPORT
 
 
@@ -247,12 +253,21 @@ def remove_scratch(output: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_all(result: CalibrationResult, observable: Observable, folder: Path) -> None:
-    """Write the three files, complete on the disk when this returns."""
+def _page(result: CalibrationResult, output: Path) -> bytes:
+    """Report of a result in its folder; one in the folder of its night links to the index."""
+    nights = result.provenance.get("nights")
+    index = f"../../{INDEX}" if nights == [output.parent.name] else ""
+    return report.html(result, index).encode("utf-8", "replace")
+
+
+def _write_all(
+    result: CalibrationResult, observable: Observable, output: Path, folder: Path
+) -> None:
+    """Write the three files for a folder into another, complete on the disk when this returns."""
     text = json.dumps(result.to_json(), indent=1, allow_nan=False)
     contents = {
         RESULT: f"{text}\n".encode(),
-        REPORT: report.html(result).encode("utf-8", "replace"),
+        REPORT: _page(result, output),
         MONITORING: monitoring_file(result, observable),
     }
     for name in FILES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -20,56 +21,93 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "TrendView", "choose_runs", "newly_flagged", "view_trends"]
 
+#: Other configurations in a remark, before it says how many more there are.
+MAX_NAMED = 3
+
 
 @dataclass(frozen=True)
 class Choice:
-    """One run per night and calibration.
+    """One run per night and calibration, all runs of a calibration with the same configuration.
 
     Parameters
     ----------
     run_ids : tuple of int
         The chosen runs.
     remarks : tuple of str
-        What was chosen where there was a choice, a sentence each.
+        What was chosen where there was a choice, a sentence for each calibration.
     """
 
     run_ids: tuple[int, ...]
     remarks: tuple[str, ...]
 
 
-def choose_runs(runs: pl.DataFrame) -> Choice:
-    """Choose one run per night and calibration.
+def choose_runs(runs: pl.DataFrame, folder: Path | None = None) -> Choice:
+    """Choose the runs of one configuration for each calibration.
 
     Parameters
     ----------
     runs : DataFrame
         Schema ``calib.history.reading.RUNS``.
+    folder : Path, optional
+        Folder of the folders of the nights. The configuration in use is that of the newest night
+        published in it; without such a night, or folder, that of the newest night.
 
     Returns
     -------
     Choice
-        Runs that gave no coefficients do not count. The configuration of a calibration is that of
-        its newest night, there the run published last; a night without that configuration is
-        represented by the run published last.
+        Runs that gave no coefficients do not count. Of a night, the run published last decides.
+        Nights without the configuration are not in the choice: another one gives other
+        coefficients, and the difference would look like a step of telescopes.
     """
-    usable = runs.filter(pl.col("status") != "unusable").sort("published", "run_id")
+    usable = runs.filter(pl.col("status") != "unusable").sort("night", "published", "run_id")
     run_ids: list[int] = []
     remarks: list[str] = []
     for (name,), own in sorted(usable.group_by("calibration"), key=lambda item: str(item[0][0])):
-        newest = own.sort("night", "published", "run_id")["configuration_digest"][-1]
-        ranked = own.with_columns(fits=pl.col("configuration_digest") == newest)
-        ranked = ranked.sort("night", "fits", "published", "run_id")
-        chosen = ranked.group_by("night", maintain_order=True).last()
+        ours = own.filter(_published_in(own, folder))
+        newest = own[-1] if ours.is_empty() else ours[-1]
+        fits = pl.col("configuration_digest") == newest["configuration_digest"][0]
+        chosen, others = own.filter(fits), own.filter(~fits)
         run_ids += chosen["run_id"].to_list()
-        n_other = int((~chosen["fits"]).sum())
-        n_several = len(own) - len(chosen)
-        if n_several or n_other:
-            text = f"{name}: configuration {newest}, that of the newest night"
-            text += f"; {n_several} other runs of the same nights left out" if n_several else ""
-            text += f"; {n_other} nights have only runs with another configuration, the one "
-            text += "published last is shown" if n_other else ""
-            remarks.append(text if n_other else text.split("; 0 nights")[0])
+        if not others.is_empty():
+            where = "" if ours.is_empty() else f" in {folder}"
+            origin = f"that of the newest night{where} ({newest['night'][0]})"
+            remarks.append(_remark(str(name), chosen, origin, others))
     return Choice(tuple(sorted(run_ids)), tuple(remarks))
+
+
+def _published_in(runs: pl.DataFrame, folder: Path | None) -> pl.Series:
+    """Whether runs were published into the folder of their night below `folder`."""
+    if folder is None:
+        return pl.Series([False] * len(runs), dtype=pl.Boolean)
+    # Links followed: the folder of the nights may be known by another name than when they ran.
+    ours = folder.resolve()
+    places = runs.select("night", "result_path").iter_rows()
+    found = [ours / night.isoformat() in Path(path).resolve().parents for night, path in places]
+    return pl.Series(found, dtype=pl.Boolean)
+
+
+def _remark(name: str, chosen: pl.DataFrame, origin: str, others: pl.DataFrame) -> str:
+    """Say which configuration is shown, which are not, and how to see those."""
+    listed = [
+        f"{_counted(len(own), 'run')} of {digest} ({_extent(own)})"
+        for (digest,), own in others.group_by("configuration_digest", maintain_order=True)
+    ]
+    more = len(listed) - MAX_NAMED
+    named = ", ".join([*listed[-MAX_NAMED:], *([f"{more} older ones"] if more > 0 else [])])
+    digest, n_nights = chosen["configuration_digest"][0], _counted(len(chosen), "night")
+    return (
+        f"{name}: configuration {digest}, {origin}, {n_nights}. Not in the trends: {named}; "
+        "arraycal history --configuration DIGEST shows another one"
+    )
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
+
+
+def _extent(runs: pl.DataFrame) -> str:
+    first, last = runs["night"][0], runs["night"][-1]
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +142,12 @@ class TrendView:
         )
 
 
-def view_trends(history: History, selection: Selection, options: TrendMonitorOptions) -> TrendView:
+def view_trends(
+    history: History,
+    selection: Selection,
+    options: TrendMonitorOptions,
+    folder: Path | None = None,
+) -> TrendView:
     """Read a part of the history and find what changed.
 
     Parameters
@@ -116,15 +159,24 @@ def view_trends(history: History, selection: Selection, options: TrendMonitorOpt
         last one.
     options : TrendMonitorOptions
         What counts as a change.
+    folder : Path, optional
+        Folder of the folders of the nights, whose configuration is shown: see `choose_runs`.
 
     Raises
     ------
     HistoryError, OSError
         If the database is damaged, or cannot be reached.
     """
+    with history.snapshot() as seen:
+        return _view(seen, selection, options, folder)
+
+
+def _view(
+    history: History, selection: Selection, options: TrendMonitorOptions, folder: Path | None
+) -> TrendView:
     found = runs(history, selection)
     table = coefficients(history, selection)
-    choice = choose_runs(found)
+    choice = choose_runs(found, folder)
     chosen = table.filter(pl.col("run_id").is_in(list(choice.run_ids)))
     if selection.since is not None and not chosen.is_empty():
         nights = chosen["night"].to_list()
@@ -159,7 +211,11 @@ def _window(chosen: pl.DataFrame, selection: Selection, options: TrendMonitorOpt
 
 
 def newly_flagged(
-    history: History, calibration: str, night: date, options: TrendMonitorOptions
+    history: History,
+    calibration: str,
+    night: date,
+    options: TrendMonitorOptions,
+    configuration: str | None = None,
 ) -> pl.DataFrame:
     """Telescopes that a night has given a flag they did not have without it.
 
@@ -173,6 +229,8 @@ def newly_flagged(
         The night; later ones do not count.
     options : TrendMonitorOptions
         What counts as a change.
+    configuration : str, optional
+        Digest of the configuration of the night: others do not count.
 
     Returns
     -------
@@ -180,7 +238,7 @@ def newly_flagged(
         Rows of schema ``calib.drift.TELESCOPES``.
     """
     first = night - timedelta(days=options.look_back - 1)
-    selection = Selection(calibration=calibration, since=first, until=night)
+    selection = Selection(calibration, first, night, configuration)
     now = view_trends(history, selection, options).trends.flagged
     if now.is_empty():
         return now

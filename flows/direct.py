@@ -9,11 +9,12 @@ from calib.calibrations import calibrate
 from calib.history.publishing import NOT_RECORDED, record_result
 from calib.quality import outliers_of
 from calib.result import CalibrationResult
-from calib.store import Published, provenance, publish, refuse_existing
+from calib.store import Published, publish, refuse_existing
 from config.settings import Settings
 from flows.cli import one_polars_thread
 from flows.job import Job, Outcome
 from flows.logs import log_file
+from flows.origin import job_provenance
 from flows.progress import Listener
 from tasks.workers import block_stage, cpu_count
 
@@ -70,7 +71,7 @@ def solve_and_publish(
         If the machine fails.
     """
     listener.solving()
-    made_by = provenance(listener.command)
+    made_by = job_provenance(listener.command, job, settings)
     result = calibrate(blocks, job.observable, job.configuration, made_by)
     published = publish(result, job.observable, job.output, overwrite=job.overwrite)
     log.info("%s, %s", result.verdict, published.monitoring)

@@ -10,8 +10,8 @@ __all__ = ["HISTORY", "HISTORY_END", "add_arguments"]
 
 HISTORY = """\
 Show what the history holds: published runs, coefficients of chosen telescopes, and the trends of
-all of them over the nights, relative to the steady telescopes of each type. Of several runs of one
-night and calibration, the trends stand on that with the configuration of the newest night.
+all of them over the nights, relative to the steady telescopes of each type. The trends of a
+calibration stand on one configuration: that of the newest night in the folder of the nights.
 """
 
 HISTORY_END = """\
@@ -85,7 +85,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     add(
         "--configuration",
         metavar="DIGEST",
-        help="only runs with this configuration: its digest, or the beginning (default: any)",
+        help="only runs with this configuration: its digest, or the beginning (default: runs with "
+        "any, trends with that of the newest night in the folder of the nights)",
     )
 
 

@@ -4,6 +4,7 @@ import io
 import math
 from argparse import Namespace
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from calib.drift import flags_in_words, is_clock
 from calib.errors import NothingToDo
-from calib.history.database import History, open_history
+from calib.history.database import History, read_history
 from calib.history.reading import Selection, runs
 from calib.observables import OBSERVABLES
 from calib.store import provenance, replace_file
@@ -25,6 +26,8 @@ from config.settings import Settings, load_settings
 from flows.console import stdout
 from flows.job import inside
 from flows.masking import without_secrets
+from flows.night import night_folder
+from flows.night_options import checked, read_options
 from flows.outcomes import Exit
 
 __all__ = ["history"]
@@ -47,6 +50,7 @@ class _Request:
     table: str
     export: Path | None
     figure: Path | None
+    nights: Path | None
 
 
 def history(arguments: Namespace, command: str) -> Exit:
@@ -76,9 +80,9 @@ def history(arguments: Namespace, command: str) -> Exit:
         If the machine fails.
     """
     request = _request(arguments, load_settings())
-    with open_history(request.url, create=False) as database:
+    with read_history(request.url) as database:
         shown = without_secrets(command, arguments.database, database.name)
-        view = view_trends(database, request.selection, request.options)
+        view = view_trends(database, request.selection, request.options, request.nights)
         if view.runs.is_empty():
             raise NothingToDo(_what_there_is(database))
     view = _only(view, request.tel_ids)
@@ -118,7 +122,16 @@ def _request(arguments: Namespace, settings: Settings) -> _Request:
         table=arguments.table,
         export=paths[0],
         figure=paths[1],
+        nights=_nights_folder(settings),
     )
+
+
+def _nights_folder(settings: Settings) -> Path | None:
+    """Folder of the folders of the nights on this machine; None if it keeps none."""
+    options = checked(read_options(settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS"))
+    if settings.output_root is None and not Path(options.output).expanduser().is_absolute():
+        return None
+    return night_folder(date.min, options, settings).parent
 
 
 def _what_there_is(database: History) -> str:

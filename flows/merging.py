@@ -6,9 +6,9 @@ from argparse import Namespace
 from rich.markup import escape
 from rich.table import Table
 
-from calib.history.database import open_history
+from calib.history.database import read_history
 from calib.history.reading import Selection
-from calib.history.window import read_window
+from calib.history.window import read_window, window_dates
 from calib.observables import OBSERVABLES, TIMING_CROSS, Observable
 from calib.result import CalibrationResult
 from calib.store import provenance, publish, refuse_existing
@@ -55,13 +55,14 @@ def merge(arguments: Namespace, command: str) -> Exit:
     settings = load_settings()
     observable = _observable(arguments.calibration)
     refuse_unmergeable(observable)
-    root = settings.output_root
-    output = inside(arguments.output, None if root is None else root.resolve(), "output_root")
-    refuse_existing(output, overwrite=arguments.overwrite)
     selection = Selection(
         observable.name, arguments.since, arguments.until, arguments.configuration
     )
-    with open_history(arguments.database or settings.history_url, create=False) as history:
+    window_dates(selection)
+    root = settings.output_root
+    output = inside(arguments.output, None if root is None else root.resolve(), "output_root")
+    refuse_existing(output, overwrite=arguments.overwrite)
+    with read_history(arguments.database or settings.history_url) as history:
         window = read_window(history, selection)
     shown = without_secrets(command, arguments.database, history.name)
     made_by = provenance(shown) | {"window": window.origin}

@@ -352,5 +352,4 @@ def _solved(
 def _trends(job: Job, settings: Settings) -> tuple[str, ...]:
     if not job.record or job.night is None:
         return ()
-    options = job.configuration.TrendMonitor
-    return trend_news(job.observable.name, job.night, options, settings)
+    return trend_news(job.observable.name, job.night, job.configuration, settings)

@@ -1,7 +1,6 @@
 """The index over the nights, brought up to date when nights were calibrated."""
 
 import logging
-from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from calib.history.known import sqlite_path
 from calib.night_index import night_folders, update_index
 from calib.night_record import file_stamp, read_night
 from calib.report.elements import text
+from calib.report.nights_page import NightTrends
 from config.errors import ConfigurationError
 from config.models import TrendMonitorOptions
 from config.settings import Settings
@@ -58,34 +58,38 @@ def index_nights(
     }
     seen: list[SeenTrends] = []
 
-    def parts() -> Sequence[str]:
+    def found() -> NightTrends:
         # A run without news needs neither database nor figures.
-        from calib.report.trends_page import trends_section
+        from calib.report.trends_page import flagged_telescopes, trends_section
 
         try:
             seen.extend(_look(root, monitors, settings))
         except (ArraycalError, ConfigurationError, OSError) as error:
             log.warning("the index shows no trends: %s", error)
-            return [f'<p class="quiet">There are no trends: {text(error)}</p>']
-        return list(trends_section(seen))
+            return NightTrends((f'<p class="quiet">There are no trends: {text(error)}</p>',))
+        return NightTrends(tuple(trends_section(seen)), flagged_telescopes(seen))
 
     judged = {name: monitor.model_dump_json() for name, monitor in monitors.items()}
     state = f"{judged} {_history_stamp(settings)}"
-    return seen if update_index(root, parts, state=state, always=always) else None
+    return seen if update_index(root, found, state=state, always=always) else None
 
 
 def _look(
     root: Path, monitors: dict[str, TrendMonitorOptions], settings: Settings
 ) -> "list[SeenTrends]":
-    from calib.history.database import open_history
+    from calib.history.database import read_history
     from calib.history.reading import Selection
     from calib.report.trends_page import SeenTrends
     from calib.trend_view import view_trends
 
     nights = night_folders(root)
-    with open_history(settings.history_url, create=False) as history:
+    with read_history(settings.history_url) as history:
+        selections = {
+            name: Selection(name, since=_since(nights, monitor))
+            for name, monitor in monitors.items()
+        }
         found = [
-            (name, view_trends(history, Selection(name, since=_since(nights, monitor)), monitor))
+            (name, view_trends(history, selections[name], monitor, root))
             for name, monitor in monitors.items()
         ]
     return [SeenTrends(name, view.trends, view.remarks) for name, view in found]

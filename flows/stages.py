@@ -17,12 +17,13 @@ from calib.errors import ArraycalError, CannotCompute, NothingToDo, WrongUsage
 from calib.history.publishing import NOT_RECORDED
 from calib.quality import outliers_of
 from calib.result import CalibrationResult
-from calib.store import Published, provenance
+from calib.store import Published
 from config.settings import Settings
 from flows.cli import one_polars_thread
 from flows.events import report_outliers
 from flows.job import Job, Outcome
 from flows.logs import logging_to
+from flows.origin import job_provenance
 from flows.progress import LISTENER
 from tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE, publish, show, solve
 from tasks.history import record
@@ -86,9 +87,8 @@ def solve_and_publish(blocks: list[BlockPairs], job: Job, settings: Settings) ->
     """
     listener = LISTENER.get()
     listener.solving()
-    state = solve(
-        blocks, job.observable, job.configuration, provenance(made_by()), return_state=True
-    )
+    origin = job_provenance(made_by(), job, settings)
+    state = solve(blocks, job.observable, job.configuration, origin, return_state=True)
     if state.name in REFUSALS:
         raise REFUSALS[state.name](state.message or "nothing can be computed")
     result = state.result()

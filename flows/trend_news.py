@@ -3,7 +3,7 @@
 import logging
 from datetime import date
 
-from config.models import TrendMonitorOptions
+from config.models import Configuration
 from config.settings import Settings
 
 __all__ = ["trend_news"]
@@ -12,7 +12,7 @@ log = logging.getLogger("arraycal.flows")
 
 
 def trend_news(
-    calibration: str, night: date, options: TrendMonitorOptions, settings: Settings
+    calibration: str, night: date, configuration: Configuration, settings: Settings
 ) -> tuple[str, ...]:
     """Telescopes with a flag that they did not have without this night.
 
@@ -22,8 +22,8 @@ def trend_news(
         Name of the calibration, recorded for the night.
     night : date
         The night.
-    options : TrendMonitorOptions
-        What gets a flag.
+    configuration : Configuration
+        Of the night: what gets a flag, and with which nights it is compared.
     settings : Settings
         Where the history is.
 
@@ -34,13 +34,15 @@ def trend_news(
         nothing but this.
     """
     # Not before: a run that finds nothing new needs none of it.
-    from calib.history.database import open_history
+    from calib.history.database import read_history
+    from calib.history.digest import configuration_digest
     from calib.history.publishing import NOT_RECORDED
     from calib.trend_view import newly_flagged
 
     try:
-        with open_history(settings.history_url, create=False) as history:
-            rows = newly_flagged(history, calibration, night, options)
+        with read_history(settings.history_url) as history:
+            options, digest = configuration.TrendMonitor, configuration_digest(configuration)
+            rows = newly_flagged(history, calibration, night, options, digest)
     except NOT_RECORDED as error:
         log.warning("%s: the trends are not known: %s", calibration, error)
         return ()

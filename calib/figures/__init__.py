@@ -1,5 +1,5 @@
 """Figures of a result, by matplotlib."""
 
-from calib.figures.gallery import CAPTIONS, CLOCK_FIGURES, FIGURES, Picture, encode, figures
+from calib.figures.gallery import CLOCK_FIGURES, FIGURES, Picture, caption, encode, figures
 
-__all__ = ["CAPTIONS", "CLOCK_FIGURES", "FIGURES", "Picture", "encode", "figures"]
+__all__ = ["CLOCK_FIGURES", "FIGURES", "Picture", "caption", "encode", "figures"]

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from calib.figures.style import QUIET, STYLE, Margins, log_axis, looks, new_figure, plain
+from calib.figures.style import (
+    QUIET,
+    STYLE,
+    Margins,
+    legend_above,
+    log_axis,
+    looks,
+    new_figure,
+    plain,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +77,8 @@ def _draw(part: pl.DataFrame, trends: pl.DataFrame) -> Figure:
             _line(axes, own, error, line["slope"][0], look.colour, logarithmic=logarithmic)
     axes.set_xlabel(plain(f"{part['covariate'][0]} [{part['unit'][0]}]"))
     axes.set_ylabel(plain(f"ln contrast with {part['tel_ref'][0]}"))
-    axes.legend()
+    # Above the axes: inside there is no place that no error bar reaches.
+    legend_above(axes)
     return figure
 
 

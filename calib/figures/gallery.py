@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from calib.result import CalibrationResult
 
-__all__ = ["CAPTIONS", "CLOCK_FIGURES", "FIGURES", "Picture", "encode", "figures"]
+__all__ = ["CLOCK_FIGURES", "FIGURES", "Picture", "caption", "encode", "figures"]
 
 
 class Picture(NamedTuple):
@@ -47,28 +47,31 @@ FIGURES: Mapping[str, Callable[[CalibrationResult], Figure | None]] = {
 #: Of clocks alone.
 CLOCK_FIGURES = ("clock history", "distance residuals", "walk")
 
+#: What calibrations compare telescopes by, where it is not the energy.
+COMPARED = {"image-inter": "image sizes"}
+#: What the figures show; `caption` fills in the words of the calibration.
 CAPTIONS = {
     "coefficients": (
-        "Throughput coefficient, or clock offset, of every telescope. Thick bar: statistical "
-        "error; thin bar: statistical and systematic error in quadrature. Where bars are too small "
-        "to be seen, errors are drawn again below: filled the statistical one, open both. A ring "
-        "marks an outlier, a cross on the axis a telescope without a coefficient."
+        "{Coefficient} of every telescope. Thick bar: statistical error; thin bar: statistical "
+        "and systematic error in quadrature. Where bars are too small to be seen, errors are drawn "
+        "again below: filled the statistical one, open both. A ring marks an outlier, a cross on "
+        "the axis a telescope without a coefficient."
     ),
     "array map": (
-        "The array from above. Colour: coefficient; line width: showers in common; "
-        "dotted outline: no coefficient."
+        "The array from above. Colour: {coefficient}; line width: showers in common; "
+        "dotted outline: none."
     ),
     "pulls": (
-        "Measured minus fitted mean log ratio (or delay) of each telescope pair over its error, "
+        "Measured minus fitted mean {difference} of each telescope pair over its error, "
         f"for pairs with {pairs.MIN_SHOWERS} showers or more; beyond 4 is shown as 4."
     ),
     "residuals": (
-        "Single showers: measured minus fitted log ratio of two telescopes (or stamp) over its "
-        "expected size. The core width is half the central 68 %; the outermost bins hold what "
+        "Single showers: measured minus fitted {single} over its expected size. "
+        "The core width is half the central 68 %; the outermost bins hold what "
         "lies beyond."
     ),
     "residual matrix": (
-        "Measured minus fitted mean log ratio (or delay) of each telescope pair, for pairs with "
+        "Measured minus fitted mean {difference} of each telescope pair, for pairs with "
         f"{pairs.MIN_SHOWERS} showers or more."
     ),
     "clock history": (
@@ -79,9 +82,35 @@ CAPTIONS = {
         "Stamps minus prediction by distance from the shower axis; band: scatter of single stamps."
     ),
     "walk": "Delay of faint images; line: the fitted walk, proportional to 1/size.",
-    "correlation": "Correlation of the errors of the coefficients.",
+    "correlation": "Correlation of the errors of the {coefficient}s.",
     "rejected rows": "Rows left out, by the first rule that refused them.",
 }
+
+
+def caption(name: str, result: CalibrationResult) -> str:
+    """What one of `FIGURES` shows, in the words of the calibration.
+
+    Parameters
+    ----------
+    name : str
+        Of the figure.
+    result : CalibrationResult
+        What is shown.
+    """
+    from calib.result import CLOCK_OFFSET
+
+    coefficient = result.quantity.name
+    if result.quantity is CLOCK_OFFSET:
+        difference, single = "delay", "time stamp of a telescope"
+    else:
+        difference = f"log ratio of {COMPARED.get(result.calibration, 'energies')}"
+        single = f"{difference} of two telescopes"
+    return CAPTIONS[name].format(
+        Coefficient=coefficient[:1].upper() + coefficient[1:],
+        coefficient=coefficient,
+        difference=difference,
+        single=single,
+    )
 
 
 def figures(result: CalibrationResult, names: Iterable[str] = tuple(FIGURES)) -> dict[str, Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from calib.figures.style import (
     QUIET,
     Margins,
     label_telescopes,
+    legend_above,
     looks,
     new_figure,
     plain,
@@ -39,7 +41,8 @@ PULL_BINS = 33
 RESIDUAL_QUANTILE = 0.98
 #: Width of a letter of the tick labels.
 LETTER_IN = 0.066
-LONGEST_NAME = 70
+#: Letters of a line of such a label, and its lines, before a name is cut.
+LONGEST_LINE, MOST_LINES = 46, 4
 #: The error of a mean of fewer is itself so uncertain that the pull has long tails.
 MIN_SHOWERS = 10
 
@@ -49,7 +52,7 @@ def pulls(result: CalibrationResult) -> Figure | None:
     pairs = result.pairs.filter(pl.col("pull").is_finite(), pl.col("n_events") >= MIN_SHOWERS)
     if pairs.is_empty():
         return None
-    figure = new_figure(8.6, 3.9, Margins(top=0.55))
+    figure = new_figure(8.6, 4.4, Margins(top=0.55))
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     telescopes = result.telescopes.sort("tel_type", "tel_id")
     _draw_matrix(left, telescopes, pairs.with_columns(shown="pull"), PULL_LIMIT, "pull")
@@ -114,17 +117,13 @@ def _draw_distribution(axes: Axes, pairs: pl.DataFrame) -> None:
         below = above
     _draw_gaussian(axes, len(pairs) * float(edges[1] - edges[0]))
     axes.set(xlabel="pull", ylabel="telescope pairs", xlim=(edges[0], edges[-1]))
-    _legend_above(axes)
+    legend_above(axes)
 
 
 def _draw_gaussian(axes: Axes, area: float) -> None:
     x = np.linspace(-8, 8, 400)
     density = area * np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi)
     axes.plot(x, density, color=INK, linewidth=1.1, label="unit Gaussian")
-
-
-def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.2)
 
 
 def residuals(result: CalibrationResult) -> Figure | None:
@@ -148,7 +147,7 @@ def residuals(result: CalibrationResult) -> Figure | None:
     axes.set(xlabel="residual / expected size", ylabel="density", yscale="log")
     axes.set(xlim=(low.min(), high.max()), ylim=(2e-5, 1.0))
     axes.grid()
-    _legend_above(axes)
+    legend_above(axes)
     return figure
 
 
@@ -164,13 +163,13 @@ def rejected(result: CalibrationResult) -> Figure | None:
     table = result.rejected.filter(pl.col("rows") > 0)
     if table.is_empty():
         return None
-    named = [f"{rule} ({level})" for level, rule in table.select("level", "rule").iter_rows()]
-    names = [
-        plain(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} ...") for name in named
-    ]
-    names_in = LETTER_IN * max(map(len, names))
-    height_in = 0.7 + 0.3 * len(table)
-    figure = new_figure(names_in + 4.0, height_in, Margins(left=names_in + 0.2, top=0.1))
+    # The level is first, so that no name is so long that it would be cut off.
+    named = [f"{level}: {rule}" for level, rule in table.select("level", "rule").iter_rows()]
+    wrapped = [wrap(plain(name), LONGEST_LINE, max_lines=MOST_LINES) for name in named]
+    names_in = LETTER_IN * max(len(line) for lines in wrapped for line in lines)
+    row_in = 0.16 + 0.14 * max(map(len, wrapped))
+    height_in = 0.7 + row_in * len(table)
+    figure = new_figure(names_in + 3.4, height_in, Margins(left=names_in + 0.2, top=0.1))
     axes = figure.add_subplot()
     colours = looks(table["level"])
     rows = table["rows"].to_numpy()
@@ -178,7 +177,7 @@ def rejected(result: CalibrationResult) -> Figure | None:
         range(len(table)), rows, 0.65, color=[colours[level].colour for level in table["level"]]
     )
     axes.bar_label(bars, [f" {n:,}" for n in rows], fontsize=8, color=QUIET)
-    axes.set_yticks(range(len(table)), names)
+    axes.set_yticks(range(len(table)), ["\n".join(lines) for lines in wrapped])
     axes.set(xlabel="rows left out", xlim=(0, 1.15 * rows.max()))
     axes.invert_yaxis()
     axes.grid(axis="x", color=FAINT)

@@ -25,6 +25,7 @@ __all__ = [
     "Look",
     "Margins",
     "label_telescopes",
+    "legend_above",
     "log_axis",
     "looks",
     "new_figure",
@@ -155,6 +156,11 @@ def log_axis(axes: Axes) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def legend_above(axes: Axes) -> None:
+    """Put the legend above the axes, where nothing is drawn."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.2)
 
 
 def label_telescopes(

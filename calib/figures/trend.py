@@ -48,6 +48,8 @@ MOST = 16
 COLUMNS = 4
 #: Sizes in inches.
 WIDTH, PANEL, GAP, LEFT, RIGHT, HEADER, FOOTER = 8.0, 0.95, 0.28, 0.6, 0.1, 0.5, 0.3
+BESIDE = 0.12
+PANEL_WIDTH = (WIDTH - LEFT - RIGHT - (COLUMNS - 1) * BESIDE) / COLUMNS
 FLAGGED = COLOURS[1]
 PERCENT = 100.0
 #: Least half range of a panel: %, and ns.
@@ -126,8 +128,10 @@ def _drawn(trends: Trends, groups: list[_Group]) -> Figure:
 
     rows = [math.ceil(len(group.shown) / COLUMNS) for group in groups]
     height = sum(HEADER + n * (PANEL + GAP) + FOOTER for n in rows)
+    columns = min(COLUMNS, max(len(group.shown) for group in groups))
     with rc_context(STYLE):
-        figure = new_figure(WIDTH, height)
+        # As wide as its panels: a single telescope leaves no empty page beside it.
+        figure = new_figure(WIDTH - (COLUMNS - columns) * (PANEL_WIDTH + BESIDE), height)
         top = height
         for group, n in zip(groups, rows, strict=True):
             _draw_group(figure, trends, group, top)
@@ -137,20 +141,20 @@ def _drawn(trends: Trends, groups: list[_Group]) -> Figure:
 
 def _draw_group(figure: Figure, trends: Trends, group: _Group, top: float) -> None:
     """Draw the panels of a group below `top`, inches from the bottom of the figure."""
-    height = figure.get_figheight()
+    width, height = figure.get_size_inches()
     hidden = f", {group.n_hidden} more not shown" if group.n_hidden else ""
     title = plain(f"{group.calibration}, {group.tel_type}{hidden}")
-    figure.text(LEFT / WIDTH, (top - 0.18) / height, title, fontweight="bold", va="center")
+    figure.text(LEFT / width, (top - 0.18) / height, title, fontweight="bold", va="center")
     unit = "ns" if is_clock(group.calibration) else "%"
     own = {row["tel_id"]: _series(trends, group, row["tel_id"]) for row in _rows(group)}
     reach = _reach(list(own.values()), LEAST_REACH[is_clock(group.calibration)])
     first, last = group.shown["first_night"].min(), group.shown["last_night"].max()
-    width = (WIDTH - LEFT - RIGHT - (COLUMNS - 1) * 0.12) / COLUMNS
     for number, row in enumerate(_rows(group)):
         line, column = divmod(number, COLUMNS)
-        left = LEFT + column * (width + 0.12)
+        left = LEFT + column * (PANEL_WIDTH + BESIDE)
         bottom = top - HEADER - line * (PANEL + GAP) - PANEL
-        axes = figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, PANEL / height))
+        place = (left / width, bottom / height, PANEL_WIDTH / width, PANEL / height)
+        axes = figure.add_axes(place)
         _draw_panel(axes, trends, group, row, own[row["tel_id"]].with_columns(reach=reach))
         axes.set(xlim=_limits(first, last), ylim=(-reach, reach))  # type: ignore[arg-type]
         is_lowest = number + COLUMNS >= len(group.shown)

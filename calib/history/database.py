@@ -1,10 +1,10 @@
-"""The database of the history: opened, locked while it is upgraded, its failures explained."""
+"""The database of the history: opened for writing or reading, its failures explained."""
 
 from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +12,21 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from calib.history.errors import HistoryError
+from calib.history.sqlite import sqlite_reader, sqlite_writer
+from calib.history.upgrading import is_outdated, upgrade, version_of
 from config.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from alembic.config import Config
+__all__ = ["History", "HistoryError", "open_history", "read_history"]
 
-__all__ = ["History", "HistoryError", "open_history"]
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-VERSION_TABLE = "arraycal_schema"
 #: How long a publisher waits for the others, in seconds; each holds the lock for milliseconds.
 PATIENCE_S = 60.0
-#: Key of the advisory lock under which PostgreSQL databases are upgraded: the letters "arraycal".
-UPGRADE_LOCK = int.from_bytes(b"arraycal", "big")
+RECORD_FIRST = (
+    "Record results with `arraycal run --record`, or name another database in "
+    "ARRAYCAL_DATABASE_URL."
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,13 @@ class History:
         The database.
     name : str
         Its URL without password and values of parameters, for messages.
+    connection : sqlalchemy.Connection, optional
+        Of `snapshot`: the transaction in which all is read.
     """
 
     engine: sa.Engine
     name: str
+    connection: sa.Connection | None = None
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -61,20 +64,31 @@ class History:
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Open a transaction that sees one consistent state and keeps nobody from writing."""
+        if self.connection is not None:
+            yield self.connection
+            return
         with _explained(self.name), self.engine.connect() as connection:
-            yield connection.execution_options(arraycal_reads=True)
+            options: dict[str, Any] = {"arraycal_reads": True}
+            if connection.dialect.name == "postgresql":
+                # Otherwise every statement would see a state of its own.
+                options["isolation_level"] = "REPEATABLE READ"
+            yield connection.execution_options(**options)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[History]:
+        """Open the history as it is now: whatever is read there belongs together."""
+        with self.reading() as connection:
+            yield replace(self, connection=connection)
 
 
 @contextmanager
-def open_history(url: str, *, create: bool = True) -> Iterator[History]:
-    """Open the history, made or upgraded if necessary.
+def open_history(url: str) -> Iterator[History]:
+    """Open the history for writing, made or upgraded if necessary.
 
     Parameters
     ----------
     url : str
         SQLAlchemy URL: ``sqlite:////absolute/path`` or ``postgresql://user@host/name``.
-    create : bool
-        Whether an SQLite file may be made where there is none.
 
     Yields
     ------
@@ -86,18 +100,85 @@ def open_history(url: str, *, create: bool = True) -> Iterator[History]:
     ConfigurationError
         If the URL cannot be used, or needs a package that is not installed.
     HistoryError
-        If the database is damaged, was written by a newer arraycal, or is not there.
+        If the database is damaged, or was written by a newer arraycal.
     OSError
         If it cannot be reached or written, or stays locked.
     """
     parsed = _parse(url)
-    name = _without_secrets(parsed)
-    if parsed.get_backend_name() == "sqlite":
-        _prepare_file(Path(parsed.database or ""), name, create=create)
-    engine = _engine(parsed)
+    if path := _file_of(parsed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _opened(_engine(parsed), _without_secrets(parsed)) as history:
+        with _explained(history.name):
+            upgrade(history.engine, history.name)
+        yield history
+
+
+@contextmanager
+def read_history(url: str) -> Iterator[History]:
+    """Open the history for reading, by whoever may read it; nothing is made or changed.
+
+    Only the tables of an earlier arraycal are upgraded, by who may do so.
+
+    Parameters
+    ----------
+    url : str
+        As for `open_history`.
+
+    Yields
+    ------
+    History
+        Closed at the end.
+
+    Raises
+    ------
+    ConfigurationError
+        If the URL cannot be used, or needs a package that is not installed.
+    HistoryError
+        If there is no history, or it is damaged, was written by a newer arraycal, or by an
+        earlier one and cannot be upgraded by this user.
+    OSError
+        If it cannot be reached.
+    """
+    parsed = _parse(url)
+    name, path = _without_secrets(parsed), _file_of(parsed)
+    if path and not path.exists():
+        raise HistoryError(f"there is no history at {name} yet. {RECORD_FIRST}")
+    engine = sqlite_reader(parsed, path) if path else _engine(parsed)
+    with _opened(engine, name) as history:
+        with history.reading() as connection:
+            found = version_of(connection)
+            tables = sa.inspect(connection).get_table_names() if found is None else []
+        if found is None:
+            raise HistoryError(_no_history(name, path, tables))
+        if is_outdated(found, name):
+            _upgrade_for_reader(parsed, name, found)
+        yield history
+
+
+def _no_history(name: str, path: Path | None, tables: list[str]) -> str:
+    found = f"tables {', '.join(sorted(tables))}" if tables else "no table at all"
+    if path and not path.stat().st_size:
+        found = "an empty file"
+    return f"there is no history at {name}: found {found}. {RECORD_FIRST}"
+
+
+def _upgrade_for_reader(url: sa.URL, name: str, found: str) -> None:
+    """Upgrade a history of an earlier version, if this user may."""
+    engine = _engine(url)
     try:
-        with _explained(name):
-            _upgrade(engine, name)
+        upgrade(engine, name)
+    except exc.DBAPIError as error:
+        raise HistoryError(
+            f"the history at {name} has schema version {found}, of an earlier arraycal, and this "
+            f"user cannot upgrade it ({error.orig}). The next run that records a result does so."
+        ) from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _opened(engine: sa.Engine, name: str) -> Iterator[History]:
+    try:
         yield History(engine, name)
     finally:
         engine.dispose()
@@ -132,22 +213,14 @@ def _without_secrets(url: sa.URL) -> str:
     return hidden.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
-def _prepare_file(path: Path, name: str, *, create: bool) -> None:
-    if not create and not path.exists():
-        msg = (
-            f"there is no history at {name} yet. Record results with `arraycal run --record`, "
-            "or name another database in ARRAYCAL_DATABASE_URL."
-        )
-        raise HistoryError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _file_of(url: sa.URL) -> Path | None:
+    """File of an SQLite database; None for a server."""
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
 
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
-        engine = sa.create_engine(url, connect_args={"timeout": PATIENCE_S})
-        sa.event.listen(engine, "connect", _configure_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-        return engine
+        return sqlite_writer(url, PATIENCE_S)
     try:
         return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
     except ModuleNotFoundError as error:
@@ -156,70 +229,6 @@ def _engine(url: sa.URL) -> sa.Engine:
             "pip install 'arraycal[postgres]'"
         )
         raise ConfigurationError(msg) from None
-
-
-def _configure_sqlite(connection: Any, _: object) -> None:  # noqa: ANN401  the DBAPI has no types
-    """Let SQLAlchemy alone begin transactions, and readers not wait for the writer."""
-    connection.isolation_level = None
-    connection.execute("PRAGMA foreign_keys=ON")
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-        return
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    except connection.OperationalError:
-        # Another process is just doing the same, or the file cannot be written: then a reader
-        # needs no journal, and a writer hears of it soon enough.
-        return
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    """Take the lock at the start: a transaction that reads first could not wait for it later."""
-    reads = connection.get_execution_options().get("arraycal_reads")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def _upgrade(engine: sa.Engine, name: str) -> None:
-    """Bring the tables to the present version; of several processes, one does it."""
-    from alembic import command
-    from alembic.script import ScriptDirectory
-
-    config = _alembic()
-    script = ScriptDirectory.from_config(config)
-    head = script.get_current_head()
-    with engine.connect() as connection:
-        found = _version(connection.execution_options(arraycal_reads=True))
-    if found == head:
-        return
-    with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(UPGRADE_LOCK)))
-        found = _version(connection)
-        known = [revision.revision for revision in script.walk_revisions()]
-        if found is not None and found not in known:
-            msg = (
-                f"the history at {name} has schema version {found}, of a newer arraycal; "
-                f"this one knows versions up to {head}. "
-                "Update arraycal, or name another database in ARRAYCAL_DATABASE_URL."
-            )
-            raise HistoryError(msg)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-def _alembic() -> Config:
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
-def _version(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table(VERSION_TABLE):
-        return None
-    versions = sa.table(VERSION_TABLE, sa.column("version_num", sa.String()))
-    return connection.scalar(sa.select(versions.c.version_num))
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from calib.history.digest import configuration_digest
 from calib.history.tables import KEY, Coefficient, Run, StoredSums
 from calib.schema import NOTES
 from calib.sums import FORMAT, pack
@@ -26,25 +25,8 @@ if TYPE_CHECKING:
     from calib.result import CalibrationResult
     from config.models import Configuration
 
-__all__ = ["Entry", "configuration_digest", "entry_of", "record"]
+__all__ = ["Entry", "entry_of", "record"]
 
-#: Options that change where or how something runs, not what comes out.
-IRRELEVANT = {
-    "input_url",
-    "output_url",
-    "input_data_url",
-    "overwrite",
-    "log_level",
-    "log_file",
-    "log_file_level",
-    "quiet",
-    # What coefficients are compared with does not change them; of a night it is the night's own.
-    "compare",
-    "provenance_log",
-    "chunk_size",
-}
-#: The section that judges the history itself.
-JUDGEMENT = "TrendMonitor"
 BLOCK_COLUMNS = ("path", "status", "reason", "obs_ids", "digest")
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -66,27 +48,6 @@ class Entry:
     run: dict[str, Any]
     coefficients: list[dict[str, Any]]
     sums: bytes | None = None
-
-
-def configuration_digest(configuration: Configuration) -> str:
-    """Digest of all options that can change a result.
-
-    Options at their defaults do not count: a new version may bring new ones.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    plain = configuration.model_dump(mode="json", exclude_defaults=True)
-    sections = {
-        name: {key: value for key, value in section.items() if key not in IRRELEVANT}
-        for name, section in plain.items()
-        if name != JUDGEMENT
-    }
-    relevant = {name: section for name, section in sections.items() if section}
-    text = json.dumps(relevant, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def entry_of(

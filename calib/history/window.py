@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from calib.history.database import History
     from calib.history.reading import Selection
 
-__all__ = ["Window", "read_window"]
+__all__ = ["Window", "read_window", "window_dates"]
 
 #: Columns of a run that a window needs.
 COLUMNS = (
@@ -91,11 +91,7 @@ def read_window(history: History, selection: Selection) -> Window:
     CannotCompute
         If sums were written in another format.
     """
-    since, until = selection.since, selection.until
-    if since is None or until is None:
-        raise WrongUsage("a window needs its first and its last night")
-    if until < since:
-        raise WrongUsage(f"the window ends before it begins: from {since} to {until}")
+    since, until = window_dates(selection)
     rows = _rows(history, selection)
     if not rows:
         chosen = f" of configuration {selection.configuration}" if selection.configuration else ""
@@ -122,6 +118,24 @@ def read_window(history: History, selection: Selection) -> Window:
         "runs": [_about(row) for row in used],
     }
     return Window(judged, _configuration(newest), origin)
+
+
+def window_dates(selection: Selection) -> tuple[date, date]:
+    """First and last night of a window; needs no history.
+
+    Raises
+    ------
+    WrongUsage
+        If one is missing, or the last night is before the first.
+    """
+    since, until = selection.since, selection.until
+    if since is None or until is None:
+        raise WrongUsage("a window needs its first and its last night")
+    if until < since:
+        raise WrongUsage(
+            f"the window ends before it begins: from {since} to {until}; exchange the dates"
+        )
+    return since, until
 
 
 def _has_sums(row: Any) -> bool:  # noqa: ANN401  rows have no type

@@ -11,10 +11,19 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from calib.figures import CAPTIONS, CLOCK_FIGURES, Picture, figures
+from calib.figures import CLOCK_FIGURES, FIGURES, Picture, caption, figures
 from calib.report import elements as page
 from calib.report.blocks_page import constancy_section
-from calib.report.facts import MISSING, fixed, key_facts, moment, observations, shown
+from calib.report.facts import (
+    MISSING,
+    digest,
+    fixed,
+    key_facts,
+    moment,
+    nights,
+    observations,
+    shown,
+)
 from calib.report.scan_page import gallery_section, scan_section
 from calib.report.sizes_page import comparison_section, sizes_section
 from calib.report.summary_page import markdown
@@ -31,13 +40,15 @@ if TYPE_CHECKING:
 __all__ = ["html", "markdown"]
 
 
-def html(result: CalibrationResult) -> str:
+def html(result: CalibrationResult, index: str = "") -> str:
     """Write a result as one self-contained page.
 
     Parameters
     ----------
     result : CalibrationResult
         Any result, also an unusable one.
+    index : str
+        Path of the index over the nights relative to the page; empty without one.
 
     Returns
     -------
@@ -45,9 +56,9 @@ def html(result: CalibrationResult) -> str:
         HTML that loads nothing, for screen and paper.
     """
     return page.page(
-        f"{result.calibration}: {result.verdict.status}",
+        f"{' '.join([result.calibration, *_only_night(result)])}: {result.verdict.status}",
         [
-            *_heading(result),
+            *_heading(result, index),
             f"<h2>{'Offsets' if result.quantity is CLOCK_OFFSET else 'Coefficients'}</h2>",
             _coefficient_table(result),
             *window_section(result),
@@ -70,12 +81,25 @@ def html(result: CalibrationResult) -> str:
     )
 
 
-def _heading(result: CalibrationResult) -> Iterator[str]:
+def _only_night(result: CalibrationResult) -> list[str]:
+    found = result.provenance.get("nights")
+    return [str(found[0])] if isinstance(found, list) and len(found) == 1 else []
+
+
+def _heading(result: CalibrationResult, index: str) -> Iterator[str]:
     text = page.text
-    yield f"<h1>Array calibration: {text(result.calibration)}</h1>"
-    made = result.provenance.get("time_utc")
+    if index:
+        yield (
+            f'<nav><a href="{text(index)}">All nights</a> \N{MIDDLE DOT} '
+            f'<a href="{text(index)}#trends">Trends over the nights</a></nav>'
+        )
+    night = nights(result)
+    of_night = f", {text(night)}" if night else ""
+    yield f"<h1>Array calibration: {text(result.calibration)}{of_night}</h1>"
+    made, configuration = result.provenance.get("time_utc"), digest(result)
     when = f", calibrated {text(moment(made))}" if made else ""
-    yield f'<p class="quiet">{text(observations(result))}{when}</p>'
+    known = f", configuration {text(configuration)}" if configuration else ""
+    yield f'<p class="quiet">{text(observations(result))}{known}{when}</p>'
     reasons = "".join(f"<li>{text(reason)}</li>" for reason in result.verdict.reasons)
     status = result.verdict.status
     yield (
@@ -121,10 +145,10 @@ def _coefficient_table(result: CalibrationResult) -> str:
 
 def _figures(result: CalibrationResult) -> str:
     drawn = figures(result)
-    shown = page.figures(Picture(name, CAPTIONS[name], drawn[name]) for name in drawn)
+    shown = page.figures(Picture(name, caption(name, result), drawn[name]) for name in drawn)
     absent = [
         name
-        for name in CAPTIONS
+        for name in FIGURES
         if name not in drawn and (name not in CLOCK_FIGURES or result.quantity is CLOCK_OFFSET)
     ]
     note = (
@@ -202,14 +226,14 @@ def _background(result: CalibrationResult) -> Iterator[str]:
     facts = [(name.replace("_", " "), shown(value)) for name, value in result.fit.items()]
     yield page.details("Fit", page.table(("quantity", "value"), facts))
     yield page.details("Configuration", f"<pre>{page.text(result.configuration)}</pre>")
-    made = [
-        (
-            name.replace("_", " "),
-            value if isinstance(value, str) else json.dumps(value, default=str),
-        )
-        for name, value in _flat(result.provenance)
-    ]
+    made = [(name.replace("_", " "), _in_words(value)) for name, value in _flat(result.provenance)]
     yield page.details("Software", page.table(("what", "value"), made), is_open=True)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _flat(provenance: dict[str, object]) -> Iterator[tuple[str, object]]:

@@ -18,6 +18,8 @@ from calib.report.facts import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from matplotlib.figure import Figure
+
     from calib.figures import Picture
 
 __all__ = ["Html", "details", "figure", "figures", "page", "table", "text"]
@@ -84,8 +86,11 @@ body{margin:0 auto;padding:1.5rem 1.25rem 4rem;max-width:84rem;background:var(--
 color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
 h1{font-size:1.5rem;margin:0 0 .2rem}
 h2{font-size:1.15rem;margin:2.2rem 0 .7rem}
+h3{font-size:1rem;margin:1.2rem 0 .4rem}
 p{margin:.4rem 0}
 .quiet{color:var(--quiet)}
+nav,a{color:var(--quiet)}
+nav{font-size:.87rem;margin-bottom:.5rem}
 .verdict{border-left:.4rem solid var(--tone);background:var(--soft);
 padding:.8rem 1.1rem;margin:1.1rem 0}
 .verdict strong{color:var(--tone);font-size:1.15rem}
@@ -93,6 +98,7 @@ padding:.8rem 1.1rem;margin:1.1rem 0}
 .usable{--tone:var(--good)}
 .degraded{--tone:var(--warn)}
 .unusable{--tone:var(--bad)}
+.flagged{--tone:var(--warn)}
 .nothing-to-do{--tone:var(--quiet)}
 td a,td span{color:var(--tone,inherit)}
 td a{font-weight:600}
@@ -102,9 +108,9 @@ dt{color:var(--quiet);font-size:.82rem}
 dd{margin:0;font-size:1.05rem;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.87rem;font-variant-numeric:tabular-nums}
-th,td{padding:.22rem .7rem;text-align:left;border-bottom:1px solid var(--line);
+th,td{padding:.22rem .45rem;text-align:left;border-bottom:1px solid var(--line);
 vertical-align:top}
-th{color:var(--quiet);font-weight:600;white-space:nowrap}
+th{color:var(--quiet);font-weight:600}
 .n{text-align:right;white-space:nowrap}
 .b{white-space:nowrap}
 th button{font:inherit;text-align:inherit;white-space:inherit;
@@ -114,10 +120,14 @@ th[aria-sort=ascending] button::after{content:" \N{UPWARDS ARROW}"}
 th[aria-sort=descending] button::after{content:" \N{DOWNWARDS ARROW}"}
 tr.bad td{color:var(--bad)}
 tr.warn td{color:var(--warn)}
-.figures{display:flex;flex-wrap:wrap;gap:1.2rem;align-items:flex-start;margin:1rem 0}
+.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,31rem),1fr));
+grid-auto-flow:dense;gap:1.2rem;align-items:start;margin:1rem 0}
+.figures .whole{grid-column:1/-1}
+.figures.natural{display:flex;flex-wrap:wrap}
 figure{position:relative;margin:0;padding:.7rem;background:#fff;border:1px solid var(--line);
 border-radius:6px;max-width:100%}
-figure img{display:block;max-width:100%;height:auto}
+figure img{display:block;width:100%;max-width:100%;height:auto}
+.small img,.natural img{width:auto}
 figcaption{color:#5b6470;font-size:.82rem;margin-top:.4rem;width:0;min-width:100%}
 figure button{position:absolute;top:.35rem;right:.35rem;font:inherit;font-size:.72rem;
 color:#5b6470;background:#fff;border:1px solid #dfe3e8;border-radius:4px;padding:0 .35rem;
@@ -127,16 +137,15 @@ details{margin:.6rem 0}
 summary{cursor:pointer;font-weight:600;padding:.2rem 0}
 pre{background:var(--soft);padding:.9rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 td:last-child{overflow-wrap:anywhere}
-.w{min-width:16rem}
-@media (max-width:80rem){th,td{padding:.22rem .4rem}
-th,th.n,th.b{white-space:normal}
-.w{min-width:10rem}}
+.w{min-width:10rem}
+th.n,th.b{white-space:normal}
+@media (max-width:80rem){th,td{padding:.22rem .35rem}}
 @media (max-width:40rem){body{padding:.9rem .7rem 3rem}
 h1{font-size:1.25rem}
 dl{grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.6rem}
 th,td{padding:.2rem .4rem}
 figure{padding:.4rem;overflow-x:auto}
-figure img{max-width:max(100%,30rem)}
+figure img{width:auto;max-width:max(100%,30rem)}
 figcaption{width:auto;min-width:0}}
 @media print{:root{color-scheme:light;
 --ink:#000;--back:#fff;--soft:#f5f7f9;--quiet:#444;--line:#bbb;
@@ -149,9 +158,16 @@ th,th.n,.b{white-space:normal}
 figure,tr,.verdict{break-inside:avoid}
 h2{break-after:avoid}
 .wide{overflow:visible}
+.figures{display:block}
+figure{width:fit-content;margin-bottom:.6rem}
+figure img{width:auto}
 figure button{display:none}
 pre{white-space:pre-wrap}}
 """
+
+
+#: Figures wider than the first take a row of their own, narrower than the second are not enlarged.
+WHOLE_IN, SMALL_IN = 6.6, 4.0
 
 
 class Html(str):
@@ -219,16 +235,35 @@ def table(
     )
 
 
-def figure(uri: str, name: str, caption: str) -> str:
-    """Build a figure from a data URI of our own making."""
+def figure(uri: str, name: str, caption: str, size: str = "") -> str:
+    """Build a figure from a data URI of our own making; `size` is its class."""
     picture = f'<img src="{uri}" alt="{text(name)}">'
-    return f"<figure>{picture}<figcaption>{text(caption)}</figcaption></figure>"
+    told = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
+    kind = f' class="{size}"' if size else ""
+    return f"<figure{kind}>{picture}{told}</figure>"
 
 
-def figures(pictures: Iterable[Picture]) -> str:
-    """Build the figures of a section; nothing without any."""
-    parts = [figure(encode(drawn, "svg"), name, caption) for name, caption, drawn in pictures]
-    return f'<div class="figures">{"".join(parts)}</div>' if parts else ""
+def figures(pictures: Iterable[Picture], *, natural: bool = False) -> str:
+    """Build the figures of a section; nothing without any.
+
+    Parameters
+    ----------
+    pictures : iterable of Picture
+        What to show: side by side as the window has room, wide ones in a row of their own.
+    natural : bool
+        Whether all keep the size they were drawn in, for those that are to be compared.
+    """
+    parts = [
+        figure(encode(drawn, "svg"), name, caption, _size(drawn))
+        for name, caption, drawn in pictures
+    ]
+    kind = "figures natural" if natural else "figures"
+    return f'<div class="{kind}">{"".join(parts)}</div>' if parts else ""
+
+
+def _size(drawn: Figure) -> str:
+    width_in = drawn.get_figwidth()
+    return "whole" if width_in > WHOLE_IN else "small" if width_in < SMALL_IN else ""
 
 
 def details(summary: str, content: str, *, is_open: bool = False) -> str:

@@ -13,10 +13,22 @@ if TYPE_CHECKING:
 
     from calib.result import CalibrationResult
 
-__all__ = ["MISSING", "fixed", "key_facts", "moment", "observations", "printable", "shown"]
+__all__ = [
+    "CHI_SQUARED",
+    "MISSING",
+    "digest",
+    "fixed",
+    "key_facts",
+    "moment",
+    "nights",
+    "observations",
+    "printable",
+    "shown",
+]
 
 #: Stands for a number there is not.
 MISSING = "\N{EN DASH}"
+CHI_SQUARED = "\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO}"
 
 
 def printable(text: str) -> str:
@@ -41,6 +53,30 @@ def observations(result: CalibrationResult) -> str:
     if len(ids) == 1:
         return f"observation {ids[0]}"
     return f"{len(ids)} observations, {ids[0]} to {ids[-1]}"
+
+
+def nights(result: CalibrationResult) -> str:
+    """Which nights the observations are of, in a few words; empty if nobody knows."""
+    made = result.provenance
+    window = made.get("window")
+    if isinstance(window, dict):
+        return f"nights {window.get('from')} to {window.get('to')}"
+    found = made.get("nights")
+    if not isinstance(found, list) or not found:
+        return ""
+    return f"night {found[0]}" if len(found) == 1 else f"{len(found)} nights, {_ends(found)}"
+
+
+def _ends(found: list[object]) -> str:
+    return f"{found[0]} to {found[-1]}"
+
+
+def digest(result: CalibrationResult) -> str:
+    """Digest of the configuration, by which the history knows it; empty if it is not stated."""
+    made = result.provenance
+    window = made.get("window")
+    place = window if isinstance(window, dict) else made
+    return str(place.get("configuration_digest", ""))
 
 
 def moment(text: str) -> str:
@@ -77,7 +113,7 @@ def key_facts(result: CalibrationResult) -> Iterator[tuple[str, str]]:
     chi2, ndf = (_number(result.fit.get(key)) for key in ("chi2", "ndf"))
     if ndf > 0 and math.isfinite(chi2):
         yield (
-            "\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO} / degrees of freedom",
+            f"{CHI_SQUARED} / degrees of freedom",
             (f"{chi2:,.1f} / {ndf:,.0f} = {chi2 / ndf:.3f}"),
         )
 

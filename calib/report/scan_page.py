@@ -10,7 +10,7 @@ from calib.figures import Picture
 from calib.figures.pair_gallery import GALLERY_CAPTION, gallery_figures
 from calib.figures.scan import SCAN_CAPTION, scan_figure
 from calib.report import elements as page
-from calib.report.facts import MISSING, fixed
+from calib.report.facts import CHI_SQUARED, MISSING, fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def _plateaus(types: pl.DataFrame) -> Iterator[str]:
 def _type_table(types: pl.DataFrame) -> str:
     header = (
         "type", "margin", "verdict", "telescopes", "showers differ", "rms/%",
-        "\N{GREEK SMALL LETTER CHI}2", "ndf", "p", "largest: telescope", "change/%", "error/%", "p",
+        CHI_SQUARED, "ndf", "p", "largest: telescope", "change/%", "error/%", "p",
     )  # fmt: skip
     rows = [
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from calib.figures import CAPTIONS, Picture, encode, figures
+from calib.figures import Picture, caption, encode, figures
 from calib.report.facts import fixed, key_facts, observations, printable
 from calib.report.scan_page import gallery_pictures, scan_pictures
 from calib.report.sizes_page import comparison_pictures, size_pictures
@@ -151,10 +151,10 @@ def _cell(text: str) -> str:
 def _embedded(pictures: Iterable[Picture], room: int) -> str:
     """Sections with figures, up to a number of bytes."""
     parts = []
-    for name, caption, figure in pictures:
+    for name, told, figure in pictures:
         title = _cell(name)
         uri = encode(figure, "png", dpi=DPI)
-        part = f"\n## {title[:1].upper()}{title[1:]}\n\n![{title}]({uri})\n\n{caption}\n"
+        part = f"\n## {title[:1].upper()}{title[1:]}\n\n![{title}]({uri})\n\n{told}\n"
         room -= len(part.encode())
         if room < 0:
             break
@@ -176,4 +176,4 @@ def _in_order(result: CalibrationResult) -> Iterator[Picture]:
 def _drawn(result: CalibrationResult, names: Iterable[str]) -> Iterator[Picture]:
     for name in names:
         for figure in figures(result, [name]).values():
-            yield Picture(name, CAPTIONS[name], figure)
+            yield Picture(name, caption(name, result), figure)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from calib.drift import flags_in_words, is_clock
+from calib.drift import AGEING, STEP, flags_in_words, is_clock
 from calib.figures import Picture, encode
 from calib.figures.trend import TREND_CAPTION, trend_figures
 from calib.report import elements as page
 from calib.report.facts import MISSING, fixed
+from calib.report.trend_links import SECTION, telescope_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     from calib.drift import Trends
 
 __all__ = [
+    "FLAGGED_HEADER",
+    "FLAGGED_NUMBERS",
+    "NUMBERS",
     "TRENDS_HEADER",
     "SeenTrends",
     "all_trend_pictures",
+    "flagged_telescopes",
     "trend_pictures",
     "trend_row",
     "trends_section",
@@ -34,6 +39,9 @@ TRENDS_HEADER = (
 )  # fmt: skip
 #: Kinds of these columns.
 NUMBERS = "bbbbbbnnbw"
+#: Of the telescopes with a flag: what needs a look, and room for the words.
+FLAGGED_HEADER = ("calibration", "telescope", "flag", "change", "same since", "nights", "in words")
+FLAGGED_NUMBERS = "bbbbbnw"
 DPI = 90
 
 
@@ -67,26 +75,48 @@ def trends_section(seen: Sequence[SeenTrends]) -> Iterator[str]:
     seen = [item for item in seen if not item.trends.telescopes.is_empty()]
     if not seen:
         return
-    flagged = [row for item in seen for row in _rows(item.trends.flagged)]
-    yield "<h2>Trends over the nights</h2>"
+    flagged = [row for item in seen for row in item.trends.flagged.iter_rows(named=True)]
+    yield f'<h2 id="{SECTION}">Trends over the nights</h2>'
     yield from (f'<p class="quiet">{page.text(text)}</p>' for text in _extents(seen))
     yield from (f'<p class="quiet">{page.text(text)}</p>' for item in seen for text in item.remarks)
     if flagged:
-        tones = ["warn"] * len(flagged)
-        yield page.table(TRENDS_HEADER, flagged, numbers=NUMBERS, tones=tones)
-        yield page.figures(picture for item in seen for picture in trend_pictures(item))
+        rows = [_flagged_row(row) for row in flagged]
+        yield page.table(FLAGGED_HEADER, rows, numbers=FLAGGED_NUMBERS, tones=["warn"] * len(rows))
+        pictures = [picture for item in seen for picture in trend_pictures(item)]
+        yield page.figures(pictures, natural=True)
+        yield f'<p class="quiet">{page.text(TREND_CAPTION)}</p>' if pictures else ""
     else:
         yield "<p>No telescope has changed.</p>"
     yield _everything(seen)
 
 
+def flagged_telescopes(seen: Sequence[SeenTrends]) -> dict[str, tuple[str, ...]]:
+    """Telescopes with a flag by calibration, as ``MST 7``."""
+    return {
+        item.calibration: tuple(
+            f"{tel_type} {tel_id}"
+            for tel_type, tel_id in item.trends.flagged.select("tel_type", "tel_id").iter_rows()
+        )
+        for item in seen
+    }
+
+
 def trend_pictures(seen: SeenTrends) -> Iterator[Picture]:
-    """Courses of the telescopes with a flag, a figure by type."""
+    """Courses of the telescopes with a flag, a figure by type; the page explains them once."""
     tel_ids = seen.trends.flagged["tel_id"].to_list()
     if not tel_ids:
         return
     for name, figure in trend_figures(seen.trends, tel_ids).items():
-        yield Picture(f"trend {name}", TREND_CAPTION, figure)
+        yield Picture(f"trend {name}", "", figure)
+
+
+def _flagged_row(row: dict[str, Any]) -> tuple[str, ...]:
+    """One telescope with a flag: its change is the step, or the ageing per night."""
+    calibration, telescope, flag, step, _, rate, _, nights, since, words = trend_row(row)
+    place = telescope_id(calibration, telescope)
+    named = page.Html(f'<span id="{place}">{page.text(telescope)}</span>')
+    change = {STEP: step, AGEING: f"{rate} per night"}.get(row["flags"].split(",")[0], MISSING)
+    return (calibration, named, flag, change, since, nights, words)
 
 
 def trend_row(row: dict[str, Any]) -> tuple[str, ...]:
@@ -144,14 +174,15 @@ def _everything(seen: Sequence[SeenTrends]) -> str:
     parts = []
     n_telescopes = 0
     for item in seen:
-        rows = _rows(item.trends.telescopes)
+        rows = [row[1:] for row in _rows(item.trends.telescopes)]
         n_telescopes += len(rows)
         drawn = [
             page.figure(encode(figure, "png", dpi=DPI), name, caption)
             for name, caption, figure in all_trend_pictures(item)
         ]
-        parts.append(page.table(TRENDS_HEADER, rows, numbers=NUMBERS))
-        parts.append(f'<div class="figures">{"".join(drawn)}</div>')
+        parts.append(f"<h3>{page.text(item.calibration)}</h3>")
+        parts.append(page.table(TRENDS_HEADER[1:], rows, numbers=NUMBERS[1:]))
+        parts.append(f'<div class="figures natural">{"".join(drawn)}</div>')
     return page.details(f"All telescopes ({n_telescopes})", "".join(parts))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from calib.figures import Picture
 from calib.figures.contrasts import CAPTION, contrast_figures
 from calib.report import elements as page
-from calib.report.facts import fixed
+from calib.report.facts import CHI_SQUARED, fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,8 +78,8 @@ def _slope_table(slopes: pl.DataFrame) -> str:
 
 def _trend_table(result: CalibrationResult) -> str:
     header = (
-        "type", "in", "bins", "rise over the bins/%", "sigma", "\N{GREEK SMALL LETTER CHI}2 level",
-        "ndf", "\N{GREEK SMALL LETTER CHI}2 line", "ndf", "flag",
+        "type", "in", "bins", "rise over the bins/%", "sigma", f"{CHI_SQUARED} level",
+        "ndf", f"{CHI_SQUARED} line", "ndf", "flag",
     )  # fmt: skip
     trends = result.extras["contrast_trends"]
     rows = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from calib.report import elements as page
-from calib.report.facts import fixed
+from calib.report.facts import CHI_SQUARED, fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def window_section(result: CalibrationResult) -> Iterator[str]:
     yield (
         f"<p>{fit['nights_used']} nights in use, {fit['nights_left_out']} left out, "
         f"{fit['nights_without_run']} without a run. Each is compared with all others together: "
-        f"\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO} / ndf of all nights = "
+        f"{CHI_SQUARED} / ndf of all nights = "
         f"{fixed(fit['nights_chi2'], 1)} / {fit['nights_ndf']:.0f}, probability "
         f"{_chance(fit['nights_probability'])}.</p>"
     )
@@ -47,7 +47,7 @@ def window_section(result: CalibrationResult) -> Iterator[str]:
 
 
 def _window_table(window: pl.DataFrame) -> str:
-    header = ("night", "status", "blocks", "showers", "\N{GREEK SMALL LETTER CHI}2", "ndf",
+    header = ("night", "status", "blocks", "showers", CHI_SQUARED, "ndf",
               "why left out", "verdict of the run")  # fmt: skip
     rows, tones = [], []
     for row in window.iter_rows(named=True):
@@ -70,7 +70,7 @@ def _window_table(window: pl.DataFrame) -> str:
 
 def _stability_table(stability: pl.DataFrame) -> str:
     header = ("type", "telescope", "nights", "scatter beyond errors/%",
-              "\N{GREEK SMALL LETTER CHI}2", "probability", "largest pull", "in night")  # fmt: skip
+              CHI_SQUARED, "probability", "largest pull", "in night")  # fmt: skip
     rows = [
         (
             row["tel_type"],

@@ -1,6 +1,7 @@
 """`arraycal history`: what it prints and writes, and what it says when it cannot."""
 
 import math
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -245,4 +246,22 @@ def test_of_several_runs_of_a_night_the_choice_is_told(url, capsys):
     assert main(["history"]) == 0
     shown = capsys.readouterr().out
     assert f"energy-inter: configuration {'a' * 16}, that of the newest night" in shown
+    assert "arraycal history --configuration DIGEST shows another one" in shown
     assert main(["history", "--configuration", "bb"]) == 0
+
+
+def test_the_trends_are_those_of_the_nights_of_the_machine(url, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ARRAYCAL_OUTPUT_ROOT", str(tmp_path))
+    (tmp_path / "nightly.yaml").write_text("output: nights")
+    with open_history(url) as history:
+        for number, values in enumerate(np.exp(ERROR * np.eye(3, 8))):
+            official = entry(number, values, digest="c" * 16)
+            place = f"{tmp_path}/nights/{official.run['night']}/energy-inter/result.json"
+            record(history, replace(official, run=official.run | {"result_path": place}))
+        record(history, entry(3, np.arange(1.0, 9.0), digest="e" * 16))
+    for options, expected in ((None, "e"), (tmp_path / "nightly.yaml", "c")):
+        if options is not None:
+            monkeypatch.setenv("ARRAYCAL_NIGHTLY_OPTIONS", str(options))
+        assert main(["history"]) == 0
+        shown = capsys.readouterr().out
+        assert f"energy-inter: configuration {expected * 16}, that of the newest night" in shown

@@ -105,6 +105,11 @@ def test_the_command_refuses_what_makes_no_sense(nights, merge, tmp_path, capsys
     assert not (tmp_path / "none.sqlite").exists()
 
 
+def test_dates_are_checked_before_the_history_is_looked_for(merge, capsys):
+    assert merge(first="2026-11-30", last="2026-11-01") == 2
+    assert "ends before it begins: from 2026-11-30 to 2026-11-01" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("password", ["secret", "it's secret", 'a"secret'])
 @pytest.mark.parametrize("form", [["--database", "{}"], ["--database={}"], ["--data={}"]])
 def test_a_password_does_not_get_into_the_results(password, form):

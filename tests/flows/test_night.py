@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from calib.history.database import open_history
+from calib.history.database import open_history, read_history
 from calib.history.reading import Selection, runs
 from calib.history.recording import Entry, record
 from calib.history.tables import Coefficient, Run
@@ -366,7 +366,7 @@ def test_it_must_be_known_where_data_and_results_are(site, name):
 
 
 def nights_in_history(site):
-    with open_history(site.settings.history_url, create=False) as history:
+    with read_history(site.settings.history_url) as history:
         return runs(history, Selection())
 
 

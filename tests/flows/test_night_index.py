@@ -111,7 +111,7 @@ def cells_of(page, telescope, calibration):
     """Cells of the first row of a telescope."""
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", page)
     for row in rows:
-        cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
+        cells = [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
         if cells[:2] == [calibration, telescope]:
             return cells
     raise AssertionError(telescope)
@@ -127,10 +127,12 @@ def test_steps_and_ageing_are_on_the_index_with_size_error_and_date(site):
     cells = cells_of(site.page, "MST 2", "energy-inter")
     size, error = number_of(cells[3])
     assert (cells[2], cells[4]) == ("step", "2026-03-05")
+    assert cells[6].startswith("step of +")
     assert abs(size - 8.0) < 4 * error < 2
     cells = cells_of(site.page, "MST 5", "energy-inter")
-    rate, error = number_of(cells[5])
+    rate, error = number_of(cells[3])
     assert cells[2] == "ageing"
+    assert cells[3].endswith("% per night")
     assert abs(rate + 1.0) < 4 * error < 0.5
     cells = cells_of(site.page, "MST 7", "timing-cross")
     size, error = number_of(cells[3])
@@ -143,8 +145,8 @@ def test_flagged_telescopes_come_first_with_their_figures_then_all_are_folded_aw
     places = [
         site.page.index(text)
         for text in (
-            *("2026-03-09: usable", "Trends over the nights", ">MST 2<", ">MST 7<"),
-            *('alt="trend energy-inter MST"', "All telescopes (16)", "Latest nights"),
+            *("2026-03-09: usable", "Latest nights", "Trends over the nights", ">MST 2</span>"),
+            *(">MST 7</span>", 'alt="trend energy-inter MST"', "All telescopes (16)"),
         )
     ]
     assert places == sorted(places)
@@ -154,6 +156,26 @@ def test_flagged_telescopes_come_first_with_their_figures_then_all_are_folded_aw
         "8 telescopes, 9 nights from 2026-03-01 to 2026-03-09. "
         "Telescopes with a flag: 2 in energy-inter, 1 in timing-cross." in site.words
     )
+
+
+def test_the_verdict_counts_the_flagged_telescopes_and_leads_to_them(site):
+    site.index()
+    assert "2026-03-09: usable, 3 telescopes flagged by the trends" in site.words
+    assert "Flagged before: MST 2 (energy-inter), MST 5 (energy-inter)" in site.words
+    links = re.findall('href="#(trend-[^"]+)"', site.page)
+    assert len(links) == 3
+    assert all(site.page.count(f'id="{link}"') == 1 for link in links)
+
+
+def test_telescopes_that_a_night_newly_flags_are_on_the_index(site):
+    items = tuple(
+        CalibrationRecord(name, "usable", trends=("MST 2: step of +8 %",)) for name in ("a", "b")
+    )
+    write_night(
+        site.output / str(night(8)), NightRecord(night(8), "UTC", "usable", calibrations=items)
+    )
+    site.index()
+    assert "Newly flagged with this night: MST 2 (a, b)" in site.words
 
 
 def test_no_change_is_said_and_has_its_figures_folded_away(tmp_path):

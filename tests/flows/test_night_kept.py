@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from calib.errors import WrongUsage
-from calib.history.database import open_history
+from calib.history.database import read_history
 from calib.history.reading import Selection, runs
 from calib.night_index import INDEX
 from calib.night_record import NightRecord, read_night, write_night
@@ -210,7 +210,7 @@ def test_a_calibration_that_lacks_a_late_block_is_named_until_it_is_run(site, ar
 
 
 def nights_in_history(settings):
-    with open_history(settings.history_url, create=False) as history:
+    with read_history(settings.history_url) as history:
         return runs(history, Selection())["night"].to_list()
 
 

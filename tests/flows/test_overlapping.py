@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from calib.history.database import open_history
+from calib.history.database import read_history
 from calib.history.reading import Selection, coefficients, runs
 from calib.locks import exclusive
 from calib.night_record import file_digests, read_night
@@ -80,7 +80,7 @@ class Site:
         return (self.logs / f"{number}.log").read_text()
 
     def history(self):
-        with open_history(self.database_url, create=False) as history:
+        with read_history(self.database_url) as history:
             return runs(history, Selection()), coefficients(history, Selection())
 
 

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from calib.history.database import open_history
+from calib.history.database import read_history
 from calib.history.reading import Selection, coefficients, runs
 from calib.nights import night_of, observation_span
 from flows.cli import main
@@ -23,7 +23,7 @@ def run(blocks, tmp_path, lenient):
 
 
 def contents(url):
-    with open_history(url, create=False) as history:
+    with read_history(url) as history:
         return runs(history, Selection()), coefficients(history, Selection())
 
 

@@ -4,9 +4,12 @@ import json
 import re
 import shutil
 from datetime import date
+from importlib.metadata import version
 
 import pytest
 
+from calib.history.database import read_history
+from calib.history.reading import Selection, runs
 from calib.night_index import INDEX, night_folders
 from calib.night_record import file_digests, read_night
 from calib.report import html, markdown
@@ -160,7 +163,7 @@ def test_a_result_that_is_not_whole_is_refused_in_words_and_its_report_stays(
 
 
 def test_a_page_that_cannot_be_made_costs_that_result_alone(copied, capsys, monkeypatch):
-    def fail(result):
+    def fail(result, _):
         if result.calibration == "energy-inter":
             raise AttributeError("no such column")
         return "<!doctype html>"
@@ -222,6 +225,27 @@ def test_the_index_appears_with_the_nights_and_stays_without_news(site):
     assert (output / INDEX).stat().st_ino == before
 
 
+def test_the_report_of_a_night_says_which_and_leads_back_to_the_index(site):
+    output, _ = site
+    page = output / "2020-06-14" / "energy-inter" / "report.html"
+    text = page.read_text()
+    with read_history(f"sqlite:///{output}/history.sqlite") as history:
+        digest = runs(history, Selection())["configuration_digest"][0]
+    assert "<h1>Array calibration: energy-inter, night 2020-06-14</h1>" in text
+    assert f", configuration {digest}, calibrated " in text
+    assert "<title>energy-inter 2020-06-14: usable</title>" in text
+    (link,) = set(re.findall('href="([^"#]+)', text))
+    assert (page.parent / link).resolve() == (output / INDEX).resolve()
+    for name in ("matplotlib", "SQLAlchemy", "alembic"):
+        assert f"<td>{name}</td><td>{version(name)}</td>" in text
+
+
+def test_the_report_of_a_run_says_the_night_of_its_blocks_and_has_no_index(results):
+    text = (results / "energy-inter" / "report.html").read_text()
+    assert "<h1>Array calibration: energy-inter, night 2020-06-14</h1>" in text
+    assert "<a " not in text
+
+
 def test_an_index_that_cannot_be_written_costs_no_night(site, caplog):
     output, run = site
     (output / INDEX).unlink()
@@ -254,7 +278,7 @@ def test_the_index_alone_leaves_the_reports(site):
 
 def test_a_new_report_belongs_to_the_published_results_of_its_night(site, monkeypatch):
     output, run = site
-    monkeypatch.setattr("calib.report.html", lambda _: "<!doctype html><p>another look</p>")
+    monkeypatch.setattr("calib.report.html", lambda *_: "<!doctype html><p>another look</p>")
     assert main(["report", str(output / "2020-06-14")]) == 0
     folder = output / "2020-06-14" / "energy-inter"
     assert (folder / "report.html").read_text() == "<!doctype html><p>another look</p>"

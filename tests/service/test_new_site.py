@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from calib.history.database import open_history
+from calib.history.database import read_history
 from calib.history.reading import Selection, runs
 from calib.simulation import NightSettings, SimulationSettings, simulate_nights
 from calib.trend_view import view_trends
@@ -90,7 +90,7 @@ def index(site, nights, wait_until):
 @pytest.fixture(scope="module")
 def history(index):
     url = f"sqlite:///{index.parent}/history.sqlite"
-    with open_history(url, create=False) as history:
+    with read_history(url) as history:
         yield history
 
 

@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from calib.history.database import open_history
+from calib.history.database import read_history
 from calib.history.reading import Selection, runs
 
 pytestmark = pytest.mark.timeout(900)
@@ -151,7 +151,7 @@ def test_a_planned_stop_in_the_middle_of_a_night_is_no_failure(site, yesterday, 
 
 
 def test_every_night_is_in_the_history_once(site):
-    with open_history(f"sqlite:///{site.output}/history.sqlite", create=False) as history:
+    with read_history(f"sqlite:///{site.output}/history.sqlite") as history:
         found = runs(history, Selection())
     finished = sorted(
         path.parent.name

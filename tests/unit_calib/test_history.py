@@ -2,6 +2,10 @@
 
 import multiprocessing
 import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
@@ -15,10 +19,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from calib.history import database
-from calib.history.database import HistoryError, open_history
+from calib.history import database, upgrading
+from calib.history.database import HistoryError, open_history, read_history
+from calib.history.digest import configuration_digest
 from calib.history.reading import COEFFICIENTS, RUNS, Selection, coefficients, covariances, runs
-from calib.history.recording import configuration_digest, entry_of, record
+from calib.history.recording import entry_of, record
 from calib.history.tables import Base, StoredSums
 from calib.history.window import read_window
 from calib.model import Model
@@ -96,7 +101,7 @@ def test_what_is_recorded_is_read_back(url):
     with open_history(url) as history:
         run_id = record(history, make_entry())
         assert covariances(history, Selection())[run_id] == pytest.approx(1e-4 * np.eye(2))
-    with open_history(url, create=False) as history:
+    with read_history(url) as history:
         found, table = everything(history)
     assert found.schema == RUNS
     assert table.schema == COEFFICIENTS
@@ -173,7 +178,7 @@ def test_names_of_files_need_not_be_text(url):
 def test_the_migrations_end_at_the_tables_the_code_uses(url):
     with open_history(url) as history, history.reading() as connection:
         context = MigrationContext.configure(
-            connection, opts={"version_table": database.VERSION_TABLE, "compare_type": True}
+            connection, opts={"version_table": upgrading.VERSION_TABLE, "compare_type": True}
         )
         assert compare_metadata(context, Base.metadata) == []
 
@@ -183,7 +188,7 @@ def make_first_version(url):
     engine = database._engine(database._parse(url))
     if engine.dialect.name == "sqlite":
         Path(engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
-    config = database._alembic()
+    config = upgrading._script_config()
     entry = make_entry()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
@@ -197,6 +202,118 @@ def make_first_version(url):
         assert not sa.inspect(connection).has_table("summaries")
     engine.dispose()
     return run_id
+
+
+def test_readers_upgrade_what_an_earlier_version_wrote(url):
+    run_id = make_first_version(url)
+    with read_history(url) as history:
+        assert runs(history, Selection())["run_id"].to_list() == [run_id]
+        assert sums_in(history) == []
+
+
+READ = """
+import os, sys
+from calib.history.database import HistoryError, open_history, read_history
+from calib.history.reading import Selection, runs
+if os.geteuid() == 0:  # everything is imported while the programs can be read
+    with open_history(sys.argv[2]):
+        os.setuid(65534)
+try:
+    with read_history(sys.argv[1]) as history:
+        print(len(runs(history, Selection())))
+except HistoryError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def shared():
+    """A folder that everybody can look into; below that of pytest only its owner can."""
+    with tempfile.TemporaryDirectory(prefix="arraycal-shared-") as name:
+        yield Path(name)
+        Path(name).chmod(0o755)
+
+
+def read_as_other_user(folder, tmp_path):
+    """What a user says who may read the history in a folder, and write nothing."""
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    urls = [f"sqlite:///{place}/history.sqlite" for place in (folder, tmp_path / "other")]
+    command = [sys.executable, "-c", READ, *urls]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.check_output(command, text=True, env=environment, timeout=120).strip()
+
+
+def test_who_may_only_read_can_read_beside_a_writer_and_without_one(shared, tmp_path):
+    with open_history(f"sqlite:///{shared}/history.sqlite") as history:
+        record(history, make_entry())
+        assert read_as_other_user(shared, tmp_path) == "1"
+    # The last writer has removed the files of the write-ahead log.
+    assert [path.name for path in shared.iterdir()] == ["history.sqlite"]
+    assert read_as_other_user(shared, tmp_path) == "1"
+
+
+def test_who_may_only_read_hears_that_an_earlier_version_must_be_upgraded(shared, tmp_path):
+    make_first_version(f"sqlite:///{shared}/history.sqlite")
+    said = read_as_other_user(shared, tmp_path)
+    assert "schema version 0001, of an earlier arraycal" in said
+    assert "The next run that records a result does so" in said
+
+
+def test_reading_leaves_nothing_behind(tmp_path):
+    url = f"sqlite:///{tmp_path}/history.sqlite"
+    with open_history(url) as history:
+        record(history, make_entry())
+    before = (tmp_path / "history.sqlite").read_bytes()
+    with read_history(url) as history:
+        assert len(runs(history, Selection())) == 1
+        with pytest.raises(ConnectionError, match="readonly"):
+            record(history, make_entry())
+    assert [path.name for path in tmp_path.iterdir()] == ["history.sqlite"]
+    assert (tmp_path / "history.sqlite").read_bytes() == before
+
+
+def test_reading_what_is_no_history_says_what_was_found_and_leaves_it(tmp_path):
+    path = tmp_path / "history.sqlite"
+    path.touch()
+    with (
+        pytest.raises(HistoryError, match=r"no history at .*: found an empty file\..*--record"),
+        read_history(f"sqlite:///{path}"),
+    ):
+        pass
+    assert path.read_bytes() == b""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE stars (name)")
+    connection.close()
+    before = path.read_bytes()
+    with (
+        pytest.raises(HistoryError, match=r"no history at .*: found tables stars"),
+        read_history(f"sqlite:///{path}"),
+    ):
+        pass
+    assert path.read_bytes() == before
+
+
+def test_reading_an_empty_server_makes_no_tables(postgres_database):
+    with (
+        pytest.raises(HistoryError, match=r"no history at .*: found no table at all"),
+        read_history(postgres_database),
+    ):
+        pass
+    engine = database._engine(database._parse(postgres_database))
+    assert sa.inspect(engine).get_table_names() == []
+    engine.dispose()
+
+
+def test_a_snapshot_does_not_see_what_is_recorded_meanwhile(url):
+    with open_history(url) as history:
+        record(history, make_entry())
+        with read_history(url) as reader, reader.snapshot() as seen:
+            assert len(runs(seen, Selection())) == 1
+            record(history, make_entry(night=NIGHT + timedelta(days=1)))
+            assert len(runs(seen, Selection())) == 1
+        assert len(runs(history, Selection())) == 2
 
 
 def sums_in(history):
@@ -360,7 +477,7 @@ def test_a_history_that_is_not_there_is_not_made_by_looking_at_it(tmp_path):
     url = f"sqlite:///{tmp_path}/history.sqlite"
     with (
         pytest.raises(HistoryError, match=r"no history at .*--record"),
-        open_history(url, create=False),
+        read_history(url),
     ):
         pass
     assert not list(tmp_path.iterdir())

@@ -47,6 +47,22 @@ def test_one_calibration_that_is_not_usable_degrades_the_night_and_is_named():
     )
 
 
+def test_a_reason_that_calibrations_share_is_said_once():
+    newer = "not in the history: it has schema version 9999, of a newer arraycal"
+    several = [
+        made("energy-inter", "degraded", "1 block left out (b.h5)", newer),
+        made("energy-cross", "degraded", "1 block left out (b.h5)", "2 islands", newer),
+        made("image-inter", "degraded", newer),
+        made("timing-cross", "unusable", newer),
+    ]
+    assert judge_night(night(), several)[1] == (
+        "energy-inter, energy-cross degraded (1 block left out (b.h5))",
+        f"energy-inter, energy-cross, image-inter degraded ({newer})",
+        "energy-cross degraded (2 islands)",
+        f"timing-cross unusable ({newer})",
+    )
+
+
 def test_a_night_without_usable_calibration_is_unusable():
     status, reasons = judge_night(night(), [made(status="unusable"), made("x", "unusable")])
     assert status == "unusable"

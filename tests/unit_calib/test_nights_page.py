@@ -10,7 +10,7 @@ import pytest
 
 from calib.night_index import INDEX, night_folders, update_index
 from calib.night_record import CalibrationRecord, NightRecord, write_night
-from calib.report.nights_page import CalibrationEntry, NightEntry, nights_page
+from calib.report.nights_page import CalibrationEntry, NightEntry, NightTrends, nights_page
 
 NAMES = ("energy-inter", "energy-cross", "image-inter", "timing-cross")
 FIRST = date(2026, 1, 1)
@@ -76,6 +76,55 @@ def test_the_newest_night_comes_first_with_its_verdict_reports_blocks_and_telesc
     ]
     assert places == sorted(places)
     assert page.links[:4] == [f"2026-03-01/{name}/report.html" for name in NAMES]
+
+
+STEP = "step of -8.43 ± 1.04 % on 2026-03-01"
+
+
+def flagged_night(night, **flagged):
+    """A night that has newly flagged telescopes in some calibrations."""
+    entry = make_entry(night)
+    items = tuple(
+        replace(item, trends=tuple(f"{name}: {STEP}" for name in flagged.get(item.name[:6], ())))
+        for item in entry.calibrations
+    )
+    return replace(entry, calibrations=items)
+
+
+def box(text):
+    """Class and words of the verdict."""
+    tone, content = re.findall(r'<div class="verdict ([^"]+)">(.*?)</div>', text)[0]
+    return tone, re.sub(r"<[^>]+>", " ", content)
+
+
+def test_a_usable_night_with_flagged_telescopes_does_not_look_all_clear():
+    newest = flagged_night(date(2026, 3, 1), energy=["MST 5"], image_=(), timing=["LST 1"])
+    now = {"energy-inter": ("MST 5", "MST 9"), "image-inter": ("MST 5",)}
+    text = nights_page([*make_nights(3), newest], NightTrends(("<p>trends</p>",), now))
+    tone, words = box(text)
+    assert tone == "flagged"
+    # MST 5 and LST 1 are new, MST 9 was flagged before: three, each once.
+    assert "2026-03-01: usable, 3 telescopes flagged by the trends" in words
+    new, before = words.split("Flagged before")
+    assert "Newly flagged with this night:  MST 5  (energy-inter, energy-cross)" in new
+    assert "LST 1  (timing-cross)" in new
+    assert "MST 9  (energy-inter)" in before
+    assert "#trend-energy-inter-MST-5" in text
+    row = re.findall(r"<tr><td[^>]*>2026-03-01</td>.*?</tr>", text)[0]
+    assert '<span class="flagged">usable</span>' in row
+    assert '<a class="flagged" href="#trends">2 new, 2 now</a>' in row
+    assert text.count("now</a>") == 1
+    assert text.index("Latest nights") < text.index("<p>trends</p>")
+
+
+def test_a_usable_night_without_flagged_telescopes_is_an_all_clear():
+    tone, words = box(nights_page(make_nights(2), NightTrends((), {"energy-inter": ()})))
+    assert (tone, words.strip()) == ("usable", "2026-01-02: usable")
+
+
+def test_a_worse_verdict_keeps_its_colour():
+    newest = replace(flagged_night(FIRST, energy=["MST 5"]), status="unusable")
+    assert box(nights_page([newest]))[0] == "unusable"
 
 
 def test_every_night_is_there_once_and_old_ones_are_folded_away_by_month():
@@ -160,7 +209,7 @@ def test_without_news_the_index_is_left_alone_and_no_trend_is_computed(tmp_path)
         raise AssertionError
 
     write(tmp_path, FIRST)
-    assert update_index(tmp_path, lambda: ["<p>trend</p>"], state="1")
+    assert update_index(tmp_path, lambda: NightTrends(("<p>trend</p>",)), state="1")
     before = (tmp_path / INDEX).stat().st_ino
     # What a run without news changes: times, and that all came from the cache.
     item = CalibrationRecord(
@@ -193,8 +242,8 @@ def test_news_writes_the_index_again(tmp_path, news):
 
 def test_other_trends_write_the_index_again(tmp_path):
     write(tmp_path, FIRST)
-    update_index(tmp_path, lambda: ["<p>flat</p>"], state="1")
-    assert update_index(tmp_path, lambda: ["<p>steep</p>"], state="2")
+    update_index(tmp_path, lambda: NightTrends(("<p>flat</p>",)), state="1")
+    assert update_index(tmp_path, lambda: NightTrends(("<p>steep</p>",)), state="2")
     assert "<p>steep</p>" in (tmp_path / INDEX).read_text()
 
 

@@ -6,9 +6,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from calib.report.elements import details, figure, page, table
-from calib.report.nights_page import CalibrationEntry, NightEntry, nights_page
-from calib.report.trends_page import NUMBERS, TRENDS_HEADER
+from calib.report.elements import details, figure, figures, page, table
+from calib.report.nights_page import CalibrationEntry, NightEntry, NightTrends, nights_page
+from calib.report.trends_page import FLAGGED_HEADER, FLAGGED_NUMBERS, NUMBERS, TRENDS_HEADER
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -117,22 +117,45 @@ def test_a_page_is_no_wider_than_a_telephone(show):
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_the_tables_of_the_index_fit_a_window_of_1100_pixels_with_their_last_column(show):
+@pytest.mark.parametrize("width", [1100, 1300])
+def test_the_tables_of_the_index_fit_a_window_with_their_last_column(show, width):
     words = "step of +8.00 ± 0.20 % on 2026-03-05 (or from 2026-03-03 to 2026-03-06), one night "
     change = ("+8.00 ± 0.20 %", "2026-03-05", "-1.00 ± 0.10 %")
     row = ("energy-inter", "MST 12", "ageing or step", *change, "2", "90", "2026-03-05", words)
-    trends = table(TRENDS_HEADER, [row, row], numbers=NUMBERS)
+    trends = table(TRENDS_HEADER[1:], [row[1:], row[1:]], numbers=NUMBERS[1:])
+    short = (*row[:3], change[2] + " per night", *row[8:6:-1], words)
+    flagged = table(FLAGGED_HEADER, [short, short], numbers=FLAGGED_NUMBERS)
     names = ("energy-inter", "energy-cross", "image-inter", "timing-cross")
     remark = ("block_1001.dl2.h5 left out: " + "the file is damaged " * 6,)
     items = tuple(
-        CalibrationEntry(name, "nothing to do", remark, "r.html", 24, ("MST 12", "LST 1"))
+        CalibrationEntry(
+            name, "nothing to do", remark, "r.html", 24, ("MST 12", "LST 1"), ("MST 12: step",)
+        )
         for name in names
     )
     nights = [NightEntry(date(2026, 3, day), "nothing to do", remark, items) for day in (1, 2)]
-    tab = show(nights_page(nights, [trends]), width=1100)
+    tab = show(nights_page(nights, NightTrends((flagged, trends))), width=width)
     boxes = tab.locator(".wide").evaluate_all("all => all.map(x => [x.scrollWidth, x.clientWidth])")
-    assert len(boxes) == 3
-    assert all(content <= room for content, room in boxes)
+    assert len(boxes) == 4
+    assert [content - room for content, room in boxes] == [0] * 4
+    # Two lines or three for a sentence of 150 letters: what is squeezed cannot be read.
+    cell = tab.locator(".wide").nth(2).locator("td").last
+    assert cell.evaluate("x => x.clientWidth") > 0.3 * width
+
+
+@pytest.mark.parametrize(("width", "columns"), [(1300, 2), (900, 1), (390, 1)])
+def test_small_figures_stand_side_by_side_and_wide_ones_fill_the_page(show, width, columns):
+    from calib.figures import Picture
+    from calib.figures.style import new_figure
+
+    drawn = [Picture(f"{w} in", "So.", new_figure(w, 3)) for w in (6, 8.6, 4.9)]
+    tab = show(page("t", [figures(drawn)]), width=width)
+    boxes = [item.bounding_box() for item in tab.locator("figure").all()]
+    tops, widths = [box["y"] for box in boxes], [box["width"] for box in boxes]
+    # The wide one is second, and the third goes up beside the first.
+    assert len({tops[0], tops[2]}) == 3 - columns
+    assert abs(columns * widths[0] - widths[1]) < 0.05 * widths[1]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_on_paper_titles_and_reasons_give_way_and_the_buttons_are_gone(show):

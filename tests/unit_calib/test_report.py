@@ -17,11 +17,20 @@ from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 
-from calib.figures import CLOCK_FIGURES, FIGURES, encode, figures
+from calib.figures import CLOCK_FIGURES, FIGURES, caption, encode, figures
+from calib.figures.contrasts import contrast_figures
 from calib.figures.style import COLOURS, DIVERGING, looks
 from calib.report import html, markdown, summary_page
 from calib.report.elements import SCRIPT
-from calib.result import BLOCKS, PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult, Verdict
+from calib.result import (
+    BLOCKS,
+    CLOCK_OFFSET,
+    PAIR_RESULTS,
+    RESIDUALS,
+    TELESCOPES,
+    CalibrationResult,
+    Verdict,
+)
 from calib.schema import REJECTED
 
 NAN = float("nan")
@@ -213,6 +222,50 @@ def test_the_verdict_comes_first_and_every_reason_is_named():
     assert words.count("3 showers, 50 needed") == 6
 
 
+def words_of_figures(result):
+    return " ".join(re.findall("<figcaption>(.*?)</figcaption>", html(result)))
+
+
+def test_captions_speak_of_the_calibration_shown():
+    energies = words_of_figures(SMALL)
+    assert "Throughput coefficient of every telescope." in energies
+    assert "Colour: throughput coefficient;" in energies
+    assert "mean log ratio of energies of each telescope pair" in energies
+    sizes = words_of_figures(replace(SMALL, calibration="image-inter"))
+    assert "measured minus fitted log ratio of image sizes of two telescopes" in sizes
+    clocks = " ".join(caption(name, replace(SMALL, quantity=CLOCK_OFFSET)) for name in FIGURES)
+    assert "Clock offset of every telescope." in clocks
+    assert "mean delay of each telescope pair" in clocks
+    assert "errors of the clock offsets" in clocks
+    for text in (energies, sizes, clocks):
+        assert "{" not in text
+        assert not re.search("log ratio.* or delay|coefficient, or clock", text)
+
+
+def test_a_long_name_of_a_rule_is_wrapped_and_not_cut_off():
+    rule = "the size is outside what the camera records without saturation (ShowerSelection)"
+    table = pl.DataFrame([("telescope", rule, 12)], REJECTED, orient="row")
+    (axes,) = figures(replace(SMALL, rejected=table), ["rejected rows"])["rejected rows"].axes
+    (label,) = [text.get_text() for text in axes.get_yticklabels()]
+    assert label.replace("\n", " ") == f"telescope: {rule}"
+    assert max(map(len, label.split("\n"))) <= 46
+
+
+def test_a_legend_of_contrasts_covers_no_error_bar():
+    bins = {
+        "tel_type": ["LST"] * 3, "tel_ref": ["MST"] * 3, "covariate": ["offset"] * 3,
+        "unit": ["deg"] * 3, "mean": [0.5, 1.0, 1.5], "contrast": [0.0, 0.01, 0.02],
+        "expected": [0.0] * 3, "error": [0.01, 0.01, 0.3], "expected_error": [0.0] * 3,
+    }  # fmt: skip
+    trends = pl.DataFrame({"tel_type": ["LST"], "covariate": ["offset"], "slope": [0.01]})
+    figure = contrast_figures(pl.DataFrame(bins), trends)["offset"]
+    encode(figure, "png")  # places are known once it is drawn
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
+
+
 def test_the_numbers_are_those_of_the_result():
     words = Page(html(SMALL)).texts
     for row in SMALL.telescopes.iter_rows(named=True):
@@ -223,6 +276,33 @@ def test_the_numbers_are_those_of_the_result():
     assert SMALL.configuration in words
     assert "2.1.0" in words
     assert "d1" in words
+
+
+@pytest.mark.parametrize(
+    ("provenance", "expected"),
+    [
+        ({"nights": ["2026-03-01"]}, "energy-inter, night 2026-03-01"),
+        (
+            {"nights": ["2026-03-01", "2026-03-04", "2026-03-05"]},
+            "energy-inter, 3 nights, 2026-03-01 to 2026-03-05",
+        ),
+        (
+            {
+                "window": {
+                    "from": "2026-03-01",
+                    "to": "2026-03-31",
+                    "configuration_digest": "f" * 16,
+                }
+            },
+            "energy-inter, nights 2026-03-01 to 2026-03-31",
+        ),
+        ({}, "energy-inter"),
+    ],
+)
+def test_the_title_says_of_which_nights_the_observations_are(provenance, expected):
+    words = Page(html(replace(SMALL, provenance=provenance))).texts
+    assert f"Array calibration: {expected}" in words
+    assert ("window" in provenance) == any("configuration ffffffffffffffff" in w for w in words)
 
 
 HOSTILE = [

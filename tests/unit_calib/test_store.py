@@ -18,7 +18,7 @@ from calib.errors import WrongUsage
 from calib.hdf5 import attribute_text, open_file, require_table
 from calib.observables import ENERGY_INTER
 from calib.pipeline import BlockPairs, calibrate
-from calib.store import provenance, publish, refuse_existing
+from calib.store import provenance, publish, publish_report, refuse_existing
 from calib.toys import Toy, toy_pairs, toy_subarray
 from config import load_configuration
 
@@ -56,7 +56,7 @@ def published(result, tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     """Without the figures, which take longest and have their own tests."""
-    monkeypatch.setattr(report, "html", lambda _: "<!doctype html>")
+    monkeypatch.setattr(report, "html", lambda *_: "<!doctype html>")
 
 
 def read(path, name):
@@ -68,6 +68,22 @@ def read(path, name):
 
 def tree(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_report_in_the_folder_of_its_night_links_to_the_index(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "html", lambda _, index: f"<!doctype html>{index}")
+    ours = replace(result, provenance=result.provenance | {"nights": ["2026-03-01"]})
+    several = replace(result, provenance={"nights": ["2026-03-01", "2026-03-02"]})
+    for folder, made, expected in (
+        ("2026-03-01", ours, "../../index.html"),
+        ("2026-03-02", ours, ""),
+        ("2026-03-01", several, ""),
+        ("2026-03-01", result, ""),
+    ):
+        output = tmp_path / folder / "energy-inter"
+        published = publish(made, ENERGY_INTER, output, overwrite=True)
+        assert published.report.read_text() == f"<!doctype html>{expected}"
+        assert publish_report(made, output).read_text() == f"<!doctype html>{expected}"
 
 
 @pytest.mark.usefixtures("quick")

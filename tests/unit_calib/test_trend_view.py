@@ -1,6 +1,7 @@
 """What is read from a history for people and programs, and its figure."""
 
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from calib.drift import trends
 from calib.figures.gallery import encode
 from calib.figures.trend import MOST, trend_figure, trend_figures
 from calib.history.database import HistoryError, open_history
-from calib.history.reading import Selection
+from calib.history.reading import Selection, runs
 from calib.history.recording import Entry, record
 from calib.history.tables import Run
 from calib.trend_view import newly_flagged, view_trends
@@ -78,7 +79,80 @@ def test_a_view_holds_runs_coefficients_and_their_trends(history):
     assert len(view.coefficients) == 7 * 8
     assert view.trends.telescopes["flags"].to_list() == ["", "step", "", "", "ageing", "", "", ""]
     (remark,) = view.remarks
-    assert remark.endswith("1 other runs of the same nights left out")
+    assert remark == (
+        f"energy-inter: configuration {'a' * 16}, that of the newest night (2026-03-06), 6 nights. "
+        f"Not in the trends: 1 run of {'b' * 16} (2026-03-03); "
+        "arraycal history --configuration DIGEST shows another one"
+    )
+
+
+def published_in(folder, *arguments, **others):
+    found = entry(*arguments, **others)
+    found.run["result_path"] = f"{folder}/{found.run['night']}/energy-inter/result.json"
+    return found
+
+
+def test_an_experiment_published_last_elsewhere_does_not_take_over_the_trends(tmp_path):
+    steady = np.exp(ERROR * np.random.default_rng(5).standard_normal((6, 8)))
+    with open_history(f"sqlite:///{tmp_path}/history.sqlite") as opened:
+        for number, values in enumerate(steady):
+            record(opened, published_in("/data/out", number, values))
+        # Another selection of showers: other coefficients, of two newer nights, too.
+        others = np.exp(0.1 * np.arange(8))
+        for number in (4, 5, 6):
+            arguments = ("/data/out/experiments", number, others)
+            record(opened, published_in(*arguments, digest="e" * 16, hour=20))
+        official = view_trends(opened, Selection(), OPTIONS, Path("/data/out"))
+        experiment = view_trends(opened, Selection(), OPTIONS, Path("/data/out/experiments"))
+        asked = view_trends(opened, Selection(configuration="e"), OPTIONS, Path("/data/out"))
+    assert official.runs.filter("chosen")["configuration_digest"].unique().to_list() == ["a" * 16]
+    assert official.trends.telescopes["n_nights"].to_list() == [6] * 8
+    assert official.trends.flagged.is_empty()
+    (remark,) = official.remarks
+    assert f"{'a' * 16}, that of the newest night in /data/out (2026-03-06), 6 nights" in remark
+    assert f"3 runs of {'e' * 16} (2026-03-05 to 2026-03-07)" in remark
+    for view in (experiment, asked):
+        chosen = view.runs.filter("chosen")
+        assert chosen["configuration_digest"].to_list() == ["e" * 16] * 3
+
+
+def test_the_folder_of_the_nights_may_be_reached_by_a_link(history, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    record(history, published_in(tmp_path / "disk", 4, np.ones(8), digest="c" * 16))
+    record(history, published_in(tmp_path / "link", 3, np.ones(8), digest="c" * 16))
+    for name in ("disk", "link"):
+        found = view_trends(history, Selection(), OPTIONS, tmp_path / name).runs.filter("chosen")
+        assert found["configuration_digest"].to_list() == ["c" * 16] * 2
+
+
+def test_after_a_change_of_the_configuration_older_nights_are_not_mixed_in(history):
+    record(history, entry(6, 1.2 * np.arange(1, 9), digest="b" * 16))
+    view = view_trends(history, Selection(), OPTIONS)
+    assert view.runs.filter("chosen")["night"].to_list() == [night(6)]
+    assert view.trends.flagged.is_empty()
+    assert f"6 runs of {'a' * 16} (2026-03-01 to 2026-03-06)" in view.remarks[0]
+
+
+def test_the_news_of_a_night_stand_on_nights_of_its_configuration(history):
+    record(history, entry(5, np.arange(1.0, 9.0), digest="e" * 16, hour=20))
+    for number, digest, expected in ((3, "a" * 16, [2]), (5, "a" * 16, []), (5, "e" * 16, [])):
+        rows = newly_flagged(history, "energy-inter", night(number), OPTIONS, digest)
+        assert rows["tel_id"].to_list() == expected
+
+
+def test_a_view_is_of_one_moment(history, monkeypatch):
+    # A night that is recorded between the tables must be in all of them, or in none.
+    def runs_then_a_night(opened, selection):
+        found = runs(opened, selection)
+        with open_history(str(history.engine.url)) as other:
+            record(other, entry(6, np.ones(8)))
+        return found
+
+    monkeypatch.setattr("calib.trend_view.runs", runs_then_a_night)
+    view = view_trends(history, Selection(), OPTIONS)
+    assert view.runs["run_id"].to_list() == view.coefficients["run_id"].unique().to_list()
+    assert len(runs(history, Selection())) == 7
 
 
 def test_throughputs_that_are_not_positive_are_left_out_and_named(history):

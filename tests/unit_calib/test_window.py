@@ -13,8 +13,9 @@ from calib.curve_table import BLOCK_NOTES, with_notes
 from calib.errors import CannotCompute, NothingToDo, WrongUsage
 from calib.fit import fit
 from calib.history.database import HistoryError, open_history
+from calib.history.digest import configuration_digest
 from calib.history.reading import Selection
-from calib.history.recording import configuration_digest, entry_of, record
+from calib.history.recording import entry_of, record
 from calib.history.tables import Run, StoredSums
 from calib.history.window import read_window
 from calib.observables import ENERGY_CROSS, ENERGY_INTER, TIMING_CROSS

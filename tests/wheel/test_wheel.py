@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from calib.history.database import open_history
+from calib.history.database import read_history
 from calib.history.reading import Selection, runs
 
 CHECKOUT = Path(__file__).parents[2]
@@ -129,5 +129,5 @@ def test_a_night_is_calibrated_reported_and_in_the_history(installed):
     }
     installed.run("arraycal", "nightly", "--direct", "--night", "2026-03-01")
     assert (out / "2026-03-01" / "energy-inter" / "report.html").stat().st_size > 10_000
-    with open_history(f"sqlite:///{out}/history.sqlite", create=False) as history:
+    with read_history(f"sqlite:///{out}/history.sqlite") as history:
         assert runs(history, Selection())["night"].to_list() == [date(2026, 3, 1)]
