@@ -74,9 +74,10 @@ def _in_file(path: Path, night: date, calibration: str) -> datetime | None:
 
 
 def _in_server(url: str, night: date, calibration: str) -> datetime | None:
-    from calib.history.database import read_history
+    from calib.history.database import open_history
     from calib.history.reading import Selection, runs
 
-    with read_history(url) as history:
+    # Who asks records what is missing: an empty database gets its tables now.
+    with open_history(url) as history:
         found = runs(history, Selection(calibration, night, night))["published"].to_list()
     return max(found, default=None)

@@ -76,6 +76,10 @@ def test_a_file_that_holds_no_history_knows_no_result_and_stays_as_it_is(tmp_pat
     assert (path.read_bytes() if path.exists() else None) == content
 
 
+def test_an_empty_database_of_a_server_knows_no_result(postgres_database):
+    assert not is_recorded(postgres_database, NIGHT, "energy-inter", MADE.isoformat())
+
+
 def test_a_url_names_its_file_whatever_the_driver(tmp_path):
     path = tmp_path / "history.sqlite"
     for url in (f"sqlite:///{path}", f"sqlite+pysqlite:///{path}?timeout=5"):
