@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["constancy_pictures", "constancy_section"]
 
-CHI2 = "\N{GREEK SMALL LETTER CHI}2"
+CHI2 = "\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO}"
 BIRGE = f"\N{SQUARE ROOT}({CHI2}/ndf)"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from calib.figures import Picture, caption, encode, figures
+from calib.report.blocks_page import constancy_pictures
 from calib.report.facts import fixed, key_facts, observations, printable
 from calib.report.scan_page import gallery_pictures, scan_pictures
 from calib.report.sizes_page import comparison_pictures, size_pictures
@@ -168,6 +169,7 @@ def _in_order(result: CalibrationResult) -> Iterator[Picture]:
     yield from type_pictures(result)
     yield from size_pictures(result)
     yield from comparison_pictures(result)
+    yield from constancy_pictures(result)
     yield from scan_pictures(result)
     yield from _drawn(result, LAST)
     yield from gallery_pictures(result)

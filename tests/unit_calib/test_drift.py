@@ -302,11 +302,12 @@ def test_one_run_per_night_is_that_of_the_newest_nights_configuration():
         run_row(4, 1, "old", 1),
         run_row(5, 2, "new", 3),
     )
-    assert choice.run_ids == (2, 4, 5)
+    # A night that has only runs with another configuration is left out, never mixed in.
+    assert choice.run_ids == (2, 5)
     (remark,) = choice.remarks
-    assert "configuration new" in remark
-    assert "2 other runs of the same nights left out" in remark
-    assert "1 nights have only runs with another configuration" in remark
+    assert "configuration new, that of the newest night (" in remark
+    assert "3 runs of old" in remark
+    assert "--configuration" in remark
 
 
 def test_without_a_choice_there_is_no_remark_and_unusable_runs_do_not_count():
