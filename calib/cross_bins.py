@@ -24,7 +24,7 @@ from scipy.special import chdtrc
 from calib import network
 from calib.model import resolution
 from calib.showers import tally
-from calib.summary import weigh
+from calib.weighing import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -17,7 +17,7 @@ from calib.pair_histograms import (
 from calib.quality import with_remarks
 from calib.scan import ScanSums, margins_to_scan, scan_window
 from calib.scan_tables import Group, compare_margins, scan_remarks
-from calib.summary import weigh
+from calib.weighing import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from calib.showers import tally
-from calib.summary import log_ratios
+from calib.weighing import log_ratios
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from calib.model import Model
     from calib.showers import Showers
     from calib.subarray import Subarray
-    from calib.summary import Rows
+    from calib.weighing import Rows
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -157,7 +157,7 @@ def histogram_window(
     model : Model
         Of the last pass.
     rows : Rows
-        The rows in use, from `calib.summary.weigh`.
+        The rows in use, from `calib.weighing.weigh`.
     pairs : tuple of two arrays of int, shape (k,)
         From `informative_pairs`.
 

@@ -25,7 +25,7 @@ from calib import network
 from calib.model import resolution
 from calib.schema import DISTANCE, EXPECTED
 from calib.showers import tally
-from calib.summary import weigh
+from calib.weighing import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

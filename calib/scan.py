@@ -21,7 +21,8 @@ from scipy import sparse
 from calib.columns import column_sums, columns_by_shower
 from calib.model import clearance
 from calib.showers import tally
-from calib.summary import Moments, Summary, empty_summary, merge, weigh_kept
+from calib.summary import Moments, Summary, empty_summary, merge
+from calib.weighing import weigh_kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from calib.model import Model
     from calib.showers import Showers
-    from calib.summary import Rows
+    from calib.weighing import Rows
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -111,7 +112,7 @@ def scan_window(
     model : Model
         Of the last pass.
     rows : Rows
-        The rows at the margin in use, from `calib.summary.weigh`.
+        The rows at the margin in use, from `calib.weighing.weigh`.
     margins : sequence of float
         From `margins_to_scan`.
 

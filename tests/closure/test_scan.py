@@ -14,9 +14,9 @@ from calib.fit import FitOptions, fit
 from calib.scan import ScanSums, margins_to_scan, scan_window
 from calib.scan_tables import SMALLEST, Group, compare_margins, scan_remarks
 from calib.showers import prepare
-from calib.summary import weigh
 from calib.toys import Toy, toy_pairs, toy_subarray
 from calib.toys_sizes import SizeToy, size_pairs, square_array
+from calib.weighing import weigh
 from config.models import RelativeThroughputFitterOptions
 
 if TYPE_CHECKING:

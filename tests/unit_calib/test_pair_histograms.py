@@ -19,9 +19,9 @@ from calib.pair_histograms import (
     informative_pairs,
 )
 from calib.showers import prepare
-from calib.summary import weigh
 from calib.toys import Toy, toy_pairs, toy_subarray
 from calib.toys_sizes import SizeToy, size_pairs, square_array
+from calib.weighing import weigh
 from config.models import Configuration
 from tests.unit_calib.test_report import make_result
 
