@@ -110,7 +110,7 @@ def quantity_of(
         source = calibration or TABLES[chosen]
         raise WrongUsage(
             f"{path}: the coefficients of {source} belong to {known}, not to {wanted}. "
-            f"Give a file made from {wanted}; arraycal apply may also leave out --quantity."
+            f"Give a file made from {wanted}."
         )
     return known or wanted or get_args(Quantity)[0]
 

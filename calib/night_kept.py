@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Standing", "kept_calibrations", "kept_record", "standing"]
 
+#: What is said of a file that has disappeared since.
+WAS = "no longer there; when it was:"
 #: Names in a sentence, before it says how many more there are.
 MAX_NAMED = 5
 
@@ -88,13 +90,13 @@ def standing(
     blocks = tuple((str(path), file_stamp(path)) for path in files.blocks)
     if before is None or not any(item.has_results(folder) for item in before.calibrations):
         return Standing(files, blocks)
-    missing = _names(path for path, _ in before.blocks) - _names(path for path, _ in blocks)
+    missing = _names(_used(before)) - _names(path for path, _ in blocks)
     if not missing:
         return Standing(files, blocks)
     here = _names(item.path for item in (*files.waiting, *files.left_out))
     gone = sorted((missing - here).elements())
     if again == "always" and blocks:
-        return Standing(files, blocks, _gone(gone, before, "and the results are without them"))
+        return Standing(files, blocks, _gone(gone, before, "the results are without them"))
     left_out = (*files.left_out, *_not_taken(blocks, before), *_gone_too(files, before))
     action = f"the results of {_day(before)} are kept"
     if blocks:
@@ -103,10 +105,17 @@ def standing(
     return Standing(replace(files, left_out=left_out), before.blocks, remarks, is_kept=True)
 
 
-def kept_record(before: NightRecord, found: Standing) -> NightRecord:
-    """Record of a night whose results are kept: its verdict, and what was found since."""
-    calibrations = tuple(replace(item, is_reused=True) for item in before.calibrations)
+def kept_record(before: NightRecord, found: Standing, wanted: Iterable[str]) -> NightRecord:
+    """Record of a night whose results are kept: its verdict, and what was found since.
+
+    Calibrations that are wanted and were never made cannot be made like the others any more.
+    """
+    calibrations = tuple(replace(item, is_reused=True, n_cached=0) for item in before.calibrations)
     status, reasons = judge_night(found.files, calibrations)
+    never = [name for name in wanted if before.of(name) is None]
+    reasons += tuple(f"{name} was not made, and blocks are no longer there" for name in never)
+    if never and status == "usable":
+        status = "degraded"
     return replace(
         before,
         status=status,
@@ -142,7 +151,8 @@ def kept_calibrations(
     """
     if before is None:
         return []
-    is_new = set(before.blocks) != set(blocks)
+    # A block that lies elsewhere under its name has only moved.
+    is_new = _contents(before.blocks) != _contents(blocks)
     return [
         replace(
             item,
@@ -153,6 +163,17 @@ def kept_calibrations(
         for item in before.calibrations
         if item.calibration not in made and (not item.folder or item.has_results(folder))
     ]
+
+
+def _used(before: NightRecord) -> list[str]:
+    """Blocks that results stand on: those that failed in every calibration are in none."""
+    failed = [set(item.failed) for item in before.calibrations if item.n_blocks]
+    nowhere = set.intersection(*failed) if failed else set()
+    return [path for path, _ in before.blocks if path not in nowhere]
+
+
+def _contents(blocks: Stamps) -> Counter[tuple[str, str]]:
+    return Counter((Path(path).name, stamp) for path, stamp in blocks)
 
 
 def _names(paths: Iterable[str | Path]) -> Counter[str]:
@@ -171,7 +192,7 @@ def _gone(names: Sequence[str], before: NightRecord, action: str) -> tuple[str, 
 
 def _not_taken(blocks: Stamps, before: NightRecord) -> list[LeftOut]:
     """New and changed blocks, which the kept results do not hold."""
-    known = {(Path(path).name, stamp) for path, stamp in before.blocks}
+    known = _contents(before.blocks)
     reason = f"not in the results of {_day(before)}, which are kept as blocks of theirs are missing"
     new = [Path(path) for path, stamp in blocks if (Path(path).name, stamp) not in known]
     return [LeftOut(path, reason) for path in new]
@@ -183,7 +204,7 @@ def _gone_too(files: NightFiles, before: NightRecord) -> list[LeftOut]:
         map(str, files.blocks)
     )
     return [
-        LeftOut(Path(path), reason)
+        LeftOut(Path(path), reason if reason.startswith(WAS) else f"{WAS} {reason}")
         for path, reason in (*before.waiting, *before.left_out)
         if path not in seen and not file_stamp(Path(path))
     ]

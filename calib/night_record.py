@@ -47,6 +47,8 @@ NIGHT_SCHEMA = 1
 DAMAGES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 NightStatus = Literal["usable", "degraded", "unusable", "nothing to do"]
+#: Lists of texts in the record of a calibration.
+LISTS = ("reasons", "outliers", "trends", "failed")
 #: Of a calibration with which nothing is wrong.
 SOUND = ("usable", "nothing to do")
 
@@ -81,6 +83,8 @@ class CalibrationRecord:
         When the results were made, ISO 8601; empty without results, and in older records.
     is_outdated : bool
         Whether the night has got other blocks since, in a run of other calibrations.
+    failed : tuple of str
+        Paths of blocks that could not be used; no result stands on them.
     """
 
     calibration: str
@@ -96,6 +100,7 @@ class CalibrationRecord:
     trends: tuple[str, ...] = ()
     made: str = ""
     is_outdated: bool = False
+    failed: tuple[str, ...] = ()
 
     def has_results(self, night_folder: Path) -> bool:
         """Whether result files are on disk, of whatever content."""
@@ -341,7 +346,7 @@ def _calibration(raw: dict[str, Any]) -> CalibrationRecord:
     known = {item.name for item in fields(CalibrationRecord)}
     values = {name: value for name, value in raw.items() if name in known}
     # What an earlier version did not write yet is as if there were none.
-    texts = {name: _texts(raw.get(name, ())) for name in ("reasons", "outliers", "trends")}
+    texts = {name: _texts(raw.get(name, ())) for name in LISTS}
     _texts([raw["calibration"], raw.get("folder", "")])
     _require_status(raw)
     return CalibrationRecord(**values | texts)

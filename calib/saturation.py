@@ -229,7 +229,7 @@ def with_saturation(
 ) -> CalibrationResult:
     """Add the table ``saturation`` of all findings, by path of the block, if there are any."""
     rows = [
-        (path, *item, item.share, "left out" if item.mostly else "ceiling")
+        (path, *item, item.share, LEFT_OUT if item.mostly else "ceiling")
         for path, found in blocks
         for item in found
     ]
@@ -237,6 +237,10 @@ def with_saturation(
         return result
     table = pl.DataFrame(rows, schema=SATURATION, orient="row")
     remarks = [UNPROTECTED] if result.fit["estimator"] == "pair" else []
+    lost = table.filter(pl.col("use") == LEFT_OUT)
+    if len(lost):
+        named = ", ".join(map(str, lost["tel_id"].unique().sort().to_list()))
+        remarks.append(BLOCKS_WITHOUT.format(named, lost["path"].n_unique()))
     return replace(
         result,
         extras=result.extras | {"saturation": table},
@@ -244,6 +248,10 @@ def with_saturation(
     )
 
 
+LEFT_OUT = "left out"
+BLOCKS_WITHOUT = (
+    "telescopes {} are left out of blocks ({} in all) that have most of their images saturated"
+)
 #: The estimator of pairs selects nothing.
 UNPROTECTED = (
     "saturated images are in use (table saturation): estimator: pair knows no ceiling; "

@@ -52,7 +52,7 @@ __all__ = ["refuse_unmergeable", "solve_window"]
 NOT_MERGED = "threshold scan, histograms of pairs, comparison of blocks"
 MORE_NOT_MERGED = {
     "energy-cross": "contrasts in bins of energy, distance, zenith angle and offset",
-    "image-inter": "residuals in bins of distance and size, comparison with energies",
+    "image-inter": "residuals in bins of distance and size, saturation, comparison with energies",
 }
 
 

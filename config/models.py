@@ -489,7 +489,7 @@ class ShowerSelectionOptions(Options):
         "use; [] for none.",
     )
     max_iterations: Count = Field(
-        20, ge=8, le=50, description="Rounds of selection and estimate, 8 to 50."
+        40, ge=8, le=50, description="Rounds of selection and estimate, 8 to 50."
     )
     resolution: Literal["telescope", "binned"] = Field(
         "telescope",

@@ -154,7 +154,13 @@ def _refusal(path: Path, root: Path | None) -> str:
     try:
         inside(str(path), root, "data_root")
     except ConfigurationError as error:
-        return str(error)
+        if not path.is_symlink():
+            return str(error)
+        place = "" if path.exists() else ", which is not there"
+        return (
+            f"{path} is a link to {path.readlink()}{place}; links may not lead out of {root}, the "
+            "only folder that this machine allows (ARRAYCAL_DATA_ROOT)"
+        )
     return ""
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from calib.blocks import BlockPairs
 from calib.cache import file_digest
 from calib.errors import ArraycalError, NothingToDo
+from calib.history.digest import configuration_digest
 from calib.history.known import is_recorded
 from calib.history.publishing import NOT_RECORDED
 from calib.locks import exclusive
@@ -201,7 +202,7 @@ def calibrate_night(
         before = read_night(folder)
         found = standing(files, before, folder, again=options.again)
         if before is not None and found.is_kept:
-            record = kept_record(before, found)
+            record = kept_record(before, found, [job.observable.name for job in jobs])
         else:
             how = _How(before, settings, stages, options.again)
             record = _calibrated(found, jobs, folder, how)
@@ -225,7 +226,12 @@ def _calibrated(found: Standing, jobs: Sequence[Job], folder: Path, how: _How) -
     made = {job.observable.name for job in jobs}
     records = kept_calibrations(how.before, made, found.blocks, folder)
     for job in jobs if found.blocks else []:
-        records.append(_calibrate(_with_energies(job, records), how))
+        known = {
+            str(folder / record.folder / RESULT): record.fingerprint
+            for record in records
+            if record.folder and record.fingerprint
+        }
+        records.append(_calibrate(_with_energies(job, records), how, known))
     records = in_order(records)
     status, reasons = judge_night(found.files, records)
     files = found.files
@@ -272,18 +278,22 @@ def _with_energies(job: Job, done: Sequence[CalibrationRecord]) -> Job:
     return job
 
 
-def _calibrate(job: Job, how: _How) -> CalibrationRecord:
-    """Run one calibration, or find that its results are what they would be."""
+def _calibrate(job: Job, how: _How, known: Mapping[str, str]) -> CalibrationRecord:
+    """Run one calibration, or find that its results are what they would be.
+
+    `known` has the fingerprints of results of this night, by path.
+    """
     remove_scratch(job.output)
     with log_file(job.output, how.settings.log_level):
         blocks = how.stages.pairs(job, how.settings)
-        key = _fingerprint(job, blocks)
+        key = _fingerprint(job, blocks, known)
         record = CalibrationRecord(
             calibration=job.observable.name,
             status="unusable",
             fingerprint=key,
             n_blocks=len(blocks),
             n_cached=sum(block.cached for block in blocks),
+            failed=tuple(str(block.path) for block in blocks if block.status != "ok"),
         )
         old = how.before.of(record.calibration) if how.before else None
         is_same = old is not None and old.fingerprint == key
@@ -292,7 +302,7 @@ def _calibrate(job: Job, how: _How) -> CalibrationRecord:
         old = replace(old, made=old.made or made_at(job.output), is_reused=True, is_outdated=False)
         if _is_known(old, job, how.settings):
             log.info("%s: nothing has changed, the results stay", record.calibration)
-            return replace(old, n_cached=record.n_cached)
+            return replace(old, n_cached=record.n_cached, failed=record.failed)
         log.info("%s: nothing has changed, but it is not in the history", record.calibration)
         solved = _solved(record, blocks, job, how)
         # Whoever is told of trends has heard of these when they were new.
@@ -304,17 +314,23 @@ def _is_known(old: CalibrationRecord, job: Job, settings: Settings) -> bool:
     if not job.record or job.night is None:
         return True
     try:
-        return is_recorded(settings.history_url, job.night, old.calibration, old.made)
+        digest = configuration_digest(job.configuration)
+        return is_recorded(settings.history_url, job.night, old.calibration, digest, old.made)
     except NOT_RECORDED as error:
         log.warning("%s: whether the history holds it is not known: %s", old.calibration, error)
         return True
 
 
-def _fingerprint(job: Job, blocks: Sequence[BlockPairs]) -> str:
+def _fingerprint(job: Job, blocks: Sequence[BlockPairs], known: Mapping[str, str]) -> str:
+    """Hash of what decides a result; one of this night that is written again stays the same."""
     section = job.configuration.CalculateCrossCalibration
     named = {name: getattr(section, name) for name in ("inter_calibration", "simulation_reference")}
     named["compare"] = job.configuration.CalculateInterCalibration.compare
-    inputs = {name: file_digest(Path(path)) for name, path in named.items() if path is not None}
+    inputs = {
+        name: known.get(path) or file_digest(Path(path))
+        for name, path in named.items()
+        if path is not None
+    }
     text = to_yaml(job.configuration)
     return fingerprint(job.observable.name, text, blocks, own_version(), inputs)
 

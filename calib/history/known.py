@@ -21,7 +21,10 @@ __all__ = ["is_recorded", "sqlite_path"]
 
 SQLITE = re.compile(r"sqlite(?:\+\w+)?:///(?P<path>[^?]+)")
 #: The newest result of a calibration of a night.
-QUERY = "SELECT max(published) FROM runs WHERE night = ? AND calibration = ?"
+QUERY = (
+    "SELECT max(published) FROM runs "
+    "WHERE night = ? AND calibration = ? AND configuration_digest = ?"
+)
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -30,7 +33,7 @@ def sqlite_path(url: str) -> Path | None:
     return None if found is None else Path(found["path"])
 
 
-def is_recorded(url: str, night: date, calibration: str, made: str) -> bool:
+def is_recorded(url: str, night: date, calibration: str, configuration: str, made: str) -> bool:
     """Tell whether the history holds a result, or a later one of its night.
 
     Parameters
@@ -41,6 +44,9 @@ def is_recorded(url: str, night: date, calibration: str, made: str) -> bool:
         Of the result.
     calibration : str
         Name of the calibration.
+    configuration : str
+        Its `calib.history.digest.configuration_digest`: an experiment with other options is
+        another result.
     made : str
         When the result was made, ISO 8601; empty if that is not known, then any result will do.
 
@@ -54,30 +60,32 @@ def is_recorded(url: str, night: date, calibration: str, made: str) -> bool:
     HistoryError, ConfigurationError, OSError
         See `calib.history.database.open_history`; of a server only.
     """
-    path = sqlite_path(url)
-    newest = (
-        _in_server(url, night, calibration) if path is None else _in_file(path, night, calibration)
-    )
+    path, key = sqlite_path(url), (night, calibration, configuration)
+    newest = _in_server(url, *key) if path is None else _in_file(path, *key)
     if newest is None or not made:
         return newest is not None
     return newest >= datetime.fromisoformat(made).astimezone(UTC).replace(tzinfo=None)
 
 
-def _in_file(path: Path, night: date, calibration: str) -> datetime | None:
+def _in_file(path: Path, night: date, calibration: str, configuration: str) -> datetime | None:
     address = f"file:{quote(str(path))}?mode=rw"  # nothing is written, and no file is made
     try:
         with closing(sqlite3.connect(address, uri=True)) as connection:
-            (newest,) = connection.execute(QUERY, (night.isoformat(), calibration)).fetchone()
+            (newest,) = connection.execute(
+                QUERY, (night.isoformat(), calibration, configuration)
+            ).fetchone()
     except sqlite3.DatabaseError:
         return None
     return None if newest is None else datetime.fromisoformat(newest)
 
 
-def _in_server(url: str, night: date, calibration: str) -> datetime | None:
+def _in_server(url: str, night: date, calibration: str, configuration: str) -> datetime | None:
     from calib.history.database import open_history
     from calib.history.reading import Selection, runs
 
     # Who asks records what is missing: an empty database gets its tables now.
     with open_history(url) as history:
-        found = runs(history, Selection(calibration, night, night))["published"].to_list()
+        found = runs(history, Selection(calibration, night, night, configuration))[
+            "published"
+        ].to_list()
     return max(found, default=None)

@@ -51,6 +51,48 @@ def through_the_index(site, **changes):
     return record
 
 
+def test_a_damaged_block_that_was_taken_away_leaves_its_night_free(site):
+    damaged = site.data / "damaged_20200614.dl2.h5"
+    damaged.write_bytes(b"no HDF5")
+    first = site.run(settle_s=0)
+    assert first.status == "degraded"
+    assert first.calibrations[0].failed == (str(damaged),)
+    # No result stands on it: what is left is the whole night.
+    damaged.unlink()
+    assert unfinished(site)
+    record = site.run()
+    assert (record.status, record.reasons, record.remarks) == ("usable", (), ())
+    assert not unfinished(site)
+
+
+def test_a_calibration_that_was_never_made_is_missed_when_blocks_are_gone(site, archive):
+    site.run(**two(site, "energy-inter"))
+    archive(blocks_of(site)[0])
+    record = site.run(**two(site, *BOTH))
+    assert [item.calibration for item in record.calibrations] == ["energy-inter"]
+    assert record.status == "degraded"
+    assert "image-inter was not made, and blocks are no longer there" in record.reasons
+
+
+def test_blocks_that_moved_below_the_data_folder_are_the_same_for_other_calibrations(site):
+    site.run(**two(site, *BOTH))
+    (site.data / "old").mkdir()
+    for path in blocks_of(site):
+        path.rename(site.data / "old" / path.name)
+    record = site.run(**two(site, "energy-inter"))
+    assert record.status == "usable"
+    assert not any(item.is_outdated for item in record.calibrations)
+
+
+def test_sizes_stay_as_they_are_when_their_energies_are_recorded_again(site):
+    site.run(**two(site, *BOTH))
+    for file in site.output.glob("history.sqlite*"):
+        file.unlink()
+    record = site.run(**two(site, *BOTH))
+    assert [item.is_reused for item in record.calibrations] == [True, True]
+    assert sorted(nights_in_history(site.settings)) == [NIGHT, NIGHT]
+
+
 def test_a_night_whose_blocks_were_archived_keeps_its_verdict_and_says_so(site, archive):
     first, before = through_the_index(site), site.published()
     archive(*blocks_of(site))
@@ -105,7 +147,7 @@ def test_a_file_that_waited_and_is_archived_stays_missing(site, archive):
     archive(*blocks_of(site))
     record = site.run()
     assert record.status == "degraded"
-    assert record.left_out == ((str(late), "it was open"),)
+    assert record.left_out == ((str(late), "no longer there; when it was: it was open"),)
     assert not unfinished(site)
 
 

@@ -12,6 +12,7 @@ from calib.history.known import is_recorded, sqlite_path
 from calib.history.recording import Entry, record
 
 NIGHT = date(2026, 3, 1)
+DIGEST = "a" * 16
 MADE = datetime(2026, 3, 2, 8, 31, 0, 250_000, tzinfo=UTC)
 
 
@@ -19,7 +20,7 @@ def run_of(published):
     return {
         "night": NIGHT,
         "calibration": "energy-inter",
-        "configuration_digest": "a" * 16,
+        "configuration_digest": DIGEST,
         "configuration": "",
         "status": "usable",
         "verdict": "usable",
@@ -50,21 +51,25 @@ def url(request, tmp_path):
 
 
 def test_a_result_that_was_recorded_is_known(url):
-    assert is_recorded(url, NIGHT, "energy-inter", MADE.isoformat())
+    assert is_recorded(url, NIGHT, "energy-inter", DIGEST, MADE.isoformat())
     chile = MADE.astimezone(timezone(timedelta(hours=-3)))
-    assert is_recorded(url, NIGHT, "energy-inter", chile.isoformat())
+    assert is_recorded(url, NIGHT, "energy-inter", DIGEST, chile.isoformat())
 
 
 def test_a_later_result_of_the_night_stands_for_it_and_an_earlier_one_does_not(url):
     later, earlier = MADE + timedelta(milliseconds=1), MADE - timedelta(milliseconds=1)
-    assert is_recorded(url, NIGHT, "energy-inter", earlier.isoformat())
-    assert not is_recorded(url, NIGHT, "energy-inter", later.isoformat())
+    assert is_recorded(url, NIGHT, "energy-inter", DIGEST, earlier.isoformat())
+    assert not is_recorded(url, NIGHT, "energy-inter", DIGEST, later.isoformat())
 
 
 def test_without_its_time_any_result_of_night_and_calibration_will_do(url):
-    assert is_recorded(url, NIGHT, "energy-inter", "")
-    assert not is_recorded(url, NIGHT, "image-inter", "")
-    assert not is_recorded(url, NIGHT + timedelta(days=1), "energy-inter", "")
+    assert is_recorded(url, NIGHT, "energy-inter", DIGEST, "")
+    assert not is_recorded(url, NIGHT, "image-inter", DIGEST, "")
+    assert not is_recorded(url, NIGHT + timedelta(days=1), "energy-inter", DIGEST, "")
+
+
+def test_a_result_with_other_options_does_not_stand_for_it(url):
+    assert not is_recorded(url, NIGHT, "energy-inter", "b" * 16, MADE.isoformat())
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database" * 100])
@@ -72,12 +77,12 @@ def test_a_file_that_holds_no_history_knows_no_result_and_stays_as_it_is(tmp_pat
     path = tmp_path / "history.sqlite"
     if content is not None:
         path.write_bytes(content)
-    assert not is_recorded(f"sqlite:///{path}", NIGHT, "energy-inter", MADE.isoformat())
+    assert not is_recorded(f"sqlite:///{path}", NIGHT, "energy-inter", DIGEST, MADE.isoformat())
     assert (path.read_bytes() if path.exists() else None) == content
 
 
 def test_an_empty_database_of_a_server_knows_no_result(postgres_database):
-    assert not is_recorded(postgres_database, NIGHT, "energy-inter", MADE.isoformat())
+    assert not is_recorded(postgres_database, NIGHT, "energy-inter", DIGEST, MADE.isoformat())
 
 
 def test_a_url_names_its_file_whatever_the_driver(tmp_path):
@@ -90,7 +95,7 @@ def test_a_url_names_its_file_whatever_the_driver(tmp_path):
 def test_asking_a_file_starts_no_database_library(tmp_path):
     program = (
         "import sys, datetime; from calib.history.known import is_recorded;"
-        f"is_recorded('sqlite:///{tmp_path}/h.sqlite', datetime.date(2026, 3, 1), 'x', '');"
+        f"is_recorded('sqlite:///{tmp_path}/h.sqlite', datetime.date(2026, 3, 1), 'x', 'y', '');"
         "sys.exit('sqlalchemy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -113,6 +113,10 @@ def test_a_telescope_is_flagged_when_every_block_leaves_it_out():
     assert without_number([[mostly], []])[1][0] == ""
 
 
+#: Of the telescopes with the ids of the array, where blocks must agree.
+THROUGHPUT = dict.fromkeys(range(1, 14), 1.0)
+
+
 @pytest.fixture(scope="module")
 def make(tmp_path_factory):
     """Simulate a block and return its path."""
@@ -123,8 +127,9 @@ def make(tmp_path_factory):
             array="north", n_blocks=1, n_showers=2000, seed=4,
             camera=CameraSettings(saturation_pe=limits),
         )  # fmt: skip
-        simulate_night(folder, dataclasses.replace(settings, **changes))
-        return block_path(folder, 1001)
+        settings = dataclasses.replace(settings, **changes)
+        simulate_night(folder, settings)
+        return block_path(folder, settings.first_obs_id)
 
     return simulate
 
@@ -171,6 +176,21 @@ def test_one_saturated_type_leaves_the_other_as_it_was(make, tmp_path):
     moved = (found["value"] - expected["value"]).abs() / expected["error"]
     assert moved.max() < STATIONARY
     assert set(result.telescopes.filter(~lst)["flag"]) == {"saturated"}
+
+
+def test_a_block_that_telescopes_are_left_out_of_degrades_the_night(make, tmp_path):
+    configuration = load_configuration(preset="image-inter")
+    blocks = [
+        pairs_of_block(path, IMAGE_INTER, configuration, tmp_path)
+        for path in (
+            make({}, throughput=THROUGHPUT),
+            make({"LST": 6.0}, first_obs_id=1002, throughput=THROUGHPUT),
+        )
+    ]
+    result = calibrate(blocks, IMAGE_INTER, configuration)
+    assert result.verdict.status == "degraded"
+    (reason,) = [text for text in result.verdict.reasons if "saturated" in text]
+    assert reason.startswith("telescopes 1, 2, 3, 4 are left out of blocks (1 in all)")
 
 
 def test_a_ceiling_is_found_and_said(make, tmp_path):
