@@ -157,10 +157,7 @@ def _refusal(path: Path, root: Path | None) -> str:
         if not path.is_symlink():
             return str(error)
         place = "" if path.exists() else ", which is not there"
-        return (
-            f"{path} is a link to {path.readlink()}{place}; links may not lead out of {root}, the "
-            "only folder that this machine allows (ARRAYCAL_DATA_ROOT)"
-        )
+        return f"{error} ({path.name} is a link to {path.readlink()}{place})"
     return ""
 
 
