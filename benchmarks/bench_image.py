@@ -21,6 +21,7 @@ from calib.observables import ENERGY_INTER, IMAGE_INTER
 from calib.pairs import pair_events
 from calib.pipeline import window_rows
 from calib.rules import pair_rules, pairs_to_form
+from calib.saturation import BrightestPixels
 from calib.simulation import SimulationSettings
 from config import load_configuration
 
@@ -45,9 +46,11 @@ def costs(path: Path, observable: Observable, preset: str) -> tuple[float, float
     rules = pair_rules(observable, configuration, block)
     allowed = pairs_to_form(observable, configuration, block.subarray)
     rows = window_rows(rules, getattr(configuration, observable.section).chunk_size)
-    pairing, n_pairs = 0.0, 0
+    pairing, n_pairs, pixels = 0.0, 0, BrightestPixels(block.subarray)
     for window in dl2.windows(block, rules.columns, rows=rows):
         before = time.process_time()
+        if rules.brightest is not None:  # images that saturate are looked for
+            pixels.add(window.events, rules.value, rules.brightest)
         n_pairs += len(pair_events(window.events, rules, block.subarray, allowed).pairs)
         pairing += time.process_time() - before
     return time.process_time() - begun - pairing, pairing, n_pairs
