@@ -134,14 +134,7 @@ def _within_types(
 ) -> CalibrationResult:
     """Every type in a gauge of its own."""
     fitted = with_block_errors(fit(windows, subarray, options))
-    result = _assembled(fitted, subarray, observable, configuration, tables)
-    result = with_constancy(
-        result,
-        fitted,
-        subarray,
-        options,
-        response_slope=configuration.RelativeThroughputFitter.response_slope,
-    )
+    result = _assembled(fitted, subarray, observable, configuration, options, tables)
     result = with_residuals(
         with_curves(result, fitted, subarray),
         fitted,
@@ -170,14 +163,8 @@ def _across_types(
     options = replace(options, slope=slope)
     fitted = with_block_errors(fit(windows, subarray, options))
     joint = cross.joint_scale(fitted, subarray, configuration)
-    result = _assembled(fitted, subarray, observable, configuration, tables, scaled=joint.scaled)
-    result = with_constancy(
-        result,
-        fitted,
-        subarray,
-        options,
-        response_slope=configuration.RelativeThroughputFitter.response_slope,
-        joint=True,
+    result = _assembled(
+        fitted, subarray, observable, configuration, options, tables, scaled=joint.scaled
     )
     result = cross.describe_types(result, joint, fitted, windows, subarray, configuration)
     reference = configuration.CalculateCrossCalibration.reference_subsystem
@@ -189,10 +176,11 @@ def _assembled(
     subarray: Subarray,
     observable: Observable,
     configuration: Configuration,
+    options: FitOptions,
     tables: Mapping[str, Any],
     scaled: Scaled | None = None,
 ) -> CalibrationResult:
-    """Put the result together, with the sums that windows of nights are solved from."""
+    """Put the result together, with the sums for windows of nights, and compare its blocks."""
     result = assemble(fitted, subarray, observable, configuration, **tables, scaled=scaled)
     kept = {name: tables[name] for name in ("blocks", "rejected")}
     sums = Sums(
@@ -204,7 +192,14 @@ def _assembled(
         tables=kept,
         judged=result.verdict.reasons,
     )
-    return replace(result, sums=sums)
+    return with_constancy(
+        replace(result, sums=sums),
+        fitted,
+        subarray,
+        options,
+        response_slope=configuration.RelativeThroughputFitter.response_slope,
+        joint=scaled is not None,
+    )
 
 
 def _inter(
