@@ -215,14 +215,17 @@ def _facts(
     sums = found.detail.sums
     used = sums.n_rows.sum()
     largest = float(np.max(_tilt_ns(found, subarray, options)))
+    ndf = _degrees_of_freedom(found)
+    rms = float(np.sqrt(found.square_ns2.sum() / max(sums.expected.sum(), 1.0)))
     return {
         "gauge": _gauge(found, subarray, options.reference_telescope),
         "time_convention": convention.name,
         "convention_from": convention.reason,
         **_front(found, subarray),
-        "residual_rms_ns": float(np.sqrt(found.square_ns2.sum() / max(sums.expected.sum(), 1.0))),
+        # As many parameters as stamps fit anything.
+        "residual_rms_ns": rms if ndf > 0 else float("nan"),
         "chi2": float(sums.square.sum()),
-        "ndf": _degrees_of_freedom(found),
+        "ndf": ndf,
         "n_showers": int(sums.n_showers.sum()),
         "n_telescope_events": int(used),
         "n_outliers": int(sums.n_all.sum() - used),

@@ -79,6 +79,13 @@ class TestRealStamps:
         flags = {row["flag"] for row in result["telescopes"]}
         assert flags == {"ok", "few_events"}
 
+    def test_as_many_parameters_as_stamps_leave_no_residual_to_speak_of(self, tmp_path):
+        # Of the recommended selection two showers are left.
+        assert run(REAL, tmp_path) == 4
+        fit = json.loads((tmp_path / "result.json").read_text())["fit"]
+        assert fit["ndf"] <= 0
+        assert fit["residual_rms_ns"] is None
+
     def test_taken_as_raw_they_are_refused(self, tmp_path, capsys):
         raw = ["--set", "CalculateTimingCalibration.time_convention=raw"]
         assert run(REAL, tmp_path, *ALL_OF_THEM, *raw) == 4
