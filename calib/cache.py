@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from calib.locks import exclusive
 from calib.schema import SCHEMA_ID, pairs_with
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ DIGESTS = "digests"
 READ_BYTES = 1 << 20
 #: Older time stamps are trusted to tell a later change; file systems count in up to 2 s.
 SETTLED_NS = 3_000_000_000
-#: Processes that replace one damaged entry at the same time may get in each other's way.
-PUBLISH_ATTEMPTS = 3
+LOCK = ".lock"
 
 
 def _hash() -> hashlib._Hash:
@@ -177,16 +177,13 @@ class PairCache:
         return entry
 
     def _publish(self, temporary: Path, final: Path) -> None:
-        for _ in range(PUBLISH_ATTEMPTS):
-            try:
-                temporary.rename(final)
-            except OSError:
-                if self.load(final.name) is not None:
-                    return  # another process was faster
-                _remove(final)  # damaged
-            else:
-                return
-        temporary.rename(final)  # fails for a reason of its own
+        # Judging an entry and removing it are two steps: without the lock the second could take
+        # away the good entry that another process put there after the first.
+        with exclusive(final.parent / LOCK):
+            if self.load(final.name) is not None:
+                return  # another process was faster
+            _remove(final)  # damaged
+            temporary.rename(final)
 
 
 class _State(NamedTuple):

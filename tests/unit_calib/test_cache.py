@@ -222,10 +222,15 @@ def test_two_writers_at_once_end_with_one_good_entry(cache, key, windows):
     assert not [path for path in leftovers(cache) if ".tmp" in path.name]
 
 
-def test_writers_that_replace_a_damaged_entry_at_once_all_succeed(cache, key, entry, windows):
+# One writer must not remove the good entry that another has just put in place of the damaged one;
+# without the lock, every second of these rounds shows it.
+@pytest.mark.parametrize("_round", range(8))
+def test_writers_that_replace_a_damaged_entry_at_once_all_succeed(
+    cache, key, entry, windows, _round
+):
     (entry.folder / "manifest.json").write_text("damaged")
-    results = store_at_once(cache, key, windows, 4)
-    assert results == [entry] * 4
+    results = store_at_once(cache, key, windows, 8)
+    assert results == [entry] * 8
     assert not [path for path in leftovers(cache) if ".tmp" in path.name]
 
 
