@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -25,7 +25,6 @@ __all__ = [
     "dates_in",
     "last_night",
     "night_of",
-    "night_window",
     "nights_of",
     "observation_span",
     "observation_start",
@@ -39,7 +38,6 @@ HIGH_RESOLUTION = "ctao_high_res"
 QUANTA_PER_S = 4e9
 UNIX_EPOCH_MJD, DAY_S = 40587.0, 86400.0
 HALF_DAY, DAY = timedelta(hours=12), timedelta(days=1)
-NOON = time(12)
 #: No array has been calibrated before; an earlier date is a slip of the hand.
 FIRST_NIGHT = date(2000, 1, 1)
 #: A date in a name, as 2026-03-01 or 20260301, and not a part of a longer number.
@@ -165,13 +163,6 @@ def night_of(moment: datetime, time_zone: str = "UTC") -> date:
 def nights_of(spans: Iterable[Span], time_zone: str = "UTC") -> list[date]:
     """Nights in which blocks began, in order, each once."""
     return sorted({night_of(span.start, time_zone) for span in spans})
-
-
-def night_window(night: date, time_zone: str = "UTC") -> tuple[datetime, datetime]:
-    """Begin and end (exclusive) of a night in UTC: noon to noon on the clock of the site."""
-    zone = ZoneInfo(time_zone)
-    start, end = (datetime.combine(day, NOON, zone) for day in (night, night + DAY))
-    return start.astimezone(UTC), end.astimezone(UTC)
 
 
 def last_night(moment: datetime, time_zone: str = "UTC") -> date:

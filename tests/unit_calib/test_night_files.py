@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from hypothesis import strategies as st
 from calib.errors import CannotCompute
 from calib.hdf5 import Column, create_file, write_table
 from calib.night_files import night_files
-from calib.nights import last_night, night_of, night_window, observation_start
+from calib.nights import last_night, night_of, observation_start
 
 UTC_ZONE, CANARY, CHILE = "UTC", "Atlantic/Canary", "America/Santiago"
-NIGHT = date(2026, 3, 1)
+NIGHT, DAY = date(2026, 3, 1), timedelta(days=1)
 OBSERVATION = "/configuration/observation/observation_block"
 TRIGGER = "/dl1/event/subarray/trigger"
 #: TAI is ahead of UTC by 37 s since 2017.
@@ -63,11 +64,20 @@ def sorted_out(paths, *, zone=UTC_ZONE, settle_s=0.0, now=None, **options):
     return night_files(NIGHT, zone, paths, now=now, settle_s=settle_s, **options)
 
 
+def night_window(night, zone):
+    """Noon and next noon on the clock of the site, in UTC."""
+    noons = (datetime.combine(day, time(12), ZoneInfo(zone)) for day in (night, night + DAY))
+    return tuple(noon.astimezone(UTC) for noon in noons)
+
+
 def test_a_night_goes_from_noon_to_noon_on_the_clock_of_the_site():
     # On 2026-04-05 the clocks of Chile went back by an hour: the night had 25 hours.
-    start, end = night_window(date(2026, 4, 4), CHILE)
-    assert start == utc("2026-04-04T15:00")
-    assert end == utc("2026-04-05T16:00")
+    night, moment = date(2026, 4, 4), timedelta(seconds=1)
+    start, end = utc("2026-04-04T15:00"), utc("2026-04-05T16:00")
+    assert night_window(night, CHILE) == (start, end)
+    assert night_of(start - moment, CHILE) == night - DAY
+    assert night_of(start, CHILE) == night_of(end - moment, CHILE) == night
+    assert night_of(end, CHILE) == night + DAY
 
 
 @given(
@@ -77,7 +87,7 @@ def test_a_night_goes_from_noon_to_noon_on_the_clock_of_the_site():
 def test_every_moment_belongs_to_exactly_one_night(moment, zone):
     night = night_of(moment, zone)
     assert night_window(night, zone)[0] <= moment < night_window(night, zone)[1]
-    assert night_window(night, zone)[1] == night_window(night + timedelta(days=1), zone)[0]
+    assert night_window(night, zone)[1] == night_window(night + DAY, zone)[0]
 
 
 @pytest.mark.parametrize(
