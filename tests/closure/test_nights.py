@@ -61,6 +61,19 @@ def deviations(result: CalibrationResult, truth: Truth, tel_type: str) -> tuple[
     return found - found.mean(), true - true.mean(), error
 
 
+def chi_square(result: CalibrationResult, truth: Truth, tel_type: str) -> float:
+    """Of the differences between telescopes of a type: one degree of freedom less than they are."""
+    found, true, _ = deviations(result, truth, tel_type)
+    rows = result.telescopes.filter(result.telescopes["tel_type"] == tel_type)
+    at = [result.tel_ids.index(tel_id) for tel_id in rows["tel_id"]]
+    value = rows["value"].to_numpy()
+    # With the full covariance: deviations from a common mean are not independent.
+    centre = np.eye(len(at)) - 1 / len(at)
+    covariance = centre @ (result.covariance[np.ix_(at, at)] / np.outer(value, value)) @ centre
+    difference = found - true
+    return float(difference @ np.linalg.pinv(covariance, rcond=1e-9) @ difference)
+
+
 def test_recommended_preset_recovers_the_truth(nights: list[Night], tmp_path: Path) -> None:
     # Of a single night the slope of MST is known to 1.6 %: several say more than one.
     sums = {tel_type: np.zeros(2) for tel_type in ("LST", "MST")}
@@ -72,11 +85,11 @@ def test_recommended_preset_recovers_the_truth(nights: list[Night], tmp_path: Pa
             found, true, error = deviations(result, truth, tel_type)
             weight = 1 / float(np.median(error)) ** 2
             sums[tel_type] += np.array([found @ true, true @ true]) * weight
-            chi2 += float(np.sum(((found - true) / error) ** 2))
+            chi2 += chi_square(result, truth, tel_type)
             ndf += len(found) - 1
-    # Honest errors stay below this in all but one of 10,000 such sets of nights.
+    # Honest errors stay below this in all but one of 1,000 such sets of nights.
     print(f"pull width {np.sqrt(chi2 / ndf):.3f} of {ndf} degrees of freedom")
-    assert chi2 < stats.chi2.isf(1e-4, ndf)
+    assert chi2 < stats.chi2.isf(1e-3, ndf)
     for tel_type, (product, square) in sums.items():
         # The slope of found against true carries the threshold bias.
         slope, known_to = product / square, 1 / np.sqrt(square)
