@@ -14,13 +14,14 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from calib.locks import exclusive
+from calib.locks import exclusive, is_abandoned, marked_alive
 from calib.schema import SCHEMA_ID, pairs_with
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ DIGESTS = "digests"
 READ_BYTES = 1 << 20
 #: Older time stamps are trusted to tell a later change; file systems count in up to 2 s.
 SETTLED_NS = 3_000_000_000
-LOCK = ".lock"
+LOCK, SCRATCH = ".lock", ".tmp"
 
 
 def _hash() -> hashlib._Hash:
@@ -159,9 +160,7 @@ class PairCache:
             If the disk is full or read-only; nothing is left behind.
         """
         final = self.root / key[:2] / key
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{key[:8]}-", suffix=".tmp", dir=final.parent))
-        try:
+        with _scratch(final) as temporary:
             parts = {}
             for number, frame in enumerate(windows):
                 name = f"pairs-{number:05d}.parquet"
@@ -169,8 +168,6 @@ class PairCache:
                 parts[name] = file_digest(temporary / name)
             _write_manifest(temporary / MANIFEST, parts, summary)
             self._publish(temporary, final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         entry = self.load(key)
         if entry is None:
             raise OSError(f"{final}: the cache entry cannot be read back; is the disk full?")
@@ -184,6 +181,21 @@ class PairCache:
                 return  # another process was faster
             _remove(final)  # damaged
             temporary.rename(final)
+
+
+@contextmanager
+def _scratch(final: Path) -> Iterator[Path]:
+    """A folder beside an entry to write it in; those of writers that were killed go away."""
+    folder = final.parent
+    with ExitStack() as stack:
+        # Within the lock: a folder that is not yet marked would look abandoned.
+        with exclusive(folder / LOCK):
+            for left in filter(is_abandoned, folder.glob(f"*{SCRATCH}")):
+                shutil.rmtree(left, ignore_errors=True)
+            temporary = Path(tempfile.mkdtemp(SCRATCH, f"{final.name[:8]}-", folder))
+            stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+            stack.enter_context(marked_alive(temporary))
+        yield temporary
 
 
 class _State(NamedTuple):

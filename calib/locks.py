@@ -1,4 +1,4 @@
-"""One writer at a time: an advisory lock that the kernel releases when its holder dies."""
+"""One writer at a time, and whose work goes on: locks that the kernel releases at a death."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import errno
 import fcntl
 import logging
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["exclusive"]
+__all__ = ["exclusive", "is_abandoned", "marked_alive"]
 
 log = logging.getLogger("arraycal.calib")
 
 #: What file systems say that know no locks (some network ones).
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
+#: File systems of this kind that have been named already, by device.
+WITHOUT_LOCKS: set[int] = set()
 
 
 @contextmanager
@@ -39,8 +41,8 @@ def exclusive(path: Path) -> Iterator[None]:
     Notes
     -----
     The lock belongs to the open file, not to the file's existence: after SIGKILL or a power
-    failure nothing stays locked. Where the file system knows no locks, a warning is logged and
-    the work goes on unguarded.
+    failure nothing stays locked. Where the file system knows no locks, a warning is logged once
+    and the work goes on unguarded.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii") as stream:
@@ -49,11 +51,18 @@ def exclusive(path: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            log.warning("%s: this file system has no locks; two runs are not kept apart", path)
+            _warn_once(path)
         stream.truncate(0)
         stream.write(f"{os.getpid()}\n")
         stream.flush()
         yield
+
+
+def _warn_once(path: Path) -> None:
+    device = path.stat().st_dev
+    if device not in WITHOUT_LOCKS:
+        WITHOUT_LOCKS.add(device)
+        log.warning("%s: this file system has no locks; two runs are not kept apart", path)
 
 
 def _lock(handle: int, path: Path) -> None:
@@ -62,3 +71,38 @@ def _lock(handle: int, path: Path) -> None:
     except BlockingIOError:
         log.warning("another run is at work in %s; waiting for it to end", path.parent)
         fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+@contextmanager
+def marked_alive(folder: Path) -> Iterator[None]:
+    """Show others that somebody is at work in a folder, see `is_abandoned`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of this process alone. It may be renamed meanwhile.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Without locks on this file system nobody will call the folder abandoned.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether who had marked a folder as alive is dead; False where that cannot be told."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(handle)

@@ -3,6 +3,9 @@
 import json
 import os
 import resource
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -56,8 +59,9 @@ def files_are_settled(monkeypatch):
 
 
 def leftovers(cache):
-    """Everything in the cache that is not part of an entry."""
-    return [path for path in cache.root.rglob("*") if path.is_file() or ".tmp" in path.name]
+    """Everything in the cache that is not part of an entry; locks stay, see `calib.locks`."""
+    found = [path for path in cache.root.rglob("*") if path.is_file() or ".tmp" in path.name]
+    return [path for path in found if path.name != cache_module.LOCK]
 
 
 # --- entries -----------------------------------------------------------------------------
@@ -194,6 +198,34 @@ def test_an_interrupted_writer_leaves_the_entry_that_was_there(cache, key, entry
     with pytest.raises(ValueError, match="damaged"):
         cache.store(key, generate(), {})
     assert cache.load(key) == entry
+
+
+WRITE_UNTIL_KILLED = """
+import sys, time
+from pathlib import Path
+import polars as pl
+from calib.cache import PairCache
+def windows():
+    yield pl.DataFrame({"tel_id": [1]})
+    print("at work", flush=True)
+    time.sleep(60)
+PairCache(Path(sys.argv[1])).store(sys.argv[2], windows(), {})
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(cache, key, windows):
+    command = [sys.executable, "-c", WRITE_UNTIL_KILLED, str(cache.root), key]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"at work\n"
+        (unfinished,) = cache.root.glob("*/*.tmp")
+        cache.store(key, windows, SUMMARY)
+        # Another writer is no obstacle, and neither are its files taken away while it lives.
+        assert list(unfinished.iterdir())
+        writer.kill()
+    shutil.rmtree(cache.load(key).folder)
+    assert cache.store(key, windows, SUMMARY) == cache.load(key)
+    assert not list(cache.root.glob("*/*.tmp"))
 
 
 def store_at_once(cache, key, windows, n_writers):

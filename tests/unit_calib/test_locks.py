@@ -9,11 +9,13 @@ import threading
 
 import pytest
 
-from calib.locks import exclusive
+from calib import locks
+from calib.locks import exclusive, is_abandoned, marked_alive
 
 HOLD = """
 import sys, time
 from pathlib import Path
+from calib import locks
 from calib.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
@@ -69,6 +71,25 @@ def test_without_locks_on_the_file_system_the_work_goes_on_with_a_warning(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with exclusive(tmp_path / ".lock"):
+    monkeypatch.setattr(locks, "WITHOUT_LOCKS", set())
+    for name in (".lock", "another.lock"):
+        with exclusive(tmp_path / name):
+            pass
+    assert caplog.text.count("no locks") == 1
+
+
+def test_a_folder_is_abandoned_when_nobody_is_at_work_in_it(tmp_path):
+    with marked_alive(tmp_path):
+        assert not is_abandoned(tmp_path)
+    assert is_abandoned(tmp_path)
+    assert not is_abandoned(tmp_path / "missing")
+
+
+def test_without_locks_on_the_file_system_nothing_is_called_abandoned(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with marked_alive(tmp_path):
         pass
-    assert "no locks" in caplog.text
+    assert not is_abandoned(tmp_path)
