@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import polars as pl
 
@@ -26,6 +24,7 @@ from calib.schema import SCHEMA_ID, pairs_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
 __all__ = ["Entry", "PairCache", "file_digest"]
 
@@ -35,6 +34,7 @@ READ_BYTES = 1 << 20
 #: Older time stamps are trusted to tell a later change; file systems count in up to 2 s.
 SETTLED_NS = 3_000_000_000
 LOCK, SCRATCH = ".lock", ".tmp"
+PUBLISH_ATTEMPTS = 3
 
 
 def _hash() -> hashlib._Hash:
@@ -92,7 +92,7 @@ class PairCache:
     Parameters
     ----------
     root : Path
-        The folder; created when needed, safe to delete at any time.
+        The folder; created when needed, safe to delete while nobody is at work.
     """
 
     root: Path
@@ -175,12 +175,19 @@ class PairCache:
 
     def _publish(self, temporary: Path, final: Path) -> None:
         # Judging an entry and removing it are two steps: without the lock the second could take
-        # away the good entry that another process put there after the first.
-        with exclusive(final.parent / LOCK):
-            if self.load(final.name) is not None:
-                return  # another process was faster
-            _remove(final)  # damaged
-            temporary.rename(final)
+        # away the good entry that another process put there after the first. Where the file
+        # system has no locks, that another comes in between is rare, and tried again.
+        with exclusive(final.parent / LOCK, brief=True):
+            for _ in range(PUBLISH_ATTEMPTS):
+                try:
+                    temporary.rename(final)
+                except OSError:
+                    if self.load(final.name) is not None:
+                        return  # another process was faster
+                    _remove(final)  # damaged
+                else:
+                    return
+            temporary.rename(final)  # fails for a reason of its own
 
 
 @contextmanager
@@ -189,10 +196,12 @@ def _scratch(final: Path) -> Iterator[Path]:
     folder = final.parent
     with ExitStack() as stack:
         # Within the lock: a folder that is not yet marked would look abandoned.
-        with exclusive(folder / LOCK):
+        with exclusive(folder / LOCK, brief=True):
             for left in filter(is_abandoned, folder.glob(f"*{SCRATCH}")):
                 shutil.rmtree(left, ignore_errors=True)
-            temporary = Path(tempfile.mkdtemp(SCRATCH, f"{final.name[:8]}-", folder))
+            # Not of `tempfile`, whose folders are for one user: users of a group may share a cache.
+            temporary = folder / f"{final.name[:8]}-{uuid4().hex}{SCRATCH}"
+            temporary.mkdir()
             stack.callback(shutil.rmtree, temporary, ignore_errors=True)
             stack.enter_context(marked_alive(temporary))
         yield temporary
@@ -254,11 +263,10 @@ def _remove(path: Path) -> None:
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    temporary = path.with_name(f"{uuid4().hex}{SCRATCH}")
     try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-        Path(name).replace(path)
+        temporary.write_text(text)
+        temporary.replace(path)
     except OSError:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -24,7 +24,7 @@ WITHOUT_LOCKS: set[int] = set()
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, *, brief: bool = False) -> Iterator[None]:
     """Hold a lock while others wait for it.
 
     Parameters
@@ -32,6 +32,8 @@ def exclusive(path: Path) -> Iterator[None]:
     path : Path
         The lock file; created if missing, and left there: removing it would give two
         processes a lock each. It is empty but for the process id of its last holder.
+    brief : bool
+        Whether nobody holds it for longer than a moment, so that waiting is not worth a word.
 
     Raises
     ------
@@ -45,9 +47,9 @@ def exclusive(path: Path) -> Iterator[None]:
     and the work goes on unguarded.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="ascii") as stream:
+    with open(path, "a+", encoding="ascii", opener=_without_links) as stream:
         try:
-            _lock(stream.fileno(), path)
+            _lock(stream.fileno(), path, brief=brief)
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
@@ -58,6 +60,11 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
+def _without_links(path: str, flags: int) -> int:
+    """Open the file itself: what a link in its place leads to must not be emptied."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def _warn_once(path: Path) -> None:
     device = path.stat().st_dev
     if device not in WITHOUT_LOCKS:
@@ -65,11 +72,12 @@ def _warn_once(path: Path) -> None:
         log.warning("%s: this file system has no locks; two runs are not kept apart", path)
 
 
-def _lock(handle: int, path: Path) -> None:
+def _lock(handle: int, path: Path, *, brief: bool) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.warning("another run is at work in %s; waiting for it to end", path.parent)
+        if not brief:
+            log.warning("another run is at work in %s; waiting for it to end", path.parent)
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 

@@ -1,5 +1,7 @@
 """The cache of pairs: reused when provably right, recomputed otherwise, never half-written."""
 
+import errno
+import fcntl
 import json
 import os
 import resource
@@ -264,6 +266,29 @@ def test_writers_that_replace_a_damaged_entry_at_once_all_succeed(
     results = store_at_once(cache, key, windows, 8)
     assert results == [entry] * 8
     assert not [path for path in leftovers(cache) if ".tmp" in path.name]
+
+
+def test_a_cache_can_be_shared_by_users_of_a_group(cache, key, windows, block, monkeypatch):
+    monkeypatch.setattr(cache_module, "SETTLED_NS", -1)
+    before = os.umask(0o002)
+    try:
+        cache.digest(block)
+        cache.store(key, windows, SUMMARY)
+    finally:
+        os.umask(before)
+    for path in cache.root.rglob("*"):
+        # Polars makes its files with the rights of any other new file.
+        assert path.stat().st_mode & 0o777 == (0o775 if path.is_dir() else 0o664), path
+
+
+# A rename is enough to keep whole entries whole; only the removal of a damaged one needs a lock.
+@pytest.mark.parametrize("_round", range(8))
+def test_without_locks_all_writers_of_a_new_entry_succeed(cache, key, windows, _round, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    assert store_at_once(cache, key, windows, 8) == [cache.load(key)] * 8
 
 
 def test_a_cache_below_a_file_is_an_os_error(tmp_path, key, windows):

@@ -93,3 +93,11 @@ def test_without_locks_on_the_file_system_nothing_is_called_abandoned(tmp_path, 
     with marked_alive(tmp_path):
         pass
     assert not is_abandoned(tmp_path)
+
+
+def test_a_link_in_the_place_of_the_lock_is_refused(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic links"), exclusive(tmp_path / ".lock"):
+        pass
+    assert (tmp_path / "precious").read_text() == "content"
