@@ -265,7 +265,7 @@ def _next_model(
     if passes == WARM_UP:
         model = replace(model, threshold=thresholds(summary, subarray, options.threshold))
     elif passes == WARM_UP + 1 and options.threshold == "auto":
-        model = replace(model, threshold_offset=own_offsets(summary, subarray))
+        model = replace(model, threshold_offset=own_offsets(summary, subarray, now))
     return replace(
         model,
         now=now,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["START_SIGMA", "shapes", "variances"]
+__all__ = ["START_SIGMA", "far_noisier", "shapes", "variances"]
 
 #: Starting value of sigma(ln E); only the first pass uses it.
 START_SIGMA = 0.2
@@ -37,6 +37,9 @@ TRUST_ROWS = 200.0
 #: noise of those close to their threshold (4 % measured between telescopes of equal resolution
 #: whose throughputs are 0.88 and 1.18), and the law of the resolution does not fit perfectly.
 ALIKE = 0.05
+#: A variance of more than this many times the median of the type (twice the resolution) is far off;
+#: it stays when the selection has taken nearly all rows that showed it.
+FAR_NOISIER = 4.0
 #: Variances are kept positive: sigma(ln value) of at least this, and at least this part of the
 #: variance of the type. Both only matter for a handful of showers or noiseless toys.
 MIN_SIGMA, MIN_SHARE = 1e-6, 0.05
@@ -80,7 +83,18 @@ def variances(before: Estimate, summary: Summary, kinds: Indices) -> Floats:
         known = (kinds == code) & (summary.n_events >= TRUST_SHOWERS)
         between[kinds == code] = _excess(own[known] - 1.0, error2[known])
     kept = between / (between + error2)
-    return np.asarray(typical * np.maximum(1.0 + kept * (own - 1.0), MIN_SHARE))
+    found = typical * np.maximum(1.0 + kept * (own - 1.0), MIN_SHARE)
+    lost = (summary.n_events < TRUST_SHOWERS) & (summary.n_candidates >= TRUST_SHOWERS)
+    # As one of its type it would spoil the means of the showers by which others are selected.
+    return np.where(lost & far_noisier(now, kinds), now, found)
+
+
+def far_noisier(variance: Floats, kinds: Indices) -> npt.NDArray[np.bool_]:
+    """Telescopes that are not built like the others of their type, or no longer work like them."""
+    typical = np.empty(len(variance))
+    for code in np.unique(kinds):
+        typical[kinds == code] = np.median(variance[kinds == code])
+    return variance > FAR_NOISIER * typical
 
 
 def _of_types(summary: Summary, now: Floats, kinds: Indices) -> Floats:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calib.resolutions import far_noisier
 from calib.showers import IMPACT_CENTRES_M
 from calib.summary import OWN_EDGES, TURN_ON_EDGES
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from calib.model import Estimate
     from calib.subarray import Subarray
     from calib.summary import Summary
 
@@ -80,6 +82,8 @@ MIN_TURN_ON_ROWS = 500
 #: Bins whose thresholds go on climbing in line beyond the last that is known: light falls with the
 #: distance, and a threshold taken from nearer by would let in images that fluctuated upwards.
 LAST_BINS = 3
+#: Throughputs of telescopes that observe are within a factor of three of each other.
+MAX_OFFSET = float(np.log(3.0))
 SMOOTHING = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0
 
 
@@ -99,7 +103,7 @@ def turn_on_threshold(histogram: Floats) -> float:
     return _half_height(histogram, TURN_ON_EDGES)
 
 
-def own_offsets(summary: Summary, subarray: Subarray) -> Floats:
+def own_offsets(summary: Summary, subarray: Subarray, now: Estimate) -> Floats:
     """How far the threshold of each telescope lies from that of its type, in ln(value).
 
     Parameters
@@ -108,11 +112,13 @@ def own_offsets(summary: Summary, subarray: Subarray) -> Floats:
         Of a pass with thresholds: `turn_on_own` is about those of the types.
     subarray : Subarray
         The telescopes.
+    now : Estimate
+        Throughputs and resolutions, as far as known.
 
     Returns
     -------
     array, shape (n,)
-        Zero where there are too few rows to tell.
+        Zero where there are too few rows to tell, and where it cannot be a threshold.
 
     Notes
     -----
@@ -125,12 +131,15 @@ def own_offsets(summary: Summary, subarray: Subarray) -> Floats:
         [_half_height(own[codes == code].sum(axis=0), OWN_EDGES) for code in range(codes.max() + 1)]
     )
     enough = own.sum(axis=1) >= MIN_TURN_ON_ROWS
-    return np.array(
+    offset = np.array(
         [
             _half_height(histogram, OWN_EDGES) - of_type[code] if known else 0.0
             for histogram, code, known in zip(own, codes, enough, strict=True)
         ]
     )
+    # Values that have nothing to do with the showers have an edge, too, which is no threshold.
+    strange = (np.abs(offset) > MAX_OFFSET) | far_noisier(now.variance, codes)
+    return np.where(strange, 0.0, offset)
 
 
 def _half_height(histogram: Floats, edges: Floats) -> float:

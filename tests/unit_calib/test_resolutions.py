@@ -58,3 +58,18 @@ def test_few_showers_take_the_resolution_of_the_type() -> None:
     assert np.all(np.isfinite(variance))
     # About 13 showers a telescope of TRUST_SHOWERS = 100.
     assert np.ptp(variance) / variance.mean() < 0.05
+
+
+def test_a_far_noisier_telescope_stays_so_when_the_selection_takes_its_rows() -> None:
+    showers = prepare(toy_pairs(Toy([0.0] * N, [0.2] * N, 3000, 4), 1), SUBARRAY)
+    start = Model.initial(SUBARRAY, variance=0.04, margin=0.0).now
+    summary = summarise(showers, Model.initial(SUBARRAY, variance=0.04, margin=0.0))
+    # As behind a threshold: it was seen, but hardly any of its rows is selected.
+    few = summary.n_events.copy()
+    few[-1] = 5
+    lost = replace(summary, n_events=few)
+    now = replace(start, variance=np.append(start.variance[:-1], 0.5))
+    assert variances(now, lost, SUBARRAY.type_codes)[-1] == 0.5
+    # A telescope that hardly saw anything says nothing of its noise.
+    unseen = replace(lost, n_candidates=few)
+    assert variances(now, unseen, SUBARRAY.type_codes)[-1] < 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -104,11 +105,28 @@ def test_a_telescope_with_a_threshold_of_its_own_is_told_from_its_type() -> None
         ]
     ).astype(float)
     summary = replace(empty_summary(START), turn_on_own=histograms)
-    offsets = own_offsets(summary, SUBARRAY)
+    offsets = own_offsets(summary, SUBARRAY, START.now)
     # The type's edge is that of the mixture; a peak of 250 rows puts an edge within 0.05.
     np.testing.assert_allclose(offsets - offsets[0], own, atol=0.1)
     histograms[2] *= 100 / histograms[2].sum()
-    assert own_offsets(replace(summary, turn_on_own=histograms), SUBARRAY)[2] == 0.0
+    fewer = replace(summary, turn_on_own=histograms)
+    assert own_offsets(fewer, SUBARRAY, START.now)[2] == 0.0
+
+
+@pytest.mark.parametrize("what", ["a factor of ten", "five times as noisy"])
+def test_an_edge_that_is_no_threshold_moves_none(what: str) -> None:
+    edges = np.array([0.0, 0.0, math.log(10) if what == "a factor of ten" else 0.3])
+    histograms = np.stack(
+        [
+            np.bincount(np.digitize([edge], OWN_EDGES), minlength=len(OWN_EDGES) + 1)
+            for edge in edges
+        ]
+    )
+    now = START.now
+    if what == "five times as noisy":
+        now = replace(now, variance=now.variance * np.array([1.0, 1.0, 5.0]))
+    summary = replace(empty_summary(START), turn_on_own=histograms.astype(np.float64) * 1000)
+    assert own_offsets(summary, SUBARRAY, now)[2] == 0.0
 
 
 def test_a_threshold_of_its_own_is_kept_clear_of() -> None:
