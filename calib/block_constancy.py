@@ -17,6 +17,7 @@ from scipy import stats
 
 from calib.constancy import against_others, constancy_of, difference
 from calib.quality import with_remarks
+from calib.relative import percent, relative
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -326,10 +327,11 @@ def constancy_remarks(types: pl.DataFrame) -> list[str]:
 
 def _remark(row: dict[str, Any]) -> str:
     unknown = ", of two blocks nobody knows which is off" if row["n_blocks"] == AMBIGUOUS else ""
+    _, error = relative(row["difference"], row["difference_error"])
     return (
         f"the blocks contradict each other beyond their errors ({row['tel_type']}: observation "
-        f"{row['obs_ids']}, telescope {row['tel_id']} by {row['difference']:+.1%} +- "
-        f"{row['difference_error']:.1%} from the other blocks{unknown}; all: {row['scatter']:.1%} "
+        f"{row['obs_ids']}, telescope {row['tel_id']} by {percent(row['difference'])} +- "
+        f"{error:.1%} from the other blocks{unknown}; all: {row['scatter']:.1%} "
         f"rms, chi2 / ndf = {row['chi2']:.0f} / {row['ndf']}): coefficients are means over the "
         "blocks and do not hold for each of them; leave out or calibrate apart what does not "
         "belong together"

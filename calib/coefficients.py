@@ -10,7 +10,8 @@ import polars as pl
 from calib import network
 from calib.gauges import explained, scale
 from calib.pairs import TELESCOPE_LEVEL
-from calib.quality import is_outlier, judge
+from calib.quality import judge, stands_out
+from calib.relative import percent
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
 from calib.schema import REJECTED
 from calib.summary import RESIDUAL_EDGES
@@ -165,15 +166,15 @@ def _telescope_table(fitted: Fit, subarray: Subarray, scaled: Scaled) -> pl.Data
     # Siblings are of one type also where one solution holds several.
     groups = fitted.solution.component * n + subarray.type_codes
     valued = np.isfinite(fixed.log_throughput) & (fitted.solution.component >= 0)
+    outlier = np.isin(np.arange(n), scaled.far)
     for group in np.unique(groups[valued]):
         nodes = np.flatnonzero((groups == group) & valued)
         if len(nodes) > 1:
             deviation[nodes], z[nodes] = network.leave_one_out(fixed, nodes)
-    outlier = is_outlier(deviation, z)
+            outlier[nodes] |= stands_out(deviation[nodes], z[nodes])
     flags = [flag or ("outlier" if outlier[i] else "ok") for i, flag in enumerate(scaled.flags)]
     reasons = [
-        reason
-        or (f"{deviation[i]:+.1%} from its siblings, {z[i]:+.1f} sigma" if outlier[i] else "")
+        reason or (_apart(deviation[i], z[i], far=i in scaled.far) if outlier[i] else "")
         for i, reason in enumerate(scaled.reasons)
     ]
     common = summary.log_ratio.n + summary.log_ratio.n.T
@@ -196,6 +197,13 @@ def _telescope_table(fitted: Fit, subarray: Subarray, scaled: Scaled) -> pl.Data
         },
         schema=TELESCOPES,
     )
+
+
+def _apart(deviation: float, z: float, *, far: bool) -> str:
+    """How far a telescope is from its siblings; `far`: too far to be part of their mean."""
+    size = f", {z:+.1f} sigma" if np.isfinite(z) else ""
+    left_out = ", not part of the mean that is the norm" if far else ""
+    return f"{percent(deviation)} from its siblings{size}{left_out}"
 
 
 def _pair_table(fitted: Fit, subarray: Subarray) -> pl.DataFrame:

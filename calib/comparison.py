@@ -20,6 +20,7 @@ import polars as pl
 
 from calib.errors import WrongUsage
 from calib.quality import is_outlier
+from calib.relative import percent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,7 +159,7 @@ def with_comparison(result: CalibrationResult, other: Other) -> CalibrationResul
     }
     remarks = tuple(
         f"{row['tel_type']} {row['tel_id']}: sizes and energies ({other.calibration}) disagree by "
-        f"{row['contrast']:+.1%}, {row['z']:+.1f} sigma"
+        f"{percent(row['contrast'])}, {row['z']:+.1f} sigma"
         for row in table.filter(pl.col("flag") == "contrast").iter_rows(named=True)
     )
     verdict = result.verdict

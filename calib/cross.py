@@ -19,6 +19,7 @@ from calib.cross_gauge import Joint, mean_of, mean_weights, scale_jointly
 from calib.cross_reference import NOT_SIMULATED, corrected, read_reference
 from calib.errors import NothingToDo, WrongUsage
 from calib.quality import with_remarks
+from calib.relative import percent
 from calib.slope import NO_SLOPE, Slope
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def describe_types(
         windows,
         fitted.model,
         subarray.types,
-        usable,
+        usable & ~np.isin(np.arange(len(subarray)), joint.scaled.far),
         reference,
         least=configuration.RelativeThroughputFitter.min_events,
     )
@@ -267,9 +268,10 @@ def type_table(joint: Joint, fitted: Fit, subarray: Subarray, reference: str) ->
     """What each type is worth, schema `TYPES`."""
     rows = []
     usable = np.isfinite(joint.scaled.fixed.log_throughput)
+    inside = usable & ~np.isin(np.arange(len(subarray)), joint.scaled.far)
     kinds = np.asarray(subarray.types)
     means = {
-        tel_type: mean_weights(len(subarray), np.flatnonzero(usable & (kinds == tel_type)))
+        tel_type: mean_weights(len(subarray), np.flatnonzero(inside & (kinds == tel_type)))
         for tel_type in joint.types
     }
     common = fitted.summary.log_ratio.n
@@ -288,7 +290,7 @@ def type_table(joint: Joint, fitted: Fit, subarray: Subarray, reference: str) ->
             "expected_error": 0.0,
             "reason": _reason(joint, tel_type, reference),
         }
-        factor = own.log_factor
+        factor = own.log_factor if _is_known(joint, tel_type, reference) else None
         value = math.nan if factor is None else math.exp(factor.value)
         row |= {"scaling_factor": value, "error": math.nan, "systematic": math.nan}
         if factor is not None:
@@ -307,9 +309,19 @@ def type_table(joint: Joint, fitted: Fit, subarray: Subarray, reference: str) ->
     return pl.DataFrame(rows, schema=TYPES)
 
 
+def _is_known(joint: Joint, *names: str) -> bool:
+    """Whether each of the types has a coefficient: without one its factor says nothing."""
+    known = np.isfinite(joint.scaled.fixed.log_throughput)
+    return all(bool(known[joint.types[name].nodes].any()) for name in names)
+
+
 def _reason(joint: Joint, tel_type: str, reference: str) -> str:
     own = joint.types[tel_type]
     if own.log_factor is not None:
+        for name in (tel_type, reference):
+            if not _is_known(joint, name):
+                why = joint.scaled.reasons[joint.types[name].nodes[0]]
+                return f"no telescope of {name} has a coefficient: {why}"
         return ""
     if own.reason:
         return own.reason
@@ -359,7 +371,8 @@ def _uncorrected(types: pl.DataFrame) -> list[str]:
 def _remarks(lines: pl.DataFrame) -> list[str]:
     flagged = lines.filter((pl.col("covariate") == ENERGY.name) & (pl.col("flag") != "ok"))
     return [
-        f"the contrast of {row['tel_type']} with {row['tel_ref']} changes by {row['span']:+.1%} "
-        f"over the energies ({abs(row['significance']):.1f} sigma): one factor does not describe it"
+        f"the contrast of {row['tel_type']} with {row['tel_ref']} changes by "
+        f"{percent(row['span'])} over the energies ({abs(row['significance']):.1f} sigma): "
+        "one factor does not describe it"
         for row in flagged.iter_rows(named=True)
     ]

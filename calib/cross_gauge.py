@@ -21,7 +21,7 @@ import numpy as np
 
 from calib import network
 from calib.fit import ROUNDING
-from calib.gauges import Scaled, anchor, gauge_component, unconnected
+from calib.gauges import Scaled, anchor, far_off, gauge_component, unconnected
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -153,10 +153,17 @@ def scale_jointly(
         types[reference_type] = _as_it_is(types[reference_type], fixed)
     relative = mean_weights(len(subarray), connected) if absolute else base.weights
     flags, reasons = _flags(fitted, subarray, options, reference_type, connected, problem)
-    _refuse_exact(fixed, connected, base, flags, reasons, absolute=absolute)
+    exact = _exact(fixed, connected, base, absolute=absolute)
+    _refuse(fixed, exact, connected, base, flags, reasons)
     gauge = "constraints" if absolute else f"{types[reference_type].gauge} of {reference_type}"
     systematic = _systematic_of_nodes(state, connected, relative)
-    scaled = Scaled(fixed, systematic, {reference_type: gauge}, flags, reasons)
+    far = tuple(
+        node
+        for own in types.values()
+        if own.gauge.endswith("mean")
+        for node in far_off(fixed.log_throughput, own.nodes)
+    )
+    scaled = Scaled(fixed, systematic, {reference_type: gauge}, flags, reasons, far)
     return Joint(scaled, types, state, connected)
 
 
@@ -235,6 +242,7 @@ def _gauge(s: Floats, nodes: Indices, own: dict[str, Any], subarray: Subarray) -
     if own["gauge"] == "reference":
         weights[own["reference"]] = 1.0
         return _Gauge(float(s[own["reference"]]), weights)
+    nodes = nodes[~np.isin(nodes, far_off(s, nodes))]
     if own["gauge"] == "geometric_mean":
         return _Gauge(float(s[nodes].mean()), mean_weights(len(subarray), nodes))
     c = np.exp(s[nodes] - s[nodes].mean())
@@ -320,24 +328,39 @@ def _flags(
     return flags, reasons
 
 
-def _refuse_exact(
+def _exact(fixed: network.Fixed, connected: Indices, base: _Gauge, *, absolute: bool) -> set[int]:
+    """Telescopes whose error is zero although nothing fixes them: data that are no measurement."""
+    if absolute:
+        return set()
+    variance = np.diag(fixed.covariance)
+    # One that is the gauge has no error by definition.
+    free = base.weights <= 1 - ROUNDING
+    return {int(node) for node in connected if variance[node] < ROUNDING**2 and free[node]}
+
+
+def _refuse(
     fixed: network.Fixed,
+    exact: set[int],
     connected: Indices,
     base: _Gauge,
     flags: list[str],
     reasons: list[str],
-    *,
-    absolute: bool,
 ) -> None:
-    """Remove telescopes whose error is zero although nothing fixes them."""
-    if absolute:
-        return
-    for node in connected:
-        exact = base.weights[node] > 1 - ROUNDING  # it is the gauge
-        if fixed.covariance[node, node] < ROUNDING**2 and not exact:
-            fixed.log_throughput[node] = np.nan
-            fixed.covariance[node, :] = fixed.covariance[:, node] = np.nan
-            flags[node], reasons[node] = "degenerate", "its values do not scatter at all"
+    """Remove telescopes whose data are no measurement, and all if such are the scale."""
+    anchors = set(np.flatnonzero(base.weights).tolist())
+    lost = set(connected.tolist()) if anchors and anchors <= exact else exact
+    for node in lost:
+        fixed.log_throughput[node] = np.nan
+        fixed.covariance[node, :] = fixed.covariance[:, node] = np.nan
+        if not flags[node] and node in exact:
+            flags[node], reasons[node] = "degenerate", NO_SCATTER
+        elif not flags[node]:
+            flags[node] = "no_reference"
+            reasons[node] = f"no scale from the reference type: {NO_SCATTER}"
+
+
+#: Reason of a telescope whose numbers are no measurement.
+NO_SCATTER = "its values do not scatter at all"
 
 
 def _systematic_of_nodes(state: _State, nodes: Indices, weights: Floats) -> Floats:

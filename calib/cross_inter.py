@@ -241,6 +241,10 @@ def _types(
         item = by_type.get(tel_type)
         own = tel_type == reference
         value, error = (item.value, item.error) if item else (1.0 if own else math.nan, 0.0)
+        lost = [name for name in (tel_type, reference) if not counts.get(name)]
+        reason = "" if item or own else f"no shower compares it with {reference}"
+        if lost and not reason:
+            value, reason = math.nan, f"no telescope of {lost[0]} has a coefficient"
         rows.append(
             dict.fromkeys(TYPES, math.nan)
             | {
@@ -250,10 +254,10 @@ def _types(
                 "n_telescopes": counts.get(tel_type, 0),
                 "n_pairs": item.n_ratios if item else 0,
                 "scaling_factor": value,
-                "error": error if item or own else math.nan,
+                "error": math.nan if reason else error,
                 "expected": 0.0,
                 "expected_error": 0.0,
-                "reason": "" if item or own else f"no shower compares it with {reference}",
+                "reason": reason,
             }
         )
     return pl.DataFrame(rows, schema=TYPES)

@@ -21,6 +21,7 @@ import polars as pl
 
 from calib.drift_gauge import Nights, settle
 from calib.drift_series import AGEING, OUTLIER, STEP, Limits
+from calib.relative import relative
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -252,8 +253,12 @@ class _Group:
             return value, error
         return math.exp(value), math.exp(value) * error
 
+    def change(self, value: float, error: float) -> tuple[float, float]:
+        """Change as it is shown: relative instead of a difference of logarithms."""
+        return (value, error) if self.is_clock else relative(value, error)
+
     def text(self, value: float, error: float, per: str = "") -> str:
-        """A change with its error, for people."""
+        """A change as it is shown, with its error, for people."""
         if self.is_clock:
             return f"{value:+.2f} ± {error:.2f} ns{per}"
         return f"{100 * value:+.2f} ± {100 * error:.2f} %{per}"
@@ -311,12 +316,13 @@ def _summary(group: _Group, settled: Settled, number: int) -> dict[str, Any]:
     known = np.flatnonzero(np.isfinite(settled.values[:, number]))
     dates = [group.dates[at] for at in known]
     last = _step_row(group, course.steps[-1]) if course.steps else {}
+    rate, rate_error = group.change(course.rate, course.rate_error)
     return {
         "n_nights": len(known),
         "first_night": dates[0] if dates else None,
         "last_night": dates[-1] if dates else None,
-        "rate": course.rate,
-        "rate_error": course.rate_error,
+        "rate": rate,
+        "rate_error": rate_error,
         "step_night": last.get("night"),
         "step": last.get("step"),
         "step_error": last.get("step_error"),
@@ -331,9 +337,7 @@ def _summary(group: _Group, settled: Settled, number: int) -> dict[str, Any]:
 
 
 def _step_row(group: _Group, step: Step) -> dict[str, Any]:
-    size, error = step.size, step.error
-    if not group.is_clock:
-        size, error = math.expm1(size), math.exp(size) * error
+    size, error = group.change(step.size, step.error)
     return {
         "night": group.dates[step.index],
         "earliest": group.dates[step.first],
@@ -380,7 +384,7 @@ def _reason(group: _Group, settled: Settled, number: int, n_nights: int) -> str:
     if not math.isfinite(course.p_value):
         return f"{n_nights} nights are too few to judge (min_nights)"
     parts = []
-    line = f"ageing: {group.text(course.rate, course.rate_error, ' per day')}"
+    line = f"ageing: {group.text(*group.change(course.rate, course.rate_error), ' per day')}"
     steps = "; ".join(_step_text(group, settled, number, step) for step in course.steps)
     if course.is_open:
         first, second = (line, steps) if course.flags[0] == AGEING else (steps, line)

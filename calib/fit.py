@@ -20,7 +20,7 @@ from calib.summary import Summary, empty_summary, merge, summarise
 from calib.thresholds import ceilings, own_offsets, thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -328,7 +328,11 @@ def half_differences(
 
 
 def systematic_error(
-    fitted: Fit, nodes: Indices, gauge: network.Gauge, reference: int | None = None
+    fitted: Fit,
+    nodes: Indices,
+    gauge: network.Gauge,
+    reference: int | None = None,
+    left_out: Indices | Sequence[int] = (),
 ) -> Floats:
     """Excess rms of ln c over the splits, beyond what their statistical errors explain.
 
@@ -342,6 +346,8 @@ def systematic_error(
         Which telescopes the error is relative to, see `network.fix_gauge`.
     reference : int, optional
         Node of the reference telescope.
+    left_out : array or sequence of int
+        Nodes that are no part of a mean.
 
     Returns
     -------
@@ -353,7 +359,7 @@ def systematic_error(
     for half in fitted.half_differences:
         shared = half.component[nodes]
         if np.all((shared >= 0) & (shared == shared[0])):
-            fixed = network.fix_gauge(half, nodes, gauge, reference=reference)
+            fixed = network.fix_gauge(half, nodes, gauge, reference=reference, left_out=left_out)
             difference, noise = fixed.log_throughput[nodes], np.diag(fixed.covariance)[nodes]
             squares.append(difference**2 - noise)
     if not squares:

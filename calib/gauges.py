@@ -27,14 +27,28 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["Scaled", "anchor", "explained", "gauge_component", "scale", "unconnected"]
+__all__ = [
+    "FAR_FACTOR",
+    "Scaled",
+    "anchor",
+    "explained",
+    "far_off",
+    "gauge_component",
+    "scale",
+    "unconnected",
+]
+
+#: A telescope further than this factor from the median of its type is no part of the mean of the
+#: type: no mirror and no camera is so much worse, but wrong units or empty files are.
+FAR_FACTOR = 5.0
 
 
 @dataclass(frozen=True)
 class Scaled:
     """ln c with covariance, and for telescopes without a value the flag and the reason.
 
-    `systematic` is that of ln c, `gauges` what fixed the scale of each type.
+    `systematic` is that of ln c, `gauges` what fixed the scale of each type, `far` are the nodes
+    that are too far off to be part of the mean of their type.
     """
 
     fixed: network.Fixed
@@ -42,6 +56,7 @@ class Scaled:
     gauges: dict[str, str]
     flags: list[str]
     reasons: list[str]
+    far: tuple[int, ...] = ()
 
 
 def scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOptions) -> Scaled:
@@ -50,6 +65,7 @@ def scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOpti
     values, systematic = np.full(n, np.nan), np.full(n, np.nan)
     covariance = np.full((n, n), np.nan)
     flags, reasons, gauges = [""] * n, [""] * n, {}
+    far: list[int] = []
     for tel_type in sorted(set(subarray.types)):
         members = np.flatnonzero(np.asarray(subarray.types) == tel_type)
         for node in members:
@@ -60,8 +76,10 @@ def scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOpti
                 flags[node], reasons[node] = problem
         if len(nodes):
             fixing = anchor(subarray, tel_type, nodes, options)
+            fixing["left_out"] = _left_out(fitted, nodes, fixing, options.response_slope)
+            far.extend(fixing["left_out"])
             fixed = network.fix_gauge(fitted.solution, nodes, **fixing)
-            relative = {key: fixing[key] for key in ("gauge", "reference")}
+            relative = {key: fixing[key] for key in ("gauge", "reference", "left_out")}
             slope, part = options.response_slope, np.ix_(nodes, nodes)
             values[nodes] = fixed.log_throughput[nodes] / slope
             covariance[part] = fixed.covariance[part] / slope**2
@@ -71,7 +89,28 @@ def scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOpti
                 values[node] = systematic[node] = np.nan
                 covariance[node, :] = covariance[:, node] = np.nan
                 flags[node], reasons[node] = "degenerate", "its values do not scatter at all"
-    return Scaled(network.Fixed(values, covariance), systematic, gauges, flags, reasons)
+    return Scaled(network.Fixed(values, covariance), systematic, gauges, flags, reasons, tuple(far))
+
+
+def far_off(log_throughput: Floats, nodes: Indices) -> tuple[int, ...]:
+    """Nodes of a type that are more than `FAR_FACTOR` from its median.
+
+    None of two telescopes, and none where half of the telescopes or more are far from the median:
+    which of them are wrong cannot be known then.
+    """
+    nodes = nodes[np.isfinite(log_throughput[nodes])]
+    if not len(nodes):
+        return ()
+    s = log_throughput[nodes]
+    far = np.abs(s - np.median(s)) > math.log(FAR_FACTOR)
+    return tuple(nodes[far].tolist()) if 2 * far.sum() < len(nodes) else ()
+
+
+def _left_out(fitted: Fit, nodes: Indices, fixing: dict[str, Any], slope: float) -> tuple[int, ...]:
+    """Nodes that are too far off for the mean of a type, where a mean is its gauge."""
+    if fixing["constraints"] or fixing["gauge"] == "reference":
+        return ()
+    return far_off(fitted.solution.log_throughput / slope, nodes)
 
 
 def explained(

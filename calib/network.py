@@ -280,6 +280,7 @@ def fix_gauge(
     log_norm: float = 0.0,
     reference: int | None = None,
     constraints: Sequence[Constraint] = (),
+    left_out: Indices | Sequence[int] = (),
 ) -> Fixed:
     """Remove the common shift of one component.
 
@@ -298,6 +299,8 @@ def fix_gauge(
     constraints : sequence of Constraint
         Outside values of telescopes of the component; when there are any they set the scale
         and `gauge` is not used.
+    left_out : array or sequence of int
+        Nodes that are no part of a mean, see `calib.gauges.far_off`; they get a value all the same.
 
     Returns
     -------
@@ -325,11 +328,12 @@ def fix_gauge(
             transform[:, position[0]] -= 1.0
             s = s - s[position[0]]
         else:
-            s = s - s.mean()
-            transform -= 1.0 / len(nodes)
+            inside = ~np.isin(nodes, left_out)
+            s = s - s[inside].mean()
+            transform[:, inside] -= 1.0 / inside.sum()
             if gauge == "arithmetic_mean":
-                c = np.exp(s)
-                s = s - np.log(c.mean())
+                c = np.exp(s, where=inside, out=np.zeros_like(s))
+                s = s - np.log(c[inside].mean())
                 transform = (np.eye(len(nodes)) - c[None, :] / c.sum()) @ transform
         s = s + log_norm
         covariance = transform @ covariance @ transform.T

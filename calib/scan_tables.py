@@ -25,6 +25,7 @@ from scipy.special import fdtrc, stdtr
 
 from calib import network
 from calib.normal import solve_normal
+from calib.relative import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -309,5 +310,5 @@ def _remark(part: pl.DataFrame) -> str:
     return (
         f"throughputs of {worst['tel_type']} still change when the margin from the threshold grows "
         f"from {in_use:g} to {worst['margin']:g} sigma: by {worst['rms']:.1%} rms, telescope "
-        f"{worst['tel_id']} by {worst['difference']:+.1%} (raise ShowerSelection.margin)"
+        f"{worst['tel_id']} by {percent(worst['difference'])} (raise ShowerSelection.margin)"
     )

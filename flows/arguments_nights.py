@@ -24,7 +24,7 @@ exit status:
   0  usable
   1  the machine failed (disk full, server lost): run again
   2  wrong usage or configuration
-  3  degraded: some block, telescope or calibration was left out; it is named
+  3  degraded: some block, telescope or calibration was left out or looks wrong; it is named
   4  unusable
   5  nothing to do: no block of the night was found
   130  interrupted; nothing half-written is left

@@ -22,7 +22,7 @@ exit status:
   0  usable
   1  the machine failed (disk full, database lost): run again
   2  wrong usage, or runs of several configurations: choose one with --configuration
-  3  degraded: a run, block or telescope was left out, or the nights disagree; it is named
+  3  degraded: a run, block or telescope is missing or looks wrong, or nights disagree; it is named
   4  unusable, or the nights cannot be merged: other telescopes, sums of another version
   5  nothing to do: no run in the window
   130  interrupted; nothing half-written is left

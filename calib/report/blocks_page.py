@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from calib.figures import Picture
 from calib.figures.blocks import BLOCKS_CAPTION, blocks_figure
 from calib.report import elements as page
-from calib.report.facts import MISSING, fixed
+from calib.report.facts import MISSING, fixed, in_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,8 +95,7 @@ def _block_table(blocks: pl.DataFrame) -> str:
 def _largest(row: dict[str, float]) -> tuple[str, str, str, str]:
     return (
         str(row["tel_id"]) if row["tel_id"] >= 0 else MISSING,
-        fixed(100 * row["difference"], 2, "+"),
-        fixed(100 * row["difference_error"], 2),
+        *in_percent(row["difference"], row["difference_error"]),
         _chance(row["p_largest"]),
     )
 

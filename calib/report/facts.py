@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from calib.relative import relative
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -129,6 +131,12 @@ def shown(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return fixed(value, 3) if isinstance(value, float) else str(value).replace("_", " ")
+
+
+def in_percent(log_difference: float, log_error: float = 0.0, digits: int = 2) -> tuple[str, str]:
+    """Return a difference of logarithms and its error as relative ones in percent, `fixed`."""
+    change, error = relative(log_difference, log_error)
+    return fixed(100 * change, digits, "+"), fixed(100 * error, digits)
 
 
 def fixed(value: float | None, digits: int, sign: str = "") -> str:

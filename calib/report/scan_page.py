@@ -10,7 +10,7 @@ from calib.figures import Picture
 from calib.figures.pair_gallery import GALLERY_CAPTION, gallery_figures
 from calib.figures.scan import SCAN_CAPTION, scan_figure
 from calib.report import elements as page
-from calib.report.facts import CHI_SQUARED, MISSING, fixed
+from calib.report.facts import CHI_SQUARED, MISSING, fixed, in_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +80,7 @@ def _type_table(types: pl.DataFrame) -> str:
             str(row["ndf"] or MISSING),
             _chance(row["p_value"]),
             str(row["tel_id"]) if row["tel_id"] >= 0 else MISSING,
-            fixed(100 * row["difference"], 2, "+"),
-            fixed(100 * row["difference_error"], 2),
+            *in_percent(row["difference"], row["difference_error"]),
             _chance(row["p_largest"]),
         )
         for row in types.iter_rows(named=True)
@@ -110,7 +109,7 @@ def _chance(value: float) -> str:
 
 def _telescope_table(table: pl.DataFrame) -> str:
     header = (
-        "type", "telescope", "margin", "coefficient", "error", "change of ln c/%", "error/%",
+        "type", "telescope", "margin", "coefficient", "error", "change/%", "error/%",
         "showers",
     )  # fmt: skip
     rows = [
@@ -120,8 +119,7 @@ def _telescope_table(table: pl.DataFrame) -> str:
             f"{row['margin']:g}",
             fixed(row["value"], 4),
             fixed(row["error"], 4),
-            fixed(100 * row["difference"], 2, "+"),
-            fixed(100 * row["difference_error"], 2),
+            *in_percent(row["difference"], row["difference_error"]),
             f"{row['n_events']:,}",
         )
         for row in table.iter_rows(named=True)

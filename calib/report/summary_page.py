@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from calib.figures import Picture, caption, encode, figures
 from calib.report.blocks_page import constancy_pictures
-from calib.report.facts import fixed, key_facts, observations, printable
+from calib.report.facts import fixed, in_percent, key_facts, observations, printable
 from calib.report.scan_page import gallery_pictures, scan_pictures
 from calib.report.sizes_page import comparison_pictures, size_pictures
 from calib.report.types_page import type_pictures
@@ -129,7 +129,7 @@ def _types(result: CalibrationResult) -> list[str]:
         return page
     rows = [
         (
-            *(row["tel_type"], row["covariate"], fixed(100 * row["span"], 1, "+")),
+            *(row["tel_type"], row["covariate"], in_percent(row["span"], digits=1)[0]),
             *(fixed(row["significance"], 1, "+"), row["flag"]),
         )
         for row in lines.iter_rows(named=True)

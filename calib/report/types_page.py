@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from calib.figures import Picture
 from calib.figures.contrasts import CAPTION, contrast_figures
 from calib.report import elements as page
-from calib.report.facts import CHI_SQUARED, fixed
+from calib.report.facts import CHI_SQUARED, fixed, in_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def _trend_table(result: CalibrationResult) -> str:
             row["tel_type"],
             row["covariate"],
             str(row["n_bins"]),
-            fixed(100 * row["span"], 1, "+"),
+            in_percent(row["span"], digits=1)[0],
             fixed(row["significance"], 1, "+"),
             fixed(row["chi2_constant"], 1),
             str(row["ndf_constant"]),

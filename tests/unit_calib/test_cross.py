@@ -28,8 +28,11 @@ def array(types):
     return replace(toy_subarray(len(types)), types=tuple(types))
 
 
-def solved(types, cache, *overrides, keep=ALL):
-    """Calibrate 5 telescopes of the given types from the pair rows to keep."""
+def solved(types, cache, *overrides, keep=ALL, constant=()):
+    """Calibrate 5 telescopes of the given types from the pair rows to keep.
+
+    Types in `constant` report the same value whatever they see.
+    """
     toy = Toy(log_throughput=LOG_C, sigma=[0.2] * 5, n_showers=800, multiplicity=3)
     pairs = toy_pairs(toy, 5)
     labels = [
@@ -37,6 +40,14 @@ def solved(types, cache, *overrides, keep=ALL):
         for i, j in pairs.select("tel_id_1", "tel_id_2").iter_rows()
     ]
     pairs = pairs.with_columns(pl.Series("tel_type", labels)).filter(keep)
+    for side in ("1", "2"):
+        still = pl.col(f"tel_id_{side}").is_in([i + 1 for i in range(5) if types[i] in constant])
+        value = pl.when(still).then(1.0).otherwise(f"value_{side}")
+        pairs = pairs.with_columns(value.alias(f"value_{side}"))
+    one, two = pl.col("value_1"), pl.col("value_2")
+    ratio = (one / two).log() if constant else pl.col("log_ratio")
+    asymmetry = (one - two) / (one + two) if constant else pl.col("asymmetry")
+    pairs = pairs.with_columns(log_ratio=ratio, asymmetry=asymmetry)
     summary = {"n_events": 0, "n_pairs": len(pairs), "rejected": []}
     entry = PairCache(cache).store("toy", [pairs], summary)
     block = BlockPairs(Path("toy.h5"), "ok", obs_ids=(1,), subarray=array(types), entry=entry)
@@ -250,3 +261,15 @@ def test_a_type_without_showers_in_common_has_no_slope_and_others_keep_theirs(tm
     assert np.isnan(slopes["LST"]["error"])
     assert slopes["SST"]["slope"] == pytest.approx(0.0, abs=4 * slopes["SST"]["error"])
     assert "energy_slopes" not in solved(types, tmp_path / "without", keep=apart).extras
+
+
+def test_types_whose_values_do_not_scatter_have_no_factor(tmp_path):
+    types = ["LST", "LST", "MST", "MST", "MST"]
+    result = solved(types, tmp_path, constant=("LST", "MST"))
+    for row in result.extras["types"].iter_rows(named=True):
+        assert np.isnan(row["scaling_factor"])
+        assert np.isnan(row["error"])
+        assert row["reason"].endswith("has a coefficient: its values do not scatter at all")
+    assert result.published[FACTORS_PATH].is_empty()
+    assert set(result.telescopes["flag"]) == {"degenerate"}
+    assert result.verdict.status == "unusable"

@@ -320,3 +320,13 @@ def test_without_a_choice_there_is_no_remark_and_unusable_runs_do_not_count():
 
 def test_clocks_are_those_of_the_timing_calibration():
     assert [name for name in OBSERVABLES if is_clock(name)] == [TIMING_CROSS.name]
+
+
+def test_a_large_change_per_day_is_relative_as_steps_are():
+    values = steady(6)
+    values[:, 1] *= 0.75 ** np.arange(6)
+    row = row_of(judged(values), 2)
+    # A quarter less from night to night; ln 0.75 is -28.8 %.
+    assert abs(row["rate"] + 0.25) < 4 * row["rate_error"]
+    assert row["reason"].startswith("ageing: -2")
+    assert f"{100 * row['rate']:+.2f}" in row["reason"]
