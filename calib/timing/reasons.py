@@ -40,6 +40,8 @@ def reason_of(
         Flag and reason.
     """
     node = int(found.nodes.newest[tel])
+    if found.contradictions and found.detail.sums.n_all[:, tel].any():
+        return "contradictory", "the stamps of the array contradict the model; see the verdict"
     if node in found.far:
         return "clock_off", _far(found, tel, node, options)
     if np.isfinite(found.offset_ns[node]):
@@ -89,7 +91,7 @@ def _lacking(
     found: Answer, subarray: Subarray, tel: int, options: CalculateTimingCalibrationOptions
 ) -> tuple[str, str]:
     """What a telescope without an offset lacks."""
-    node, n_all = int(found.nodes.newest[tel]), int(found.detail.sums.n_all[tel])
+    node, n_all = int(found.nodes.newest[tel]), int(found.detail.sums.n_all[:, tel].sum())
     n_events = int(found.n_events[node])
     if n_all == 0:
         return "no_data", "no selected stamp"
@@ -100,6 +102,12 @@ def _lacking(
         return "few_events", (
             f"{counted(n_events, 'shower')}{since}, {options.min_events} needed "
             f"(min_events){clipped}"
+        )
+    if node in found.clipped:
+        lost, stamps = found.clipped[node]
+        return "contradictory", (
+            f"{lost} of its {stamps} stamps contradict their showers, more than half: its offset "
+            "would be that of a minority"
         )
     if found.component[node] < 0:
         best = int((found.common + found.common.T)[node].max())
