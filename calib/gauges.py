@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calib import network
+from calib.counting import counted, few_common
 from calib.fit import ROUNDING, systematic_error
 
 if TYPE_CHECKING:
@@ -160,14 +161,13 @@ def unconnected(
         return "no_data", f"no selected shower in common with {among}"
     if used < options.min_events:
         lost = f" ({candidates} before the threshold margin)" if candidates > used else ""
-        showers = "1 shower" if used == 1 else f"{used} showers"
-        return "few_events", f"{showers}{lost}, {options.min_events} needed (min_events)"
+        return (
+            "few_events",
+            f"{counted(used, 'shower')}{lost}, {options.min_events} needed (min_events)",
+        )
     common = fitted.summary.log_ratio.n
     best = int(max(common[node].max(), common[:, node].max()))
-    return "few_common", (
-        f"at most {best} showers in common with any telescope, "
-        f"{options.min_common_events} needed (min_common_events)"
-    )
+    return "few_common", few_common(best, options.min_common_events)
 
 
 def gauge_component(

@@ -9,8 +9,9 @@ import numpy as np
 
 from calib import network
 from calib.normal import solve_normal
-from calib.timing.detail import GUARD_COLUMNS, detail, systematic_ns
-from calib.timing.fit import FitOptions, fit, joined, settle
+from calib.timing.contradiction import contradictions_of, foreign_blocks, mostly_clipped
+from calib.timing.detail import GUARD_COLUMNS, counts, detail, systematic_ns
+from calib.timing.fit import FitOptions, fit, joined, moved_scale, settle
 from calib.timing.guards import check, pointing_solutions, refuse_mirrored
 from calib.timing.refine import refined
 from calib.timing.solve import constant_nodes, pooled
@@ -98,6 +99,10 @@ class Answer:
         Telescopes whose offset did not settle.
     vague : dict of int to float
         Nodes whose error (ns) is too large.
+    clipped : dict of int to (int, int)
+        Nodes most of whose stamps were left out: how many, and of how many.
+    contradictions : tuple of str
+        Why no offset is believed: the stamps as a whole are not those of these showers.
     """
 
     plan: Plan
@@ -128,6 +133,8 @@ class Answer:
     noisy: dict[int, float]
     restless: frozenset[int]
     vague: dict[int, float]
+    clipped: dict[int, tuple[int, int]]
+    contradictions: tuple[str, ...]
 
     @property
     def square_ns2(self) -> Floats:
@@ -165,17 +172,27 @@ def answer(
     CannotCompute
         If the stamps contradict the convention or the axes.
     """
-    fitted = fit(windows, len(set(subarray.types)), subarray.type_codes, _fit_options(options))
-    pointings = pointing_solutions(fitted, options.max_residual_rms)
-    checks = check(pointings, subarray, compensated=compensated)
+    fitted = fit(windows, len(set(subarray.types)), subarray.type_codes, FitOptions.of(options))
+    guarded = _guarded(fitted, subarray, options.max_residual_rms, compensated=compensated)
     followed = _followed(windows, fitted, subarray.type_codes, options.step_probability)
+    if not guarded[1]:  # until chunks were cut where all clocks jump
+        limit_ns = options.max_residual_rms
+        guarded = _guarded(followed.fitted, subarray, limit_ns, compensated=compensated)
     solved = _solved(followed, subarray, options)
     k = len(solved.nodes)
     trusted = trusted_gauge(
         solved.total, solved.solution.covariance[:k, :k], solved.component, solved.nodes, subarray,
         options,
     )  # fmt: skip
-    return _told(followed, solved, trusted, (checks, pointings), options.min_events)
+    return _told(followed, solved, trusted, guarded, options.min_events)
+
+
+def _guarded(
+    fitted: Fit, subarray: Subarray, limit_ns: float, *, compensated: bool
+) -> tuple[Checks, list[Pointing]]:
+    """Check the convention, but not of stamps of other showers, which would be accused of it."""
+    pointings = [] if foreign_blocks(fitted) else pointing_solutions(fitted, limit_ns)
+    return check(pointings, subarray, compensated=compensated), pointings
 
 
 class _Followed(NamedTuple):
@@ -226,6 +243,8 @@ class _Solved(NamedTuple):
     reference_s: Floats
     noisy: dict[int, float]
     restless: frozenset[int]
+    clipped: dict[int, tuple[int, int]]
+    contradictions: tuple[str, ...]
 
     @property
     def column_error(self) -> dict[str, float]:
@@ -242,10 +261,13 @@ def _solved(
     model = _pooled_model(fitted, nodes)
     last = detail(followed.windows, fitted.plan, model, len(set(subarray.types)))
     normal, start = pooled(last.sums, model.offset_ns, nodes)
-    common, n_events = _counts(last, nodes)
+    common, n_events = counts(last, nodes)
     rms = residual_rms_ns(last.sums, model.sigma_ns)
     noisy, moving = rms > options.max_residual_rms, restless(fitted, options.max_error)
-    doubtful = (noisy | moving)[nodes.telescope]
+    clipped = mostly_clipped(last.sums, nodes)
+    contradictions = contradictions_of(fitted, options.curvature_scale)
+    doubtful = (noisy | moving)[nodes.telescope] | bool(contradictions)
+    doubtful[list(clipped)] = True
     component = network.components(
         np.where(doubtful[:, None] | doubtful, 0.0, common),
         n_events,
@@ -259,7 +281,8 @@ def _solved(
     return _Solved(
         nodes, model, last, normal, solution, total, component, common, n_events, reference,
         noisy={int(tel): float(rms[tel]) for tel in np.flatnonzero(noisy)},
-        restless=frozenset(np.flatnonzero(moving).tolist()),
+        restless=frozenset(np.flatnonzero(moving).tolist()), clipped=clipped,
+        contradictions=contradictions,
     )  # fmt: skip
 
 
@@ -312,6 +335,8 @@ def _told(
         noisy=solved.noisy,
         restless=solved.restless,
         vague=trusted.vague,
+        clipped=solved.clipped,
+        contradictions=solved.contradictions,
     )
 
 
@@ -325,17 +350,6 @@ def _without_trends(
     model = fitted.model
     model = replace(model, offset_ns=model.offset_ns - trends.chunks(fitted.plan))
     return windows, joined(fitted, settle(windows, fitted.plan, model, kinds))
-
-
-def _fit_options(options: CalculateTimingCalibrationOptions) -> FitOptions:
-    return FitOptions(
-        clip=options.clip,
-        scale=options.curvature_scale,
-        fit_curvature=options.fit_curvature,
-        fit_walk=options.fit_walk,
-        chunk_duration_s=options.chunk_duration,
-        chunk_showers=options.chunk_showers,
-    )
 
 
 def _without_last(normal: Normal, count: int) -> Normal:
@@ -382,15 +396,5 @@ def _pooled_model(fitted: Fit, nodes: Nodes) -> Model:
 def _with_columns(model: Model, columns: Floats) -> Model:
     by_name = dict(zip(model.names(), np.nan_to_num(columns), strict=True))
     walk = model.walk_ns + [by_name.get(f"walk_{kind}", 0.0) for kind in range(len(model.walk_ns))]
-    log_scale = model.log_scale + float(by_name.get("curvature", 0.0))
+    log_scale = moved_scale(model.log_scale, float(by_name.get("curvature", 0.0)))
     return replace(model, log_scale=log_scale, walk_ns=walk)
-
-
-def _counts(last: Detail, nodes: Nodes) -> tuple[Floats, Floats]:
-    """Showers in common of every two nodes, and of every node."""
-    common, n_events = np.zeros((len(nodes), len(nodes))), np.zeros(len(nodes))
-    for chunk, of in enumerate(nodes.of):
-        # One triangle: the counts of a pair are added up from both.
-        common[np.ix_(of, of)] += np.triu(last.common[chunk], 1)
-        n_events[of] += last.sums.n_rows[chunk]
-    return common, n_events

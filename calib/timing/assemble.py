@@ -173,7 +173,7 @@ def _telescopes(
             "error": error,
             "systematic": np.where(known, systematic, np.nan),
             "n_events": found.n_events[newest].astype(np.int64),
-            "n_candidates": sums.n_all.astype(np.int64),
+            "n_candidates": sums.n_all.sum(axis=0).astype(np.int64),
             "n_partners": ((found.common + found.common.T)[newest] > 0).sum(axis=1),
             "component": found.component[newest].astype(np.int64),
             "deviation": nothing,
@@ -293,7 +293,7 @@ def _gauge(found: Answer, subarray: Subarray, reference: int | None) -> str:
 def _without_offset(found: Answer) -> list[int]:
     """Telescopes with stamps that got no offset."""
     unknown = ~np.isfinite(found.offset_ns[found.nodes.newest])
-    return np.flatnonzero(unknown & (found.detail.sums.n_all > 0)).tolist()
+    return np.flatnonzero(unknown & (found.detail.sums.n_all.sum(axis=0) > 0)).tolist()
 
 
 def _degrees_of_freedom(found: Answer) -> float:
@@ -307,9 +307,12 @@ def _degrees_of_freedom(found: Answer) -> float:
 def _remarks(
     found: Answer, subarray: Subarray, options: CalculateTimingCalibrationOptions
 ) -> list[str]:
-    remarks = list(found.remarks)
+    remarks = [*found.contradictions, *found.remarks]
     if not found.settled:
         remarks.append("the iteration did not settle")
+    if found.contradictions:
+        # Jumps, drifts and conventions of such stamps are those of no clock.
+        return remarks
     names = [f"{kind}-{i}" for kind, i in zip(subarray.types, subarray.tel_ids, strict=True)]
     remarks += _jump_remarks(found, names)
     for tel, drift in enumerate(found.drift):
@@ -347,7 +350,7 @@ def _jump_remarks(found: Answer, names: list[str]) -> list[str]:
     if len(jumps) == 1 and len(steps) <= LISTED:
         sizes = ", ".join(map(readable_ns, steps))
         return [f"the clock of {next(iter(jumps))} jumped ({sizes}); see the table of steps"]
-    largest = readable_ns(max(map(abs, steps))).lstrip("+")
+    largest = readable_ns(max(map(abs, steps)), sign=False)
     clocks = f"{len(jumps)} clock{'s' * (len(jumps) > 1)} by up to {largest}"
     return [f"{len(steps)} jumps of {clocks} ({_listed(list(jumps))}); see the table of steps"]
 

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from calib.timing.fit import Windows
     from calib.timing.residuals import Model, Residuals
     from calib.timing.showers import Plan, Showers
+    from calib.timing.solve import Nodes
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["DISTANCE_EDGES_M", "GUARD_COLUMNS", "SIZE_EDGES", "Detail", "Profile", "detail",
-           "systematic_ns"]  # fmt: skip
+__all__ = ["DISTANCE_EDGES_M", "GUARD_COLUMNS", "SIZE_EDGES", "Detail", "Profile", "counts",
+           "detail", "systematic_ns"]  # fmt: skip
 
 #: Columns of the guard against mirrored axes.
 GUARD_COLUMNS = ("towards_x", "towards_y")
@@ -153,6 +154,16 @@ def detail(windows: Windows, plan: Plan, model: Model, n_types: int) -> Detail:
         known = showers.offset[np.isfinite(showers.offset).all(axis=1), :2]
         result.direction += [np.full(2, len(known)), known.sum(axis=0), (known**2).sum(axis=0)]
     return result
+
+
+def counts(last: Detail, nodes: Nodes) -> tuple[Floats, Floats]:
+    """Showers in common of every two nodes, shape (n_nodes, n_nodes), and of every node."""
+    common, n_events = np.zeros((len(nodes), len(nodes))), np.zeros(len(nodes))
+    for chunk, of in enumerate(nodes.of):
+        # One triangle: the counts of a pair are added up from both.
+        common[np.ix_(of, of)] += np.triu(last.common[chunk], 1)
+        n_events[of] += last.sums.n_rows[chunk]
+    return common, n_events
 
 
 def _add_pairs(

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
     from calib.timing.showers import Plan, Showers
     from calib.timing.solve import ChunkSolution
+    from config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
     Windows = Callable[[], Iterable[Showers]]
 
-__all__ = ["Fit", "FitOptions", "fit", "joined", "one_pass", "settle", "with_chunks"]
+__all__ = ["Fit", "FitOptions", "fit", "joined", "moved_scale", "one_pass", "settle", "with_chunks"]
 
 MAX_PASSES = 10
 #: What is said of stamps without any image size.
@@ -76,6 +77,18 @@ class FitOptions:
     fit_walk: bool
     chunk_duration_s: float
     chunk_showers: int
+
+    @classmethod
+    def of(cls, options: CalculateTimingCalibrationOptions) -> FitOptions:
+        """Take from the configuration what the loop needs."""
+        return cls(
+            clip=options.clip,
+            scale=options.curvature_scale,
+            fit_curvature=options.fit_curvature,
+            fit_walk=options.fit_walk,
+            chunk_duration_s=options.chunk_duration,
+            chunk_showers=options.chunk_showers,
+        )
 
 
 @dataclass(frozen=True)
@@ -203,15 +216,23 @@ def _undetermined(model: Model, solution: ChunkSolution) -> bool:
 
 def _improved(model: Model, total: Sums, solution: ChunkSolution, kinds: Indices) -> Model:
     by_name = dict(zip(model.names(), solution.columns, strict=True))
-    step = float(np.clip(by_name.get("curvature", 0.0), -MAX_SCALE_STEP, MAX_SCALE_STEP))
     walk = model.walk_ns + [by_name.get(f"walk_{kind}", 0.0) for kind in range(len(model.walk_ns))]
     return replace(
         model,
         offset_ns=model.offset_ns + np.nan_to_num(solution.offset_ns),
-        log_scale=float(np.clip(model.log_scale + step, *SCALE_RANGE)),
+        log_scale=moved_scale(model.log_scale, by_name.get("curvature", 0.0)),
         walk_ns=walk,
         sigma_ns=_noise(model.sigma_ns, total, kinds),
     )
+
+
+def moved_scale(log_scale: float, step: float) -> float:
+    """Step ln of the scale of the front's radius, within bounds.
+
+    Stamps without a curved front ask for steps of any size, to radii nothing can be computed with.
+    """
+    step = float(np.clip(step, -MAX_SCALE_STEP, MAX_SCALE_STEP))
+    return float(np.clip(log_scale + step, *SCALE_RANGE))
 
 
 def _noise(sigma: Floats, total: Sums, kinds: Indices) -> Floats:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calib.counting import counted, few_common
 from calib.timing.readable import readable_ns
 from calib.timing.tables import date
 
@@ -39,6 +40,8 @@ def reason_of(
         Flag and reason.
     """
     node = int(found.nodes.newest[tel])
+    if found.contradictions and found.detail.sums.n_all[:, tel].any():
+        return "contradictory", "the stamps of the array contradict the model; see the verdict"
     if node in found.far:
         return "clock_off", _far(found, tel, node, options)
     if np.isfinite(found.offset_ns[node]):
@@ -71,17 +74,16 @@ def _doubted(
 ) -> tuple[str, str] | None:
     """Why the offset that the fit has is not believed."""
     if tel in found.noisy:
+        scatter = readable_ns(found.noisy[tel], sign=False)
         return "noisy", (
-            f"its stamps scatter by {readable_ns(found.noisy[tel])} around the front, more than "
+            f"its stamps scatter by {scatter} around the front, more than "
             f"{options.max_residual_rms:g} ns (max_residual_rms): they are not those of a clock"
         )
     if tel in found.restless:
         return "not_settled", "its offset still moved when the iteration ended"
     if node in found.vague:
-        return "uncertain", (
-            f"its error is {readable_ns(found.vague[node])}, more than {options.max_error:g} ns "
-            "(max_error)"
-        )
+        error = readable_ns(found.vague[node], sign=False)
+        return "uncertain", f"its error is {error}, more than {options.max_error:g} ns (max_error)"
     return None
 
 
@@ -89,7 +91,7 @@ def _lacking(
     found: Answer, subarray: Subarray, tel: int, options: CalculateTimingCalibrationOptions
 ) -> tuple[str, str]:
     """What a telescope without an offset lacks."""
-    node, n_all = int(found.nodes.newest[tel]), int(found.detail.sums.n_all[tel])
+    node, n_all = int(found.nodes.newest[tel]), int(found.detail.sums.n_all[:, tel].sum())
     n_events = int(found.n_events[node])
     if n_all == 0:
         return "no_data", "no selected stamp"
@@ -98,14 +100,18 @@ def _lacking(
         lost = n_all - int(found.detail.sums.n_rows[:, tel].sum())
         clipped = f"; {lost} of its {n_all} stamps contradict their showers" if lost else ""
         return "few_events", (
-            f"{n_events} showers{since}, {options.min_events} needed (min_events){clipped}"
+            f"{counted(n_events, 'shower')}{since}, {options.min_events} needed "
+            f"(min_events){clipped}"
+        )
+    if node in found.clipped:
+        lost, stamps = found.clipped[node]
+        return "contradictory", (
+            f"{lost} of its {stamps} stamps contradict their showers, more than half: its offset "
+            "would be that of a minority"
         )
     if found.component[node] < 0:
         best = int((found.common + found.common.T)[node].max())
-        return "few_common", (
-            f"at most {best} showers in common with any telescope, {options.min_common_events} "
-            "needed (min_common_events)"
-        )
+        return "few_common", few_common(best, options.min_common_events)
     if not found.anchored:
         return "no_reference", no_reference(subarray, options)
     return "island", "not connected to the telescopes that set the zero"

@@ -42,7 +42,7 @@ class Sums:
         Gradient.
     n_rows : array, shape (n_chunks, n)
         Stamps in use.
-    n_all : array, shape (n,)
+    n_all : array, shape (n_chunks, n)
         Stamps before clipping.
     n_showers : array, shape (n_chunks,)
         Showers in use.
@@ -68,7 +68,7 @@ class Sums:
 
 
 #: Sums that are kept by chunk.
-BY_CHUNK = frozenset({"matrix", "meat", "vector", "n_rows", "n_showers"})
+BY_CHUNK = frozenset({"matrix", "meat", "vector", "n_rows", "n_all", "n_showers"})
 
 
 def empty_sums(n_groups: int, n_telescopes: int, n_columns: int) -> Sums:
@@ -79,7 +79,7 @@ def empty_sums(n_groups: int, n_telescopes: int, n_columns: int) -> Sums:
         meat=np.zeros((n_groups, size, size)),
         vector=np.zeros((n_groups, size)),
         n_rows=np.zeros((n_groups, n_telescopes)),
-        n_all=np.zeros(n_telescopes),
+        n_all=np.zeros((n_groups, n_telescopes)),
         n_showers=np.zeros(n_groups),
         square=np.zeros(n_telescopes),
         expected=np.zeros(n_telescopes),
@@ -165,7 +165,7 @@ def sums(
     result.n_rows[:] = (n_all - np.bincount(link.take(unused), minlength=n_groups * n)).reshape(
         shape
     )
-    result.n_all[:] = n_all.reshape(shape).sum(axis=0)
+    result.n_all[:] = n_all.reshape(shape)
     result.n_showers[:] = np.bincount(group[found.total > 0], minlength=n_groups)
     gradient = found.weight * found.value
     result.square[:] = tally(tel, gradient * found.value, n)

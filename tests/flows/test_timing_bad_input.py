@@ -125,13 +125,104 @@ def test_reversed_stamps_are_unusable_and_cannot_be_applied(night, run, tmp_path
     status, result, _ = run()
     assert status == UNUSABLE
     assert all(row["value"] is None for row in result["telescopes"])
-    # What does not scatter around the front was clipped.
-    assert set(flags(result).values()) <= {"noisy", "few_events", "few_common", "not_settled"}
+    assert set(flags(result).values()) == {"contradictory"}
     corrected = tmp_path / "corrected"
     arguments = ["apply", str(tmp_path / "out"), str(night), "--output", str(corrected)]
     assert main(arguments) == UNUSABLE
     assert "timing-cross is unusable: 13 telescopes" in capsys.readouterr().err
     assert not corrected.exists()
+
+
+def reverse(rows):
+    rows["time"] = rows["time"][::-1].copy()
+
+
+def shuffle(rows):
+    rows["time"] = rows["time"][np.random.default_rng(6).permutation(len(rows))]
+
+
+def reverse_half(rows):
+    half = len(rows) // 2
+    rows["time"][:half] = rows["time"][:half][::-1].copy()
+
+
+def swap_in_showers(rows):
+    """Give every stamp of a shower to another telescope of it."""
+    order = np.argsort(rows["event_id"], kind="stable")
+    mixed = np.lexsort((np.random.default_rng(6).random(len(rows)), rows["event_id"]))
+    rows["time"][order] = rows["time"][mixed]
+
+
+@pytest.fixture(scope="module", params=[1, 21, 22])
+def single(request, tmp_path_factory):
+    """Single blocks in which all clocks are right, so that those of others nearly fit."""
+    folder = tmp_path_factory.mktemp("single")
+    settings = SimulationSettings(array="north", n_blocks=1, n_showers=4000, seed=request.param)
+    simulate_night(folder, settings)
+    return folder
+
+
+@pytest.mark.parametrize("rule", [reverse, shuffle, reverse_half])
+def test_stamps_of_other_showers_give_no_number(single, rule, tmp_path, capsys):
+    copied = shutil.copytree(single, tmp_path / "night")
+    (path,) = blocks(copied)
+    change(path, TRIGGER, rule)
+    arguments = ["run", "timing-cross", str(path), "--output", str(tmp_path / "out"), "--direct"]
+    assert main(arguments) == UNUSABLE
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert all(row["value"] is None for row in result["telescopes"])
+    assert set(flags(result).values()) == {"contradictory"}
+    (reason,) = (text for text in result["verdict"]["reasons"] if "not those of their" in text)
+    assert "in block 1001 (at most 25% expected)" in reason
+    assert "leave such blocks out" in reason
+    # What such stamps seem to do is told of no clock.
+    assert not any("jump" in text or "drift" in text for text in result["verdict"]["reasons"])
+    capsys.readouterr()
+    applied = ["apply", str(tmp_path / "out"), str(path), "--output", str(tmp_path / "corrected")]
+    assert main(applied) == UNUSABLE
+
+
+def test_stamps_of_other_telescopes_of_the_shower_make_no_front(single, tmp_path):
+    # They scatter by 7 ns and none is an outlier; but nothing is left of the curvature.
+    copied = shutil.copytree(single, tmp_path / "night")
+    (path,) = blocks(copied)
+    change(path, TRIGGER, swap_in_showers)
+    arguments = ["run", "timing-cross", str(path), "--output", str(tmp_path / "out"), "--direct"]
+    assert main(arguments) == UNUSABLE
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert all(row["value"] is None for row in result["telescopes"])
+    assert any("the front is not that of showers" in r for r in result["verdict"]["reasons"])
+    # A radius without bounds is no number to compute with.
+    assert 0.2 <= result["fit"]["curvature_scale"] <= 10 * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("rule", [reverse, shuffle])
+def test_the_block_whose_stamps_are_not_its_own_is_named(night, run, rule):
+    change(blocks(night)[1], TRIGGER, rule)
+    status, result, _ = run()
+    assert status == UNUSABLE
+    (reason,) = (text for text in result["verdict"]["reasons"] if "not those of their" in text)
+    assert "block 1002" in reason
+    assert "block 1001" not in reason
+
+
+def test_wrong_stamps_of_a_fifth_are_still_left_out(single, tmp_path):
+    def rule(rows):
+        rng = np.random.default_rng(7)
+        wrong = rng.random(len(rows)) < 0.2  # by up to 1 ms
+        late = np.where(wrong, rng.integers(0, 4_000_000, len(rows)), 0)
+        stamp = rows["time"][:, 0].astype(np.int64) * 4_000_000_000 + rows["time"][:, 1] + late
+        rows["time"][:, 0], rows["time"][:, 1] = np.divmod(stamp, 4_000_000_000)
+
+    copied = shutil.copytree(single, tmp_path / "night")
+    (path,) = blocks(copied)
+    change(path, TRIGGER, rule)
+    arguments = ["run", "timing-cross", str(path), "--output", str(tmp_path / "out"), "--direct"]
+    assert main(arguments) in {USABLE, DEGRADED}
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert set(flags(result).values()) == {"ok"}
+    # Several hundred showers a telescope of 1.5 ns; all clocks are right.
+    assert max(abs(row["value"]) for row in result["telescopes"]) < 0.6
 
 
 def test_a_telescope_whose_stamps_come_from_no_clock_is_named_with_the_gauge(night, run):

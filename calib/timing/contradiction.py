@@ -1,0 +1,162 @@
+"""Stamps that contradict the model as a whole: no telescope gets an offset from them.
+
+A least-squares solution that may leave stamps out always finds some that agree. Stamps of other
+showers (reversed, shuffled, shifted by rows) leave two traces: many are left out in *most*
+telescopes, which no single clock does, and the front they draw is not that of a shower.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from calib.timing.fit import Fit
+    from calib.timing.solve import Nodes
+    from calib.timing.sums import Sums
+
+    Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
+
+__all__ = ["contradictions_of", "foreign_blocks", "mostly_clipped"]
+
+#: A telescope with a larger part of its stamps left out is described by the minority of them.
+MOST = 0.5
+#: Part of the stamps of the middle telescope that may be left out. With a quarter of all stamps
+#: wrong one shower of three stamps in six has two of them (3 p^2 (1-p) + p^3), and nobody can tell
+#: which is right. Nights with 5 % of wrong stamps lose 5 %, with 20 % 21 %, with one clock that
+#: leaps none in the middle telescope; reversed blocks lose 37 to 64 %, shuffled ones 99 %.
+MANY = 0.25
+#: Part of a block's showers that may lie in chunks like that: all clocks that jump at once spoil
+#: one chunk.
+PART = 0.25
+#: Radius of the front over the distance to the shower maximum: what showers show (1.2 to 1.8 in
+#: simulations, up to 1.4 where 1.3 is true with errors of cores and maxima; 1.2 to 1.7 in toys of
+#: 30 showers), and what is not believed at all.
+USUAL, BELIEVED = (1.0, 2.0), (0.25, 4.0)
+#: How far the curvature must be from that of showers, in its errors.
+MIN_Z = 5.0
+#: As many blocks are named.
+NAMED = 3
+
+
+def mostly_clipped(sums: Sums, nodes: Nodes) -> dict[int, tuple[int, int]]:
+    """Nodes most of whose stamps contradict their showers.
+
+    Parameters
+    ----------
+    sums : Sums
+        By chunk.
+    nodes : Nodes
+        Telescopes between their jumps.
+
+    Returns
+    -------
+    dict of int to (int, int)
+        Stamps left out, and all.
+    """
+    used, stamps = np.zeros(len(nodes)), np.zeros(len(nodes))
+    for chunk, of in enumerate(nodes.of):
+        used[of] += sums.n_rows[chunk]
+        stamps[of] += sums.n_all[chunk]
+    lost = stamps - used
+    most = np.flatnonzero(lost > MOST * stamps)
+    return {int(node): (int(lost[node]), int(stamps[node])) for node in most}
+
+
+def _clipped(used: Floats, stamps: Floats) -> float:
+    """Part of its stamps that the middle telescope loses; shapes (n,)."""
+    some = stamps > 0
+    return float(np.median(1.0 - used[some] / stamps[some])) if some.any() else 0.0
+
+
+def foreign_blocks(fitted: Fit) -> dict[int, float]:
+    """Blocks whose stamps are not those of their showers.
+
+    Parameters
+    ----------
+    fitted : Fit
+        Where the loop ended. Every chunk has offsets of its own there, so that clocks that jump
+        between chunks, and other blocks, cost a chunk no stamps.
+
+    Returns
+    -------
+    dict of int to float
+        By observation, the part of the stamps that the middle telescope loses in the chunks that
+        contradict.
+    """
+    sums, plan = fitted.sums, fitted.plan
+    bad = np.array(
+        [_clipped(*both) > MANY for both in zip(sums.n_rows, sums.n_all, strict=True)], np.bool_
+    )
+    size = np.diff(plan.edges)
+    found = {}
+    for obs_id in np.unique(plan.obs_id).tolist():
+        own = plan.obs_id == obs_id
+        if size[own & bad].sum() > PART * size[own].sum():
+            chunks = own & bad
+            found[obs_id] = _clipped(
+                sums.n_rows[chunks].sum(axis=0), sums.n_all[chunks].sum(axis=0)
+            )
+    return found
+
+
+def contradictions_of(fitted: Fit, start_scale: float) -> tuple[str, ...]:
+    """Why no offset of this solution is believed.
+
+    Parameters
+    ----------
+    fitted : Fit
+        Where the loop ended.
+    start_scale : float
+        Scale of the front's radius at which it began. One that is still there was not fitted.
+
+    Returns
+    -------
+    tuple of str
+        Sentences for the verdict; none if showers and clocks explain the stamps.
+    """
+    return _of_blocks(foreign_blocks(fitted)) + _of_front(fitted, start_scale)
+
+
+def _of_blocks(foreign: dict[int, float]) -> tuple[str, ...]:
+    """Sentence on blocks whose stamps are not those of their showers; nothing without any."""
+    if not foreign:
+        return ()
+    named = [f"{share:.0%} in block {obs_id}" for obs_id, share in foreign.items()]
+    more = [f"likewise in {len(named) - NAMED} more"] if len(named) > NAMED else []
+    sentence = (
+        "stamps are not those of their showers: the middle telescope loses, as outliers, "
+        f"{', '.join(named[:NAMED] + more)} (at most {MANY:.0%} expected); check that the rows of "
+        "the trigger table belong to their showers and telescopes (sorted, shifted or merged "
+        "wrongly?), or leave such blocks out"
+    )
+    return (sentence,)
+
+
+def _of_front(fitted: Fit, start_scale: float) -> tuple[str, ...]:
+    """Sentence on a front that is not that of a shower; nothing if it may be one."""
+    scale = float(np.exp(fitted.model.log_scale))
+    if BELIEVED[0] <= scale <= BELIEVED[1] or np.isclose(scale, start_scale):
+        return ()
+    found = f"{scale:.1f} times the distance to the shower maximum"
+    if "curvature" in fitted.model.columns:
+        place = fitted.model.names().index("curvature")
+        # 1/radius is what stamps are linear in; a plane has 0 with an error, and no radius.
+        bent = 1.0 / scale
+        error = bent * float(fitted.solution.column_error[place])
+        usual = 1.0 / np.clip(scale, *USUAL)
+        if abs(bent - usual) < MIN_Z * error:
+            return ()
+        found += f" (its inverse is {bent:.2f} +- {error:.2f})"
+    else:
+        found += " where the stamps ceased to determine it"
+    sentence = (
+        f"the front is not that of showers: its radius is {found}, {USUAL[0]:g} to {USUAL[1]:g} "
+        f"were expected and {BELIEVED[0]:g} to {BELIEVED[1]:g} are believed; check that stamps "
+        "belong to their telescopes and showers, and the positions and time_convention"
+    )
+    return (sentence,)
