@@ -12,6 +12,7 @@ from calib.gauges import explained, scale
 from calib.pairs import TELESCOPE_LEVEL
 from calib.quality import judge, stands_out
 from calib.relative import percent
+from calib.resolutions import far_noisier
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
 from calib.schema import REJECTED
 from calib.summary import RESIDUAL_EDGES
@@ -173,8 +174,12 @@ def _telescope_table(fitted: Fit, subarray: Subarray, scaled: Scaled) -> pl.Data
             deviation[nodes], z[nodes] = network.leave_one_out(fixed, nodes)
             outlier[nodes] |= stands_out(deviation[nodes], z[nodes])
     flags = [flag or ("outlier" if outlier[i] else "ok") for i, flag in enumerate(scaled.flags)]
+    noisy = _noisy(fitted, subarray)
+    apart = {
+        int(i): _apart(deviation[i], z[i], far=i in scaled.far) for i in np.flatnonzero(outlier)
+    }
     reasons = [
-        reason or (_apart(deviation[i], z[i], far=i in scaled.far) if outlier[i] else "")
+        "; ".join(filter(None, (reason or apart.get(i), noisy.get(i))))
         for i, reason in enumerate(scaled.reasons)
     ]
     common = summary.log_ratio.n + summary.log_ratio.n.T
@@ -197,6 +202,19 @@ def _telescope_table(fitted: Fit, subarray: Subarray, scaled: Scaled) -> pl.Data
         },
         schema=TELESCOPES,
     )
+
+
+def _noisy(fitted: Fit, subarray: Subarray) -> dict[int, str]:
+    """Say of telescopes with data, by node, how much more their values scatter than expected."""
+    variance = fitted.model.now.variance
+    far = far_noisier(variance, subarray.type_codes) & (fitted.summary.n_candidates > 0)
+    return {
+        int(node): (
+            f"its values scatter by {np.sqrt(variance[node]):.0%}, those of its type by "
+            f"{np.sqrt(np.median(variance[subarray.type_codes == subarray.type_codes[node]])):.0%}"
+        )
+        for node in np.flatnonzero(far)
+    }
 
 
 def _apart(deviation: float, z: float, *, far: bool) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
+import polars as pl
 import pytest
 
 from calib.observables import ENERGY_INTER
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 TABLE = "dl2/event/telescope/energy/RandomForestRegressor/tel_005"
 COLUMN = "RandomForestRegressor_tel_energy"
 STRANGE = 5
+NAMED = pl.col("tel_id") == STRANGE
 SEEDS = range(21, 25)
 
 Values = dict[str, "Callable[[int, int], np.ndarray]"]
@@ -48,6 +50,10 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
                 write(block, values, seed)
             pairs = [pairs_of_block(b, ENERGY_INTER, configuration, folder) for b in blocks]
             rows = calibrate(pairs, ENERGY_INTER, configuration).telescopes
+            if name == "random":
+                assert (
+                    "its values scatter by 1" in rows.row(by_predicate=NAMED, named=True)["reason"]
+                )
             rows = rows.filter((rows["tel_type"] == "MST") & (rows["tel_id"] != STRANGE))
             true = np.log([truth.throughput[tel_id] for tel_id in rows["tel_id"]])
             deviation = np.log(rows["value"].to_numpy()) - true
