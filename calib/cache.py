@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from calib.locks import exclusive, is_abandoned, marked_alive
+from calib.naming import naming
 from calib.schema import SCHEMA_ID, pairs_with
 
 if TYPE_CHECKING:
@@ -232,7 +233,8 @@ def _write_part(path: Path, frame: pl.DataFrame) -> None:
 def _write_manifest(path: Path, parts: dict[str, str], summary: dict[str, Any]) -> None:
     content = json.loads(json.dumps({"schema": SCHEMA_ID, "parts": parts, "summary": summary}))
     manifest = {"content": content, "digest": _text_hash(_canonical(content))}
-    path.write_text(json.dumps(manifest, indent=1))
+    with naming(path):
+        path.write_text(json.dumps(manifest, indent=1))
 
 
 def _canonical(content: Any) -> str:  # noqa: ANN401  any JSON
@@ -256,7 +258,7 @@ def _remove(path: Path) -> None:
 def _write_atomically(path: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
-        with os.fdopen(handle, "w") as stream:
+        with naming(path), os.fdopen(handle, "w") as stream:
             stream.write(text)
         Path(name).replace(path)
     except OSError:
