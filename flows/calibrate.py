@@ -14,7 +14,7 @@ from config.errors import ConfigurationError
 from flows.job import prepare
 from flows.logs import log_file
 from flows.parameters import CalibrateParameters
-from flows.site import run_settings
+from flows.site_settings import run_settings
 from flows.stages import final_state, map_blocks, run_log, solve_and_publish
 from tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE
 from tasks.workers import cpu_count
