@@ -1,4 +1,4 @@
-# Needs a POSIX shell, make, and Python >= 3.11 with pip; everything else goes into .venv.
+# Needs a POSIX shell, make, and Python >= 3.11, < 3.14 with pip; everything else goes into .venv.
 
 SUPPORTED := 3.11 3.14
 PEER_SUPPORTED := 3.12 3.14

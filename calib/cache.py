@@ -20,6 +20,7 @@ from uuid import uuid4
 import polars as pl
 
 from calib.locks import exclusive, is_abandoned, marked_alive
+from calib.naming import naming
 from calib.schema import SCHEMA_ID, pairs_with
 
 if TYPE_CHECKING:
@@ -241,7 +242,8 @@ def _write_part(path: Path, frame: pl.DataFrame) -> None:
 def _write_manifest(path: Path, parts: dict[str, str], summary: dict[str, Any]) -> None:
     content = json.loads(json.dumps({"schema": SCHEMA_ID, "parts": parts, "summary": summary}))
     manifest = {"content": content, "digest": _text_hash(_canonical(content))}
-    path.write_text(json.dumps(manifest, indent=1))
+    with naming(path):
+        path.write_text(json.dumps(manifest, indent=1))
 
 
 def _canonical(content: Any) -> str:  # noqa: ANN401  any JSON
@@ -265,7 +267,8 @@ def _remove(path: Path) -> None:
 def _write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f"{uuid4().hex}{SCRATCH}")
     try:
-        temporary.write_text(text)
+        with naming(path):
+            temporary.write_text(text)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from calib.naming import naming
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -54,9 +56,10 @@ def exclusive(path: Path, *, brief: bool = False) -> Iterator[None]:
             if error.errno not in NO_LOCKS:
                 raise
             _warn_once(path)
-        stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
-        stream.flush()
+        with naming(path):
+            # Not by way of the stream, which would fail once more, without a name, when it closes.
+            os.ftruncate(stream.fileno(), 0)
+            os.write(stream.fileno(), f"{os.getpid()}\n".encode("ascii"))
         yield
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from calib.cache import file_digest
 from calib.errors import CannotCompute
 from calib.hdf5 import sync
+from calib.naming import naming
 from calib.schema import SCHEMA_ID
 from calib.store import FILES, RESULT
 
@@ -293,8 +294,9 @@ def write_night(folder: Path, record: NightRecord) -> Path:
     content = {"schema": NIGHT_SCHEMA, **asdict(record), "night": record.night.isoformat()}
     # One name, not a random one: the night is locked, and what a killed run left is overwritten.
     temporary = folder / f".{NIGHT_FILE}.tmp"
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    sync(temporary)
+    with naming(folder / NIGHT_FILE):
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        sync(temporary)
     temporary.replace(folder / NIGHT_FILE)
     sync(folder)
     return folder / NIGHT_FILE

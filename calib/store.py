@@ -24,6 +24,7 @@ from calib import report
 from calib.errors import WrongUsage
 from calib.hdf5 import sync
 from calib.monitoring import monitoring_file
+from calib.naming import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,8 +242,9 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as folder:
         temporary = Path(folder) / path.name
-        temporary.write_bytes(content)
-        sync(temporary)
+        with naming(path):
+            temporary.write_bytes(content)
+            sync(temporary)
         temporary.replace(path)
     sync(path.parent)
 

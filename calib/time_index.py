@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calib.naming import naming
 from calib.nights import observation_start
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class TimeIndex:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._path.parent, suffix=".tmp")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            with naming(self._path), os.fdopen(handle, "w", encoding="utf-8") as stream:
                 json.dump(self._known, stream)
             Path(name).replace(self._path)
         except OSError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-__all__ = ["Origins", "did_you_mean", "explain"]
+__all__ = ["Origins", "did_you_mean", "explain", "known_keys"]
 
 #: Path of a setting → (file or override, the name it was given there).
 Origins: TypeAlias = dict[tuple[int | str, ...], tuple[str, str]]
@@ -71,7 +71,7 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel], origins: Origins) ->
     source, name = _origin(location, origins)
     where = f"{source}: " if source else ""
     if detail["type"] == "extra_forbidden":
-        known = list(_model_at(location[:-1], model).model_fields)
+        known = known_keys(location, model)
         kind = "section" if len(location) == 1 else "key"
         return f"{where}unknown {kind} {name!r}{did_you_mean(str(location[-1]), known)}"
     if detail["type"] == "missing":
@@ -95,6 +95,11 @@ def _origin(location: tuple[int | str, ...], origins: Origins) -> tuple[str, str
     # an error of a section as a whole: any of its settings tells the file
     sources = {source for path, (source, _) in origins.items() if path[:1] == location[:1]}
     return ", ".join(sorted(sources)), ".".join(map(str, location))
+
+
+def known_keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+    """Names that are known where an unknown one was found."""
+    return list(_model_at(location[:-1], model).model_fields)
 
 
 def _model_at(location: tuple[int | str, ...], model: type[BaseModel]) -> type[BaseModel]:

@@ -25,6 +25,8 @@ __all__ = ["Settings", "given_settings", "load_settings", "variable"]
 PREFIX = "ARRAYCAL_"
 #: The history, unless a database is named.
 HISTORY_FILE = "history.sqlite"
+#: Folders of a site inside its home, unless others are named.
+DATA_FOLDER, OUTPUT_FOLDER = "data", "output"
 
 
 class Settings(BaseSettings):
@@ -34,19 +36,28 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    data_root: Path | None = Field(None, description="Folder that relative block paths start from.")
-    output_root: Path | None = Field(None, description="Folder that relative outputs start from.")
+    data_root: Path | None = Field(
+        None,
+        description="Folder that relative block paths start from. Nights without one are in the "
+        "folder data of the home folder.",
+    )
+    output_root: Path | None = Field(
+        None,
+        description="Folder that relative outputs start from. Nights without one go to the folder "
+        "output of the home folder.",
+    )
     cache_root: Path = Field(
         Path("~/.cache/arraycal"), description="Folder of intermediate tables, safe to delete."
     )
     home: Path = Field(
         Path("~/.local/share/arraycal"),
-        description="Folder of `arraycal up`: database and logs of its server.",
+        description="Folder of `arraycal up`: database and logs of its server, and, unless others "
+        "are named, the folders of data and output.",
     )
     database_url: str | None = Field(
         None,
-        description="SQLAlchemy URL of the history; None for history.sqlite in the output folder "
-        "or, without one, in the home folder. If set, every run is recorded.",
+        description="SQLAlchemy URL of the history; None for history.sqlite in the output folder. "
+        "If set, every run is recorded.",
         repr=False,  # it may hold a password
     )
     runner: Literal["threads", "processes", "dask"] = Field(
@@ -88,8 +99,28 @@ class Settings(BaseSettings):
         """SQLAlchemy URL of the history, the default one if none is set."""
         if self.database_url is not None:
             return self.database_url
-        folder = self.home if self.output_root is None else self.output_root
-        return f"sqlite:///{folder.absolute() / HISTORY_FILE}"
+        file = self.output_folder / HISTORY_FILE
+        earlier = self.earlier_history
+        return f"sqlite:///{file if earlier is None or file.exists() else earlier}"
+
+    @property
+    def data_folder(self) -> Path:
+        """Folder of the blocks of nights, absolute: the one named, else one in the home folder."""
+        return (self.data_root or self.home / DATA_FOLDER).absolute()
+
+    @property
+    def output_folder(self) -> Path:
+        """Folder of the results of nights, absolute: the one named, else one in the home folder."""
+        return (self.output_root or self.home / OUTPUT_FOLDER).absolute()
+
+    @property
+    def earlier_history(self) -> Path | None:
+        """History beside the default output folder, where it once was, if there is one."""
+        home = self.home.absolute()
+        if self.database_url is not None or self.output_folder != home / OUTPUT_FOLDER:
+            return None
+        file = home / HISTORY_FILE
+        return file if file.is_file() else None
 
     @field_validator("time_zone", mode="after")
     @classmethod

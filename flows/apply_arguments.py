@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from flows.argument_types import not_empty
+
 __all__ = ["APPLY", "APPLY_END", "add_arguments"]
 
 APPLY = """\
@@ -40,6 +42,7 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         "--output",
         {
             "metavar": "DIR",
+            "type": not_empty,
             "required": True,
             "help": "folder for the new files; created if missing (required)",
         },

@@ -9,6 +9,7 @@ __all__ = [
     "count",
     "dated_step",
     "names",
+    "not_empty",
     "number_of_telescope",
     "number_of_type",
     "pair_of_angles",
@@ -26,6 +27,13 @@ def count(smallest: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def not_empty(text: str) -> str:
+    """Read a text that says something: an empty variable in a shell is no folder."""
+    if not text.strip():
+        raise ArgumentTypeError(f"found {text!r}, expected a name that is not empty")
+    return text
 
 
 def names(*possible: str) -> Callable[[str], tuple[str, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import apply_arguments, history_arguments, merge_arguments
-from flows.argument_types import count
+from flows.argument_types import count, not_empty
 from flows.arguments_nights import add_night_commands, night_date
 from flows.simulate_arguments import SIMULATE, add_arguments
 
@@ -90,6 +90,7 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         "--output",
         {
             "metavar": "DIR",
+            "type": not_empty,
             "required": True,
             "help": "folder for monitoring.h5, result.json, report.html and arraycal.log; created "
             "if missing (required)",

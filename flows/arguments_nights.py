@@ -5,6 +5,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.argument_types import not_empty
+
 __all__ = ["add_night_commands", "night_date"]
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ Find the blocks of a night, run its calibrations in order, publish, give one ver
 A night goes from noon to noon on the clock of the site (ARRAYCAL_TIME_ZONE) and bears the date of
 its evening. Results go to OUTPUT/<night>/<calibration>/, the verdict to OUTPUT/<night>/night.json.
 Blocks that were read before come from the cache; results that would be the same are left alone.
+
+Data folder, output folder and other settings that neither an option nor a variable names are those
+of the site: what the last `arraycal up` has remembered in ARRAYCAL_HOME, else ARRAYCAL_HOME/data
+and ARRAYCAL_HOME/output. The command says which ones it uses.
 """
 
 NIGHTLY_END = """\
@@ -146,13 +152,17 @@ def _add_nightly(commands: "Commands") -> None:
     add(
         "--blocks",
         metavar="PATTERN",
+        type=not_empty,
         help="where block files are, relative to ARRAYCAL_DATA_ROOT or else to the current folder; "
-        "{night:%%Y/%%m/%%d} stands for the date (default: **/*.dl2.h5)",
+        "{night:%%Y/%%m/%%d} stands for the date (default: **/*.dl2.h5 in the data folder of the "
+        "site)",
     )
     add(
         "--output",
         metavar="DIR",
-        help="folder that gets a folder per night (default: ARRAYCAL_OUTPUT_ROOT)",
+        type=not_empty,
+        help="folder that gets a folder per night, relative to ARRAYCAL_OUTPUT_ROOT or else to the "
+        "current folder (default: the output folder of the site)",
     )
     add(
         "--options",

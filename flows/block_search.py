@@ -12,6 +12,7 @@ __all__ = [
     "CORRECTED_SUFFIX",
     "absolute",
     "find_blocks",
+    "fixed_part",
     "from_here",
     "inside",
     "matches",
@@ -137,7 +138,7 @@ def _link_before_wildcards(text: str, root: Path | None) -> Path | None:
     """Link out of the root among the folders that a text names; None if it names none."""
     if root is None or "\0" in text or ".." in Path(text).parts:
         return None
-    path = _fixed(root / text)
+    path = fixed_part(root / text)
     return _way_out(path, root) if path.is_relative_to(root) else None
 
 
@@ -222,14 +223,14 @@ def inside(text: str, root: Path | None, name: str, *, pattern: bool = False) ->
 def _followed(path: Path, *, pattern: bool) -> Path:
     """Where a path leads when all symbolic links are followed."""
     if pattern:
-        path = _fixed(path)
+        path = fixed_part(path)
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
         raise ConfigurationError(f"cannot follow {path}: {error}") from None
 
 
-def _fixed(path: Path) -> Path:
-    """Part of a path before its first wildcard."""
-    magic = (n for n, part in enumerate(path.parts) if glob.has_magic(part))
+def fixed_part(path: Path) -> Path:
+    """Part of a path before its first wildcard or date of a night."""
+    magic = (n for n, part in enumerate(path.parts) if glob.has_magic(part) or "{night" in part)
     return Path(*path.parts[: next(magic, None)])

@@ -3,22 +3,23 @@
 import logging
 from typing import Any, cast
 
-from prefect import State, flow
+from prefect import State, flow, runtime
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from calib.errors import ArraycalError, NothingToDo, WrongUsage
+from calib.observables import OBSERVABLES
 from calib.store import refuse_existing
 from config.errors import ConfigurationError
-from config.settings import load_settings
 from flows.job import prepare
 from flows.logs import log_file
 from flows.parameters import CalibrateParameters
+from flows.site_settings import run_settings
 from flows.stages import final_state, map_blocks, run_log, solve_and_publish
 from tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE
 from tasks.workers import cpu_count
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "of_deployment"]
 
 log = logging.getLogger("arraycal.flows")
 
@@ -36,10 +37,11 @@ def calibrate(parameters: CalibrateParameters) -> State[Any]:
         parameters: What to calibrate, with which settings, and where the results go.
 
     """
-    settings = load_settings()
+    settings = run_settings(parameters.record)
     with run_log(settings.log_level):
         try:
-            job = prepare(parameters, settings)
+            own = of_deployment(parameters, runtime.deployment.name)
+            job = prepare(own, settings)
             refuse_existing(job.output, overwrite=job.overwrite)
         except (ArraycalError, ConfigurationError) as error:
             log.error("%s", error)  # noqa: TRY400  expected: the message says it all
@@ -52,3 +54,32 @@ def calibrate(parameters: CalibrateParameters) -> State[Any]:
         except ArraycalError as error:  # the log has it
             name = WRONG_USAGE if isinstance(error, WrongUsage) else UNUSABLE
             return Failed(name=name, message=str(error))
+
+
+def of_deployment(parameters: CalibrateParameters, deployment: str | None) -> CalibrateParameters:
+    """Parameters of a run of a deployment, which runs the calibration whose name it bears.
+
+    The schema that `flows.registering` makes refuses another one before a run starts; that of
+    ``prefect deploy`` does not.
+
+    Parameters
+    ----------
+    parameters : CalibrateParameters
+        What was asked for.
+    deployment : str or None
+        Its name; None, or a name that is not ours, leaves everything as it is.
+
+    Raises
+    ------
+    WrongUsage
+        If another calibration was asked for.
+    """
+    if deployment not in OBSERVABLES or deployment == parameters.calibration:
+        return parameters
+    if "calibration" in parameters.model_fields_set:
+        raise WrongUsage(
+            f"the deployment {deployment} runs {deployment}, found calibration: "
+            f"{parameters.calibration}. Start the deployment {parameters.calibration} instead, or "
+            "leave the parameter out"
+        )
+    return parameters.model_copy(update={"calibration": deployment})

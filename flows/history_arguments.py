@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--database",
         metavar="URL",
         help="SQLAlchemy URL of the history, such as sqlite:////data/history.sqlite (default: "
-        "ARRAYCAL_DATABASE_URL, else history.sqlite in the output folder of the machine)",
+        "ARRAYCAL_DATABASE_URL, else that of the site: history.sqlite in its output folder)",
     )
     add(
         "--config",

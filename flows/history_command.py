@@ -23,12 +23,13 @@ from config.errors import ConfigurationError
 from config.loading import load_configuration
 from config.models import TrendMonitorOptions
 from config.settings import Settings, load_settings
-from flows.console import stdout
+from flows.console import stderr, stdout
 from flows.job import inside
 from flows.masking import without_secrets
 from flows.night import night_folder
 from flows.night_options import checked, read_options
 from flows.outcomes import Exit
+from flows.site_settings import Site, find_site
 
 __all__ = ["history"]
 
@@ -50,7 +51,7 @@ class _Request:
     table: str
     export: Path | None
     figure: Path | None
-    nights: Path | None
+    nights: Path
 
 
 def history(arguments: Namespace, command: str) -> Exit:
@@ -79,7 +80,10 @@ def history(arguments: Namespace, command: str) -> Exit:
     OSError
         If the machine fails.
     """
-    request = _request(arguments, load_settings())
+    site = find_site()
+    request = _request(arguments, load_settings(), site)
+    for line in [] if arguments.database else site.history_lines():
+        stderr().print(line, markup=False, soft_wrap=True)
     with read_history(request.url) as database:
         shown = without_secrets(command, arguments.database, database.name)
         view = view_trends(database, request.selection, request.options, request.nights)
@@ -97,7 +101,7 @@ def history(arguments: Namespace, command: str) -> Exit:
     return Exit.USABLE
 
 
-def _request(arguments: Namespace, settings: Settings) -> _Request:
+def _request(arguments: Namespace, settings: Settings, site: Site) -> _Request:
     name = arguments.calibration
     if name is not None and name not in OBSERVABLES:
         raise ConfigurationError(
@@ -118,20 +122,18 @@ def _request(arguments: Namespace, settings: Settings) -> _Request:
         selection=Selection(name, since, until, arguments.configuration),
         tel_ids=tuple(sorted(set(arguments.tel))),
         options=configuration.TrendMonitor,
-        url=arguments.database or settings.history_url,
+        url=arguments.database or site.settings.history_url,
         table=arguments.table,
         export=paths[0],
         figure=paths[1],
-        nights=_nights_folder(settings),
+        nights=_nights_folder(site),
     )
 
 
-def _nights_folder(settings: Settings) -> Path | None:
-    """Folder of the folders of the nights on this machine; None if it keeps none."""
-    options = checked(read_options(settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS"))
-    if settings.output_root is None and not Path(options.output).expanduser().is_absolute():
-        return None
-    return night_folder(date.min, options, settings).parent
+def _nights_folder(site: Site) -> Path:
+    """Folder of the folders of the nights on this machine; there may be none yet."""
+    options = checked(read_options(site.settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS"))
+    return night_folder(date.min, options, site.with_places(None, options.output)).parent
 
 
 def _what_there_is(database: History) -> str:

@@ -27,16 +27,6 @@ class Home:
         return self.folder / "prefect"
 
     @property
-    def data(self) -> Path:
-        """Data folder unless ARRAYCAL_DATA_ROOT is set."""
-        return self.folder / "data"
-
-    @property
-    def output(self) -> Path:
-        """Output folder unless ARRAYCAL_OUTPUT_ROOT is set."""
-        return self.folder / "output"
-
-    @property
     def port(self) -> Path:
         """Port of the last server: addresses that people keep stay the same."""
         return self.folder / "port"

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from calib.errors import ArraycalError, NothingToDo
@@ -15,6 +16,35 @@ log = logging.getLogger("arraycal.flows")
 
 LOG_FILE = "arraycal.log"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _LogFile(logging.FileHandler):
+    """Says once, and in one line, that the log cannot be written; the work goes on without it."""
+
+    _is_broken = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  of logging
+        """Say so instead of a traceback for every record."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            self._say(error)
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what a full disk has kept in memory is lost."""
+        try:
+            super().close()
+        except OSError as error:
+            self._say(error)
+
+    def _say(self, error: OSError) -> None:
+        if self._is_broken:
+            return
+        self._is_broken = True
+        with suppress(OSError):
+            line = f"arraycal: the log {self.baseFilename} cannot be written: {error.strerror}"
+            print(line, file=sys.stderr)  # noqa: T201  logging itself has failed
 
 
 @contextmanager
@@ -44,7 +74,7 @@ def log_file(folder: Path, level: str) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOG_FILE
     before = path.stat().st_size if path.exists() else None
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORMAT))
     try:
         with logging_to(handler, level):

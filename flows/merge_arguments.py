@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from flows.argument_types import not_empty
 from flows.arguments_nights import night_date
 
 __all__ = ["MERGE", "MERGE_END", "add_arguments"]
@@ -62,6 +63,7 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         "--output",
         {
             "metavar": "DIR",
+            "type": not_empty,
             "required": True,
             "help": "folder for monitoring.h5, result.json, report.html and arraycal.log; created "
             "if missing (required)",
@@ -80,7 +82,7 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         {
             "metavar": "URL",
             "help": "SQLAlchemy URL of the history (default: ARRAYCAL_DATABASE_URL, else "
-            "history.sqlite in ARRAYCAL_OUTPUT_ROOT or in ARRAYCAL_HOME)",
+            "that of the site: history.sqlite in its output folder)",
         },
     ),
     (

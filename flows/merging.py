@@ -16,12 +16,13 @@ from calib.window import refuse_unmergeable, solve_window
 from calib.window_nights import USED
 from config.errors import ConfigurationError
 from config.settings import load_settings
-from flows.console import print_result, stdout
+from flows.console import print_result, stderr, stdout
 from flows.job import inside
 from flows.logs import log_file
 from flows.masking import without_secrets
 from flows.outcomes import Exit
 from flows.running import STATUS
+from flows.site_settings import find_site
 
 __all__ = ["merge"]
 
@@ -52,7 +53,7 @@ def merge(arguments: Namespace, command: str) -> Exit:
     OSError
         If the machine fails.
     """
-    settings = load_settings()
+    settings, site = load_settings(), find_site()
     observable = _observable(arguments.calibration)
     refuse_unmergeable(observable)
     selection = Selection(
@@ -62,7 +63,9 @@ def merge(arguments: Namespace, command: str) -> Exit:
     root = settings.output_root
     output = inside(arguments.output, None if root is None else root.resolve(), "output_root")
     refuse_existing(output, overwrite=arguments.overwrite)
-    with read_history(arguments.database or settings.history_url) as history:
+    for line in [] if arguments.database else site.history_lines():
+        stderr().print(line, markup=False, soft_wrap=True)
+    with read_history(arguments.database or site.settings.history_url) as history:
         window = read_window(history, selection)
     shown = without_secrets(command, arguments.database, history.name)
     made_by = provenance(shown) | {"window": window.origin}

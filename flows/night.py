@@ -40,7 +40,14 @@ from config.settings import Settings
 from flows.job import Job, Outcome, configured
 from flows.logs import log_file
 from flows.night_index import index_nights
-from flows.night_search import find_night, night_folder, nights_to_do, overdue, unfinished_nights
+from flows.night_search import (
+    check_data_folder,
+    find_night,
+    night_folder,
+    nights_to_do,
+    overdue,
+    unfinished_nights,
+)
 from flows.parameters import NightCalibration, NightlyParameters, NightOptions, in_order
 from flows.trend_news import trend_news
 
@@ -129,8 +136,11 @@ def calibrate_nights(
     ------
     WrongUsage
         If one of them is after today or long before any telescope; nothing is done then.
+    ConfigurationError
+        If the data folder is not there; nothing is done then either.
     """
     refuse_impossible(nights, datetime.now(UTC), settings.time_zone)
+    check_data_folder(options, settings)
     records: list[NightRecord] = []
     try:
         for night in nights:

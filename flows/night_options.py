@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from config.errors import ConfigurationError, shown
+from config.messages import did_you_mean, known_keys
 from flows.parameters import NightOptions
 
 __all__ = ["checked", "explain", "read_options"]
@@ -57,15 +58,18 @@ def checked(options: Mapping[str, Any]) -> NightOptions:
     try:
         return NightOptions.model_validate(options)
     except ValidationError as error:
-        raise ConfigurationError(explain(error)) from None
+        raise ConfigurationError(explain(error, NightOptions)) from None
 
 
-def explain(error: ValidationError) -> str:
-    """One sentence per mistake."""
-    return "; ".join(_problem(item) for item in error.errors())
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """One sentence per mistake of what should have become a model."""
+    return "; ".join(_problem(item, model) for item in error.errors())
 
 
-def _problem(item: Mapping[str, Any]) -> str:
+def _problem(item: Mapping[str, Any], model: type[BaseModel]) -> str:
     name = ".".join(str(part) for part in item["loc"] if part != "options")
+    if item["type"] == "extra_forbidden":
+        known = known_keys(item["loc"], model)
+        return f"unknown option {name!r}{did_you_mean(str(item['loc'][-1]), known)}"
     message = str(item["msg"]).removeprefix("Value error, ")
     return f"{name}: {message} (found {shown(item['input'])})"

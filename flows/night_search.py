@@ -13,10 +13,17 @@ from calib.nights import FIRST_NIGHT, dates_in, last_night
 from calib.time_index import TimeIndex
 from config.errors import ConfigurationError
 from config.settings import Settings
-from flows.block_search import absolute, inside, search
+from flows.block_search import absolute, fixed_part, inside, search
 from flows.parameters import NightlyParameters, NightOptions
 
-__all__ = ["find_night", "night_folder", "nights_to_do", "overdue", "unfinished_nights"]
+__all__ = [
+    "check_data_folder",
+    "find_night",
+    "night_folder",
+    "nights_to_do",
+    "overdue",
+    "unfinished_nights",
+]
 
 log = logging.getLogger("arraycal.flows")
 
@@ -99,12 +106,43 @@ def _data_root(options: NightOptions, settings: Settings) -> Path | None:
             f"blocks of nights should match {options.blocks!r}, and it is not known where: set "
             "ARRAYCAL_DATA_ROOT, or give an absolute pattern"
         )
-    if root is not None and not root.is_dir():
-        # Not an empty night: a disk that is not mounted must not look like one.
+    # Not an empty night: a disk that is not mounted must not look like one.
+    if root is None:
+        _refuse_missing_folder(options.blocks)
+    elif not root.is_dir():
+        advice = "Is a disk not mounted?"
+        if root == settings.model_copy(update={"data_root": None}).data_folder:
+            advice = (
+                "It is the default one: `arraycal up` makes it. Set ARRAYCAL_DATA_ROOT, or give "
+                "--blocks, for blocks elsewhere."
+            )
         raise ConfigurationError(
-            f"the data folder {root} is not there (ARRAYCAL_DATA_ROOT). Is a disk not mounted?"
+            f"the data folder {root} is not there (ARRAYCAL_DATA_ROOT). {advice}"
         )
     return root
+
+
+def _refuse_missing_folder(pattern: str) -> None:
+    """Refuse an absolute pattern in a folder that is not there."""
+    path = Path(pattern).expanduser()
+    fixed = fixed_part(path)
+    folder = path.parent if fixed == path else fixed
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"blocks of nights should match {pattern}, and the folder {folder} is not there. Is a "
+            "disk not mounted?"
+        )
+
+
+def check_data_folder(options: NightOptions, settings: Settings) -> None:
+    """Look for the folder of the blocks, before anything is written.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not known where the data are, or they are not there.
+    """
+    _data_root(options, settings)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from calib.errors import ArraycalError
 from calib.night_record import NightRecord
 from calib.nights import last_night
 from config.errors import ConfigurationError
-from config.settings import Settings, load_settings
+from config.settings import Settings
 from flows.events import report_trends
 from flows.night import Stages, calibrate_nights, night_folder, run_nightly
 from flows.night_page import night_page, worst
 from flows.parameters import BackfillParameters, NightlyParameters, NightOptions
 from flows.progress import LISTENER
+from flows.site_settings import find_site
 from flows.stages import DEGRADED, made_by, map_blocks, run_log, solve_and_publish
 from tasks.calibration import NOTHING_TO_DO, UNUSABLE
 from tasks.workers import cpu_count
@@ -40,7 +41,12 @@ def _nightly_name() -> str:
     night = getattr(parameters, "night", None)
     if isinstance(parameters, dict):
         night = parameters.get("night")
-    return f"night {night or last_night(_scheduled(), load_settings().time_zone)}"
+    return f"night {night or last_night(_scheduled(), _settings().time_zone)}"
+
+
+def _settings() -> Settings:
+    """Settings of the command that called the flow, or of the site."""
+    return LISTENER.get().settings or find_site().settings
 
 
 def _scheduled() -> datetime:
@@ -56,7 +62,7 @@ def nightly(parameters: NightlyParameters = NightlyParameters()) -> State[Any]: 
         parameters: Which night, and what is done with it.
 
     """
-    settings = load_settings()
+    settings = _settings()
     with run_log(settings.log_level):
         try:
             seen: list[SeenTrends] = []
@@ -80,7 +86,7 @@ def backfill(parameters: BackfillParameters) -> State[Any]:
         parameters: Which nights, and what is done with each.
 
     """
-    settings = load_settings()
+    settings = _settings()
     n_nights = (parameters.last - parameters.first).days + 1
     nights = [parameters.first + timedelta(days=n) for n in range(n_nights)]
     with run_log(settings.log_level):

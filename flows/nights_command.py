@@ -14,7 +14,7 @@ from calib.night_record import NightRecord
 from calib.nights import refuse_impossible
 from calib.store import REPORT
 from config.errors import ConfigurationError
-from config.settings import Settings, load_settings
+from config.settings import Settings
 from flows.console import Terminal, stdout
 from flows.direct import make_pairs, solve_and_publish
 from flows.job import Job, Outcome
@@ -22,8 +22,9 @@ from flows.night import Stages, night_folder, run_nightly
 from flows.night_options import explain, read_options
 from flows.night_page import worst
 from flows.outcomes import Exit
-from flows.parameters import NightlyParameters, NightOptions
+from flows.parameters import NightlyParameters
 from flows.progress import LISTENER
+from flows.site_settings import Site, find_site
 
 if TYPE_CHECKING:
     from calib.blocks import BlockPairs
@@ -60,18 +61,35 @@ def nightly(arguments: Namespace, command: str) -> Exit:
     OSError
         If the machine fails.
     """
-    settings = load_settings()
-    parameters = _parameters(arguments, settings)
+    site = find_site()
+    parameters = _parameters(arguments, site)
+    options = parameters.options
+    settings = site.with_places(options.blocks, options.output)
     if parameters.night is not None:  # before a server is started
         refuse_impossible([parameters.night], datetime.now(UTC), settings.time_zone)
     with Terminal(command, 0) as terminal:
+        _say_where(arguments, settings, site, terminal)
+        terminal.settings = settings
         if arguments.direct:
             terminal.nights_finished(_directly(parameters, settings, terminal))
         else:
             _as_flow(parameters, terminal)
     for record in terminal.nights:
-        _print(record, night_folder(record.night, parameters.options, settings))
+        _print(record, night_folder(record.night, options, settings))
     return STATUS[worst(terminal.nights)]
+
+
+def _say_where(arguments: Namespace, settings: Settings, site: Site, terminal: Terminal) -> None:
+    """Say which folders are used that neither a variable nor an option of the command names."""
+    typed = {"data_root": arguments.blocks, "output_root": arguments.output}
+    lines: list[str] = []
+    for name, text in typed.items():
+        if text is None and getattr(settings, name) is not None:
+            lines += site.folder_lines(name)
+    if settings.output_root is not None:
+        lines += site.history_lines()
+    for line in lines:
+        terminal.say(line)
 
 
 def _directly(
@@ -107,11 +125,11 @@ def _as_flow(parameters: NightlyParameters, terminal: Terminal) -> None:
         raise_failure(state)
 
 
-def _parameters(arguments: Namespace, settings: Settings) -> NightlyParameters:
+def _parameters(arguments: Namespace, site: Site) -> NightlyParameters:
     if arguments.options is not None:
         options = read_options(arguments.options, "--options")
     else:
-        options = read_options(settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS")
+        options = read_options(site.settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS")
     if arguments.calibration:
         given = {_name(item): item for item in options.get("calibrations", [])}
         options["calibrations"] = [
@@ -119,20 +137,22 @@ def _parameters(arguments: Namespace, settings: Settings) -> NightlyParameters:
         ]
     if arguments.again:
         options["again"] = "always"
-    for name, root in (("blocks", settings.data_root), ("output", settings.output_root)):
-        text = getattr(arguments, name) or options.get(name)
-        if text is None and root is not None:
-            continue
-        text = NightOptions.model_fields[name].default if text is None else text
-        # What is typed in a shell is meant from where the shell is.
-        options[name] = str(Path.cwd() / str(text)) if root is None else text
+    for name, root in (("blocks", "data_root"), ("output", "output_root")):
+        text = getattr(arguments, name)
+        if text is not None:
+            # What is typed in a shell is meant from where the shell is.
+            options[name] = text if root in site.named else str(Path.cwd() / _expanded(text))
     values: dict[str, Any] = {"night": arguments.night, "options": options}
     if arguments.look_back is not None:
         values["look_back"] = arguments.look_back
     try:
         return NightlyParameters.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError(explain(error)) from None
+        raise ConfigurationError(explain(error, NightlyParameters)) from None
+
+
+def _expanded(text: str) -> str:
+    return str(Path(text).expanduser()) if text == "~" or text.startswith("~/") else text
 
 
 def _name(item: object) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from calib.night_record import NightRecord
     from calib.result import CalibrationResult
     from calib.store import Published
+    from config.settings import Settings
 
 __all__ = ["LISTENER", "Listener"]
 
@@ -23,10 +24,13 @@ class Listener:
         The command line that started the run, for the provenance; empty without one.
     workers : int
         Blocks at a time; 0 for one per CPU.
+    settings : Settings or None
+        Those that the command line has made out for the nights; None for those of the site.
     """
 
     command: str = ""
     workers: int = 0
+    settings: "Settings | None" = None
 
     def started(self, n_blocks: int) -> None:
         """Hear that the blocks are about to be read."""

@@ -27,6 +27,7 @@ from flows.console import stdout
 from flows.home import POOL
 from flows.night_options import checked, read_options
 from flows.outcomes import Exit
+from flows.parameters import CalibrateParameters
 from flows.schedule import night_schedule
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "POOL",
     "Registered",
     "check_site",
+    "deployment_schema",
     "read_deployments",
     "register",
     "register_at_active_server",
@@ -159,7 +161,7 @@ def _deploy(client: "SyncPrefectClient", item: Mapping[str, Any], settings: Sett
         description=item["description"],
         entrypoint=item["entrypoint"],
         parameters=item.get("parameters") or _night_parameters(item, settings),
-        parameter_openapi_schema=parameter_schema(flow).model_dump(),
+        parameter_openapi_schema=deployment_schema(item, flow),
         enforce_parameter_schema=item["enforce_parameter_schema"],
         tags=item["tags"],
         work_pool_name=item["work_pool"]["name"],
@@ -169,6 +171,28 @@ def _deploy(client: "SyncPrefectClient", item: Mapping[str, Any], settings: Sett
         paused=before.paused if before else False,
     )
     return full_name
+
+
+def deployment_schema(item: Mapping[str, Any], flow: Flow[Any, Any]) -> dict[str, Any]:
+    """Schema of the parameters of a deployment; one of a calibration takes no other one.
+
+    Parameters
+    ----------
+    item : mapping
+        The deployment, as in the file of all.
+    flow : Flow
+        Its flow.
+    """
+    schema = parameter_schema(flow).model_dump()
+    name = item.get("parameters", {}).get("parameters", {}).get("calibration")
+    if name is not None:
+        own = schema["definitions"][CalibrateParameters.__name__]["properties"]["calibration"]
+        own |= {
+            "enum": [name],
+            "default": name,
+            "description": f"This deployment runs {name}; every calibration has one of its own.",
+        }
+    return schema
 
 
 def _night_parameters(item: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

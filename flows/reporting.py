@@ -14,12 +14,12 @@ from calib.night_index import INDEX, night_folders, unreadable_nights
 from calib.night_record import NIGHT_FILE, CalibrationRecord, file_digests, read_night, write_night
 from calib.result_reading import DAMAGES, read_result
 from calib.store import MONITORING, REPORT, RESULT, publish_report
-from config.settings import load_settings
-from flows.console import stdout
+from flows.console import stderr, stdout
 from flows.night import LOCK_FILE
 from flows.night_index import index_nights
 from flows.night_options import checked, read_options
 from flows.outcomes import Exit
+from flows.site_settings import find_site
 
 __all__ = ["report"]
 
@@ -79,7 +79,10 @@ def _report_root(folder: Path, nights: Mapping[date, Path], *, index_alone: bool
     # Beside the nights lie results that are of none, such as those of merged nights.
     places = [] if index_alone else [*nights.values(), folder]
     done = [ok for place in places for ok in _rebuild_night(place)]
-    settings = load_settings()
+    site = find_site()
+    for line in site.history_lines():
+        stderr().print(line, markup=False, soft_wrap=True)
+    settings = site.settings
     options = checked(read_options(settings.nightly_options, "ARRAYCAL_NIGHTLY_OPTIONS"))
     index_nights(folder, options, settings, always=True)
     _say(folder / INDEX)

@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from calib.errors import ArraycalError, CannotCompute, NothingToDo, WrongUsage
 from calib.store import refuse_existing
 from config.errors import ConfigurationError, shown
-from config.settings import Settings, load_settings
+from config.settings import Settings
 from flows.console import Terminal, print_result, stdout
 from flows.job import estimator_note, from_here, prepare
 from flows.outcomes import Exit
 from flows.parameters import CalibrateParameters
 from flows.progress import LISTENER
+from flows.site_settings import run_settings
 from flows.truth import read_truth
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def run(arguments: Namespace, command: str) -> Exit:
     OSError
         If the machine fails.
     """
-    settings = load_settings()
+    settings = run_settings(arguments.record)
     parameters = _parameters(arguments, settings)
     job = prepare(parameters, settings)
     refuse_existing(job.output, overwrite=job.overwrite)

@@ -31,6 +31,7 @@ from flows.remembered import (
     to_remember,
 )
 from flows.server import HOST, START_S, is_healthy, say, start_server, tail
+from flows.site_settings import history_remarks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,12 +140,14 @@ def _show(
         console.print(
             f"not set here, remembered in {home.settings}: {names}", markup=False, soft_wrap=True
         )
+    for line in history_remarks(settings):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _environment(settings: Settings, home: Home) -> dict[str, str]:
     """Environment of server and worker: all settings, whatever the shell has of them."""
-    texts = {"data_root": str(home.data), "output_root": str(home.output)}
-    texts |= {name: text for name, text in settings_texts(settings).items() if text}
+    texts = {name: text for name, text in settings_texts(settings).items() if text}
+    texts |= {"data_root": str(settings.data_folder), "output_root": str(settings.output_folder)}
     ours = {variable(name): text for name, text in texts.items()}
     ours |= {"PREFECT_HOME": str(home.prefect), "ARRAYCAL_HOME": str(home.folder)}
     if settings.auth is not None:

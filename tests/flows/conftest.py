@@ -34,10 +34,12 @@ def cache_root(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch, cache_root):
+def _clean_environment(monkeypatch, cache_root, tmp_path_factory):
     for name in [name for name in os.environ if name.startswith("ARRAYCAL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("ARRAYCAL_CACHE_ROOT", str(cache_root))
+    # Nothing of the site of whoever runs the tests.
+    monkeypatch.setenv("ARRAYCAL_HOME", str(tmp_path_factory.getbasetemp() / "no site"))
     # What the command line would set for the process must not outlive the test.
     from flows.cli import PREFECT_DEFAULTS
 

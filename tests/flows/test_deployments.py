@@ -10,9 +10,12 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import is_valid
 
+from calib.errors import WrongUsage
 from calib.observables import OBSERVABLES
 from config.settings import Settings
-from flows.registering import DEPLOYMENTS_FILE, read_deployments
+from flows.calibrate import of_deployment
+from flows.parameters import CalibrateParameters
+from flows.registering import DEPLOYMENTS_FILE, deployment_schema, read_deployments
 
 FOLDER = Path(__file__).parents[2]
 FILE = FOLDER / "deployments" / "prefect.yaml"
@@ -115,6 +118,31 @@ def accepts(name, changes):
 )
 def test_the_form_accepts(name, changes):
     assert accepts(name, changes)
+
+
+@pytest.mark.parametrize("name", OBSERVABLES)
+@pytest.mark.parametrize("asked", OBSERVABLES)
+def test_the_form_of_a_calibration_takes_no_other_one(name, asked):
+    given = {"parameters": {"blocks": ["night"], "output": "result", "calibration": asked}}
+    own = deployment_schema(DEPLOYMENTS[name], load(name))
+    assert is_valid(given, own) == (asked == name)
+    field = own["definitions"]["CalibrateParameters"]["properties"]["calibration"]
+    assert name in field["description"]
+
+
+@pytest.mark.parametrize("name", ["nightly", "backfill"])
+def test_the_form_of_nights_offers_every_calibration(name):
+    assert deployment_schema(DEPLOYMENTS[name], load(name)) == schema(name).model_dump()
+
+
+def test_a_run_of_a_deployment_is_of_its_calibration():
+    asked = CalibrateParameters(calibration="image-inter", blocks=["night"], output="result")
+    with pytest.raises(WrongUsage, match=r"energy-inter runs energy-inter, found .*image-inter"):
+        of_deployment(asked, "energy-inter")
+    for name in ("image-inter", None, "a site's own"):
+        assert of_deployment(asked, name) is asked
+    unasked = CalibrateParameters(blocks=["night"], output="result")
+    assert of_deployment(unasked, "image-inter").calibration == "image-inter"
 
 
 def test_the_night_needs_no_parameters():
