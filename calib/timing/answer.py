@@ -103,6 +103,8 @@ class Answer:
         Nodes most of whose stamps were left out: how many, and of how many.
     contradictions : tuple of str
         Why no offset is believed: the stamps as a whole are not those of these showers.
+    foreign : dict of int to float
+        Observations whose stamps are those of other showers, see `contradiction.foreign_blocks`.
     """
 
     plan: Plan
@@ -135,6 +137,7 @@ class Answer:
     vague: dict[int, float]
     clipped: dict[int, tuple[int, int]]
     contradictions: tuple[str, ...]
+    foreign: dict[int, float]
 
     @property
     def square_ns2(self) -> Floats:
@@ -337,6 +340,7 @@ def _told(
         vague=trusted.vague,
         clipped=solved.clipped,
         contradictions=solved.contradictions,
+        foreign=foreign_blocks(fitted),
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["contradictions_of", "foreign_blocks", "mostly_clipped"]
+__all__ = ["contradictions_of", "foreign_blocks", "foreign_reason", "mostly_clipped"]
 
 #: A telescope with a larger part of its stamps left out is described by the minority of them.
 MOST = 0.5
@@ -128,13 +128,22 @@ def _of_blocks(foreign: dict[int, float]) -> tuple[str, ...]:
         return ()
     named = [f"{share:.0%} in block {obs_id}" for obs_id, share in foreign.items()]
     more = [f"likewise in {len(named) - NAMED} more"] if len(named) > NAMED else []
-    sentence = (
-        "stamps are not those of their showers: the middle telescope loses, as outliers, "
-        f"{', '.join(named[:NAMED] + more)} (at most {MANY:.0%} expected); check that the rows of "
-        "the trigger table belong to their showers and telescopes (sorted, shifted or merged "
-        "wrongly?), or leave such blocks out"
+    return (foreign_reason(", ".join(named[:NAMED] + more)),)
+
+
+def foreign_reason(lost: str) -> str:
+    """Say what is wrong with stamps of other showers.
+
+    Parameters
+    ----------
+    lost : str
+        How many of them the middle telescope loses, and where.
+    """
+    return (
+        f"stamps are not those of their showers: the middle telescope loses, as outliers, {lost} "
+        f"(at most {MANY:.0%} expected); check that the rows of the trigger table belong to their "
+        "showers and telescopes (sorted, shifted or merged wrongly?)"
     )
-    return (sentence,)
 
 
 def _of_front(fitted: Fit, start_scale: float) -> tuple[str, ...]:

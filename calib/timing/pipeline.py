@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from calib import dl2
-from calib.blocks import block_stage, usable_blocks
+from calib.blocks import block_stage, select_blocks, usable_blocks
 from calib.errors import CannotCompute
 from calib.references import check_clock_reference
+from calib.timing.contradiction import foreign_reason
 from calib.timing.showers import Setup, prepare
 from calib.timing.stamps import STAMPS, STAMPS_ID, Facts, altitude_of, stamp_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from calib.blocks import BlockPairs
@@ -132,6 +134,10 @@ def calibrate(
         options,
         compensated=convention.name == "pointing_compensated",
     )
+    rest = [_without_foreign(block, found.foreign) for block in select_blocks(blocks)]
+    if found.foreign and any(block.status == "ok" for block in rest):
+        # Such blocks cost themselves, not the night.
+        return calibrate(rest, observable, configuration, provenance)
     return assemble(
         found,
         subarray,
@@ -142,6 +148,15 @@ def calibrate(
         provenance=provenance or {},
         remarks=_remarks(good),
     )
+
+
+def _without_foreign(block: BlockPairs, found: Mapping[int, float]) -> BlockPairs:
+    """Exclude a block whose stamps are those of other showers."""
+    lost = [found[obs_id] for obs_id in block.obs_ids if obs_id in found]
+    if block.status != "ok" or not lost:
+        return block
+    reason = f"{block.path}: {foreign_reason(f'{max(lost):.0%}')}"
+    return replace(block, status="excluded", reason=reason)
 
 
 def _summary(block: BlockPairs) -> dict[str, Any]:
