@@ -9,8 +9,9 @@ import polars as pl
 
 from calib import network
 from calib.gauges import explained, scale
+from calib.outliers import stands_out
 from calib.pairs import TELESCOPE_LEVEL
-from calib.quality import judge, stands_out
+from calib.quality import judge
 from calib.relative import percent
 from calib.resolutions import far_noisier
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult

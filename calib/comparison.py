@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from calib.errors import WrongUsage
-from calib.quality import is_outlier
+from calib.outliers import is_outlier
 from calib.relative import percent
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 import logging
 import os
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -38,10 +39,9 @@ def test_a_full_disk_costs_the_log_one_line(full, tmp_path, capsys):
 
 def test_what_cannot_be_written_on_a_full_disk_is_named(full, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "ftruncate", lambda *_: None)  # the device refuses it as such
-    (tmp_path / ".lock").symlink_to(full)
-    with pytest.raises(OSError, match="No space left") as caught, exclusive(tmp_path / ".lock"):
+    with pytest.raises(OSError, match="No space left") as caught, exclusive(Path(full)):
         pass
-    assert caught.value.filename == str(tmp_path / ".lock")
+    assert caught.value.filename == full
     (tmp_path / ".night.json.tmp").symlink_to(full)
     record = NightRecord(date(2026, 3, 1), "UTC", "usable")
     with pytest.raises(OSError, match="No space left") as caught:

@@ -9,8 +9,8 @@ from calib.coefficients import assemble
 from calib.fit import fit
 from calib.gauges import far_off
 from calib.observables import ENERGY_INTER
+from calib.outliers import least_z, stands_out
 from calib.pipeline import fit_options
-from calib.quality import least_z, stands_out
 from calib.relative import percent, relative
 from calib.result import BLOCKS
 from calib.schema import REJECTED
