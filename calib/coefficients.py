@@ -13,7 +13,7 @@ from calib.outliers import stands_out
 from calib.pairs import TELESCOPE_LEVEL
 from calib.quality import judge
 from calib.relative import percent
-from calib.resolutions import far_noisier
+from calib.resolutions import far_noisier, medians
 from calib.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
 from calib.schema import REJECTED
 from calib.summary import RESIDUAL_EDGES
@@ -207,13 +207,13 @@ def _telescope_table(fitted: Fit, subarray: Subarray, scaled: Scaled) -> pl.Data
 
 def _noisy(fitted: Fit, subarray: Subarray) -> dict[int, str]:
     """Say of telescopes with data, by node, how much more their values scatter than expected."""
-    variance = fitted.model.now.variance
-    far = far_noisier(variance, subarray.type_codes) & (fitted.summary.n_candidates > 0)
+    variance, kinds = fitted.model.now.variance, subarray.type_codes
+    far = far_noisier(variance, kinds) & (fitted.summary.n_candidates > 0)
+    sigma, usual = np.sqrt(variance), np.sqrt(medians(variance, kinds))
     return {
-        int(node): (
-            f"its values scatter by {np.sqrt(variance[node]):.0%}, those of its type by "
-            f"{np.sqrt(np.median(variance[subarray.type_codes == subarray.type_codes[node]])):.0%}"
-        )
+        int(
+            node
+        ): f"its values scatter by {sigma[node]:.0%}, those of its type by {usual[node]:.0%}"
         for node in np.flatnonzero(far)
     }
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from calib import network
 from calib.fit import ROUNDING
-from calib.gauges import Scaled, anchor, far_off, gauge_component, unconnected
+from calib.gauges import NO_SCATTER, Scaled, anchor, far_off, gauge_component, unconnected
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -357,10 +357,6 @@ def _refuse(
         elif not flags[node]:
             flags[node] = "no_reference"
             reasons[node] = f"no scale from the reference type: {NO_SCATTER}"
-
-
-#: Reason of a telescope whose numbers are no measurement.
-NO_SCATTER = "its values do not scatter at all"
 
 
 def _systematic_of_nodes(state: _State, nodes: Indices, weights: Floats) -> Floats:

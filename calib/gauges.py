@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAR_FACTOR",
+    "NO_SCATTER",
     "Scaled",
     "anchor",
     "explained",
@@ -42,6 +43,8 @@ __all__ = [
 #: A telescope further than this factor from the median of its type is no part of the mean of the
 #: type: no mirror and no camera is so much worse, but wrong units or empty files are.
 FAR_FACTOR = 5.0
+#: Reason of a telescope whose numbers are no measurement.
+NO_SCATTER = "its values do not scatter at all"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def scale(fitted: Fit, subarray: Subarray, options: RelativeThroughputFitterOpti
             for node in _without_scatter(fixed, nodes, fixing):
                 values[node] = systematic[node] = np.nan
                 covariance[node, :] = covariance[:, node] = np.nan
-                flags[node], reasons[node] = "degenerate", "its values do not scatter at all"
+                flags[node], reasons[node] = "degenerate", NO_SCATTER
     return Scaled(network.Fixed(values, covariance), systematic, gauges, flags, reasons, tuple(far))
 
 

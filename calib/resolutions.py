@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["START_SIGMA", "far_noisier", "shapes", "variances"]
+__all__ = ["START_SIGMA", "far_noisier", "medians", "shapes", "variances"]
 
 #: Starting value of sigma(ln E); only the first pass uses it.
 START_SIGMA = 0.2
@@ -91,10 +91,15 @@ def variances(before: Estimate, summary: Summary, kinds: Indices) -> Floats:
 
 def far_noisier(variance: Floats, kinds: Indices) -> npt.NDArray[np.bool_]:
     """Telescopes that are not built like the others of their type, or no longer work like them."""
-    typical = np.empty(len(variance))
+    return variance > FAR_NOISIER * medians(variance, kinds)
+
+
+def medians(variance: Floats, kinds: Indices) -> Floats:
+    """Median of the type of every telescope."""
+    result = np.empty(len(variance))
     for code in np.unique(kinds):
-        typical[kinds == code] = np.median(variance[kinds == code])
-    return variance > FAR_NOISIER * typical
+        result[kinds == code] = np.median(variance[kinds == code])
+    return result
 
 
 def _of_types(summary: Summary, now: Floats, kinds: Indices) -> Floats:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from calib.timing.sums import Sums
 
     Floats = npt.NDArray[np.float64]
-    Bools = npt.NDArray[np.bool_]
 
 __all__ = ["contradictions_of", "foreign_blocks", "foreign_reason", "mostly_clipped"]
 

@@ -117,11 +117,8 @@ def test_stamps_that_run_backwards_are_told(night, run):
 
 
 def test_reversed_stamps_are_unusable_and_cannot_be_applied(night, run, tmp_path, capsys):
-    def rule(rows):
-        rows["time"] = rows["time"][::-1].copy()
-
     for path in blocks(night):
-        change(path, TRIGGER, rule)
+        change(path, TRIGGER, reverse)
     status, result, _ = run()
     assert status == UNUSABLE
     assert all(row["value"] is None for row in result["telescopes"])
@@ -162,14 +159,19 @@ def single(request, tmp_path_factory):
     return folder
 
 
+def changed(single, tmp_path, rule):
+    """Path of a changed copy of a block, exit status and result of its calibration."""
+    (path,) = blocks(shutil.copytree(single, tmp_path / "night"))
+    change(path, TRIGGER, rule)
+    output = tmp_path / "out"
+    status = main(["run", "timing-cross", str(path), "--output", str(output), "--direct"])
+    return path, status, json.loads((output / "result.json").read_text())
+
+
 @pytest.mark.parametrize("rule", [reverse, shuffle, reverse_half])
 def test_stamps_of_other_showers_give_no_number(single, rule, tmp_path, capsys):
-    copied = shutil.copytree(single, tmp_path / "night")
-    (path,) = blocks(copied)
-    change(path, TRIGGER, rule)
-    arguments = ["run", "timing-cross", str(path), "--output", str(tmp_path / "out"), "--direct"]
-    assert main(arguments) == UNUSABLE
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    path, status, result = changed(single, tmp_path, rule)
+    assert status == UNUSABLE
     assert all(row["value"] is None for row in result["telescopes"])
     assert set(flags(result).values()) == {"contradictory"}
     (reason,) = (text for text in result["verdict"]["reasons"] if "not those of their" in text)
@@ -183,12 +185,8 @@ def test_stamps_of_other_showers_give_no_number(single, rule, tmp_path, capsys):
 
 def test_stamps_of_other_telescopes_of_the_shower_make_no_front(single, tmp_path):
     # They scatter by 7 ns and none is an outlier; but nothing is left of the curvature.
-    copied = shutil.copytree(single, tmp_path / "night")
-    (path,) = blocks(copied)
-    change(path, TRIGGER, swap_in_showers)
-    arguments = ["run", "timing-cross", str(path), "--output", str(tmp_path / "out"), "--direct"]
-    assert main(arguments) == UNUSABLE
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    _, status, result = changed(single, tmp_path, swap_in_showers)
+    assert status == UNUSABLE
     assert all(row["value"] is None for row in result["telescopes"])
     assert any("the front is not that of showers" in r for r in result["verdict"]["reasons"])
     # A radius without bounds is no number to compute with.
@@ -221,12 +219,8 @@ def test_wrong_stamps_of_a_fifth_are_still_left_out(single, tmp_path):
         stamp = rows["time"][:, 0].astype(np.int64) * 4_000_000_000 + rows["time"][:, 1] + late
         rows["time"][:, 0], rows["time"][:, 1] = np.divmod(stamp, 4_000_000_000)
 
-    copied = shutil.copytree(single, tmp_path / "night")
-    (path,) = blocks(copied)
-    change(path, TRIGGER, rule)
-    arguments = ["run", "timing-cross", str(path), "--output", str(tmp_path / "out"), "--direct"]
-    assert main(arguments) in {USABLE, DEGRADED}
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    _, status, result = changed(single, tmp_path, rule)
+    assert status in {USABLE, DEGRADED}
     assert set(flags(result).values()) == {"ok"}
     # Several hundred showers a telescope of 1.5 ns; all clocks are right.
     assert max(abs(row["value"]) for row in result["telescopes"]) < 0.6

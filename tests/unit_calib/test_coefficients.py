@@ -16,13 +16,14 @@ from calib.toys import Toy, toy_pairs, toy_subarray
 from config import Configuration
 
 
-def result_of(truth, sigma, fitter=None, selection=None, n_showers=4000):
-    """Calibrate a toy in which every telescope sees every shower."""
+def result_of(truth, sigma, fitter=None, selection=None, n_showers=4000, multiplicity=None):
+    """Calibrate a toy in which every telescope sees every shower, or as many as `multiplicity`."""
     subarray = toy_subarray(len(truth))
     configuration = Configuration.model_validate(
         {"RelativeThroughputFitter": fitter or {}, "ShowerSelection": selection or {}}
     )
-    pairs = toy_pairs(Toy(truth, [sigma] * len(truth), n_showers, len(truth)), 3)
+    toy = Toy(truth, [sigma] * len(truth), n_showers, multiplicity or len(truth))
+    pairs = toy_pairs(toy, 3)
     showers = [prepare(pairs, subarray)]
     return assemble(
         fit(lambda: showers, subarray, fit_options(configuration, subarray)),

@@ -5,18 +5,10 @@ import polars as pl
 import pytest
 
 from calib import network
-from calib.coefficients import assemble
-from calib.fit import fit
 from calib.gauges import far_off
-from calib.observables import ENERGY_INTER
 from calib.outliers import least_z, stands_out
-from calib.pipeline import fit_options
 from calib.relative import percent, relative
-from calib.result import BLOCKS
-from calib.schema import REJECTED
-from calib.showers import prepare
-from calib.toys import Toy, toy_pairs, toy_subarray
-from config import Configuration
+from tests.unit_calib.test_coefficients import result_of
 
 ERROR = 0.005
 #: Scatter of about 8 %, nine telescopes.
@@ -29,26 +21,15 @@ def found(s):
     return stands_out(*network.leave_one_out(fixed, np.arange(len(s))))
 
 
-def result_of(truth, **fitter):
-    subarray = toy_subarray(len(truth))
-    configuration = Configuration.model_validate({"RelativeThroughputFitter": fitter})
-    showers = [prepare(toy_pairs(Toy(truth, [0.2] * len(truth), 4000, 4), 3), subarray)]
-    return assemble(
-        fit(lambda: showers, subarray, fit_options(configuration, subarray)),
-        subarray,
-        ENERGY_INTER,
-        configuration,
-        blocks=BLOCKS.to_frame(),
-        rejected=REJECTED.to_frame(),
-        obs_ids=(1,),
-        provenance={},
-    )
+def nine_telescopes(truth, **fitter):
+    """Calibrate a toy in which four of the telescopes see each shower."""
+    return result_of(truth, 0.2, fitter, multiplicity=4)
 
 
 def test_a_telescope_that_stands_out_degrades_the_verdict_and_is_named():
     truth = ORDINARY.copy()
     truth[4] = np.log(0.5)
-    result = result_of(truth)
+    result = nine_telescopes(truth)
     assert result.telescopes["flag"].to_list() == ["ok"] * 4 + ["outlier"] + ["ok"] * 4
     assert result.verdict.status == "degraded"
     (reason,) = result.verdict.reasons
@@ -60,7 +41,7 @@ def test_a_telescope_that_stands_out_degrades_the_verdict_and_is_named():
 
 
 def test_ordinary_telescopes_are_usable():
-    assert result_of(ORDINARY).verdict.status == "usable"
+    assert nine_telescopes(ORDINARY).verdict.status == "usable"
 
 
 @pytest.mark.parametrize(("scatter", "most"), [(0.02, 0.02), (0.08, 0.02), (0.15, 0.04)])
@@ -85,7 +66,7 @@ def test_few_siblings_need_a_larger_deviation():
 def test_a_telescope_far_off_is_no_part_of_the_mean(gauge):
     truth = ORDINARY.copy()
     truth[4] = np.log(1e9)
-    result = result_of(truth, gauge=gauge)
+    result = nine_telescopes(truth, gauge=gauge)
     others = result.telescopes.filter(pl.col("tel_id") != 5)
     c = others["value"].to_numpy()
     mean = c.mean() if gauge == "arithmetic_mean" else np.exp(np.log(c).mean())
@@ -103,14 +84,14 @@ def test_a_telescope_far_off_is_no_part_of_the_mean(gauge):
 def test_a_telescope_that_is_merely_off_stays_in_the_mean(ratio):
     truth = ORDINARY.copy()
     truth[4] = np.log(ratio)
-    value = result_of(truth).telescopes["value"].to_numpy()
+    value = nine_telescopes(truth).telescopes["value"].to_numpy()
     assert np.log(value).mean() == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_reference_gauge_does_not_look_who_is_far_off():
     truth = ORDINARY.copy()
     truth[4] = np.log(1e9)
-    row = result_of(truth, reference_telescopes={"MST": 5}).telescopes.row(4, named=True)
+    row = nine_telescopes(truth, reference_telescopes={"MST": 5}).telescopes.row(4, named=True)
     assert row["value"] == 1.0
 
 
