@@ -21,15 +21,15 @@ from material import cheapest, million, peak_memory_mb
 from rich.console import Console
 from rich.table import Table
 
-from calib import dl2
-from calib.observables import ENERGY_CROSS, ENERGY_INTER
-from calib.pairs import pair_events
-from calib.pipeline import pairs_of_block, window_rows
-from calib.rules import pair_rules, pairs_to_form
-from config import Configuration, load_configuration
+from arraycal.calib import dl2
+from arraycal.calib.blocks.pair_rows import pairs_of_block, window_rows
+from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER
+from arraycal.calib.pairs.matching import pair_events
+from arraycal.calib.pairs.rules import pair_rules, pairs_to_form
+from arraycal.config import Configuration, load_configuration
 
 if TYPE_CHECKING:
-    from calib.observables import Observable
+    from arraycal.calib.observables import Observable
 
 TABLES = (
     "/dl2/event/telescope/energy/RandomForestRegressor",

@@ -16,19 +16,19 @@ from material import night
 from rich.console import Console
 from rich.table import Table
 
-from calib import dl2
-from calib.observables import ENERGY_INTER, IMAGE_INTER
-from calib.pairs import pair_events
-from calib.pipeline import window_rows
-from calib.rules import pair_rules, pairs_to_form
-from calib.saturation import BrightestPixels
-from calib.simulation import SimulationSettings
-from config import load_configuration
+from arraycal.calib import dl2
+from arraycal.calib.blocks.pair_rows import window_rows
+from arraycal.calib.observables import ENERGY_INTER, IMAGE_INTER
+from arraycal.calib.pairs.matching import pair_events
+from arraycal.calib.pairs.rules import pair_rules, pairs_to_form
+from arraycal.calib.pairs.saturation import BrightestPixels
+from arraycal.calib.simulation import SimulationSettings
+from arraycal.config import load_configuration
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from calib.observables import Observable
+    from arraycal.calib.observables import Observable
 
 TABLES = (
     "/dl1/event/telescope/parameters",

@@ -27,7 +27,7 @@ from urllib.request import urlopen
 
 from material import night
 
-from calib.simulation import SimulationSettings
+from arraycal.calib.simulation import SimulationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ flow(lambda: None, name="empty", persist_result=False)()
 """
 #: Runs without work, of which the cheapest counts: the others were disturbed.
 REPEATS = 3
-NIGHTLY = ("-m", "flows.cli", "nightly")
+NIGHTLY = ("-m", "arraycal.flows.cli.main", "nightly")
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from material import Cost, night
 from rich.console import Console
 from rich.table import Table
 
-from calib.simulation import SimulationSettings
-from config import preset_path
+from arraycal.calib.simulation import SimulationSettings
+from arraycal.config import preset_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +117,7 @@ def peer(kind: Kind, blocks: Sequence[Path], folder: Path) -> Cost:
 
 def ours(kind: Kind, blocks: Sequence[Path], folder: Path) -> Cost:
     """The same with arraycal, report and all."""
-    start = [sys.executable, "-m", "flows.cli", "run", kind.ours, *map(str, blocks)]
+    start = [sys.executable, "-m", "arraycal.flows.cli.main", "run", kind.ours, *map(str, blocks)]
     options = ["--preset", f"{kind.ours}-peer", "--output", str(folder / "ours"), "--direct"]
     return run([*start, *options], cache=folder / "cache")
 

@@ -14,9 +14,10 @@ from material import million
 from rich.console import Console
 from rich.table import Table
 
-from calib.observables import ENERGY_INTER
-from calib.pipeline import calibrate, pairs_of_block
-from config import load_configuration
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.config import load_configuration
 
 SETUPS = {
     "recommended": ("energy-inter", []),

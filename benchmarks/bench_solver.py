@@ -10,12 +10,12 @@ import numpy as np
 from material import cheapest
 from rich.console import Console
 from rich.table import Table
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib import network
-from calib.model import Model
-from calib.showers import prepare
-from calib.summary import Moments, Summary, summarise
-from calib.toys import Toy, toy_pairs, toy_subarray
+from arraycal.calib.fit import network
+from arraycal.calib.fit.model import Model
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.summary import Moments, Summary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

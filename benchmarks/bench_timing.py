@@ -12,11 +12,11 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import numpy as np
+from toy_stamps import TimingToy, toy_setup, toy_stamps, toy_timing_array
 
-from calib.timing.answer import answer
-from calib.timing.showers import prepare
-from calib.timing.toys import TimingToy, toy_setup, toy_stamps, toy_timing_array
-from config.models import CalculateTimingCalibrationOptions
+from arraycal.calib.timing.answer import answer
+from arraycal.calib.timing.showers import prepare
+from arraycal.config.models import CalculateTimingCalibrationOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

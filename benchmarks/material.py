@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from calib.simulation import SimulationSettings, Truth, simulate_night
+from arraycal.calib.simulation import SimulationSettings, Truth, simulate_night
 
 if TYPE_CHECKING:
     from collections.abc import Callable

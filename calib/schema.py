@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "BLOCKS",
     "DISTANCE",
     "EVENT_KEYS",
     "EXPECTED",
@@ -39,7 +40,7 @@ SCHEMA_ID = "pairs-3"
 #: Table of what a reader must know about single blocks.
 NOTES = "block_notes"
 
-#: What residuals are binned in, see `calib.residual_bins`.
+#: What residuals are binned in, see `arraycal.calib.checks.residual_bins`.
 DISTANCE, EXPECTED = "impact distance", "expected value"
 
 #: One row per telescope and shower; the columns an observable asked for follow these keys.
@@ -70,6 +71,21 @@ PARTICIPATION = pl.Schema({"tel_type": pl.String, "tel_id": pl.Int64, "rows": pl
 
 #: Rows that were left out, by the first rule that refused them.
 REJECTED = pl.Schema({"level": pl.String, "rule": pl.String, "rows": pl.Int64})
+
+#: One row per block file that was asked for.
+BLOCKS = pl.Schema(
+    {
+        "path": pl.String,
+        "status": pl.String,
+        "reason": pl.String,
+        "obs_ids": pl.String,
+        "data_model": pl.String,
+        "digest": pl.String,
+        "n_events": pl.Int64,
+        "n_pairs": pl.Int64,
+        "cached": pl.Boolean,
+    }
+)
 
 
 def pairs_with(shower_columns: Iterable[str]) -> pl.Schema:

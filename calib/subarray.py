@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+from arraycal.config.telescope import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
 
-__all__ = ["Subarray", "allowed_pairs"]
+    from arraycal.config.telescope import TelescopeParameter
+
+__all__ = ["Subarray", "allowed_pairs", "value_by_telescope"]
+
+V = TypeVar("V")
 
 #: Positions closer than this are the same position; surveys do not reach it.
 POSITION_TOLERANCE_M = 1e-3
@@ -142,3 +148,10 @@ def allowed_pairs(
     first, second = np.nonzero(allowed & (tel_ids[:, None] < tel_ids[None, :]))
     order = np.lexsort((tel_ids[second], tel_ids[first]))
     return np.stack([first[order], second[order]], axis=1)
+
+
+def value_by_telescope(parameter: TelescopeParameter[V], subarray: Subarray) -> dict[int, V]:
+    """Value of a telescope parameter for every telescope id."""
+    return resolve(
+        parameter, subarray.tel_ids, dict(zip(subarray.tel_ids, subarray.descriptions, strict=True))
+    )

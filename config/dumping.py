@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from config.models import Configuration
+    from arraycal.config.models import Configuration
 
 __all__ = ["to_yaml"]
 

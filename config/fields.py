@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from config.errors import ConfigurationError, shown
-from config.quantities import ENERGY_UNITS, LENGTH_UNITS, NO_UNITS, parse_quantity
-from config.telescope import PerType, TelescopeParameter
+from arraycal.config.errors import ConfigurationError, shown
+from arraycal.config.quantities import ENERGY_UNITS, LENGTH_UNITS, NO_UNITS, parse_quantity
+from arraycal.config.telescope import PerType, TelescopeParameter
 
 __all__ = [
     "DistanceM",

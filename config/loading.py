@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from config.errors import ConfigurationError, shown
-from config.messages import Origins, did_you_mean, explain
-from config.models import Configuration
-from config.spellings import (
+from arraycal.config.errors import ConfigurationError, shown
+from arraycal.config.messages import Origins, did_you_mean, explain
+from arraycal.config.models import Configuration
+from arraycal.config.spellings import (
     ALIASES,
     NEWER_SPELLING,
     OLDER_SPELLING,

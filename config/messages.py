@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from pydantic import BaseModel
 
-from config.errors import shown
+from arraycal.config.errors import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection

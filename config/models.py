@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from config.errors import ConfigurationError
-from config.fields import (
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.fields import (
     DistanceM,
     DistanceScale,
     EnergyTeV,
@@ -25,8 +25,8 @@ from config.fields import (
     lowercase,
     uppercase_subsystem,
 )
-from config.spellings import NEWER_SPELLING, OLDER_SPELLING, canonical
-from config.telescope import PerType, TelescopeEntry, TelescopeParameter
+from arraycal.config.spellings import NEWER_SPELLING, OLDER_SPELLING, canonical
+from arraycal.config.telescope import PerType, TelescopeEntry, TelescopeParameter
 
 __all__ = [
     "CalculateAsymmetryOptions",

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from config.errors import ConfigurationError, shown
+from arraycal.config.errors import ConfigurationError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from config.errors import ConfigurationError
-from config.messages import Origins, explain
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.messages import Origins, explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from config.errors import ConfigurationError, shown
+from arraycal.config.errors import ConfigurationError, shown
 
 __all__ = [
     "ALIASES",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
-from config.errors import ConfigurationError, shown
+from arraycal.config.errors import ConfigurationError, shown
 
 __all__ = [
     "PerType",

@@ -7,17 +7,17 @@ from prefect import State, flow, runtime
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from calib.errors import ArraycalError, NothingToDo, WrongUsage
-from calib.observables import OBSERVABLES
-from calib.store import refuse_existing
-from config.errors import ConfigurationError
-from flows.job import prepare
-from flows.logs import log_file
-from flows.parameters import CalibrateParameters
-from flows.site_settings import run_settings
-from flows.stages import final_state, map_blocks, run_log, solve_and_publish
-from tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE
-from tasks.workers import cpu_count
+from arraycal.calib.errors import ArraycalError, NothingToDo, WrongUsage
+from arraycal.calib.observables import OBSERVABLES
+from arraycal.calib.publish.writing import refuse_existing
+from arraycal.config.errors import ConfigurationError
+from arraycal.flows.jobs.job import prepare
+from arraycal.flows.jobs.logs import log_file
+from arraycal.flows.jobs.parameters import CalibrateParameters
+from arraycal.flows.jobs.site_settings import run_settings
+from arraycal.flows.stages import final_state, map_blocks, run_log, solve_and_publish
+from arraycal.tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE
+from arraycal.tasks.workers import cpu_count
 
 __all__ = ["calibrate", "of_deployment"]
 
@@ -59,8 +59,8 @@ def calibrate(parameters: CalibrateParameters) -> State[Any]:
 def of_deployment(parameters: CalibrateParameters, deployment: str | None) -> CalibrateParameters:
     """Parameters of a run of a deployment, which runs the calibration whose name it bears.
 
-    The schema that `flows.registering` makes refuses another one before a run starts; that of
-    ``prefect deploy`` does not.
+    The schema that `arraycal.flows.service.registering` makes refuses another one before a run
+    starts; that of ``prefect deploy`` does not.
 
     Parameters
     ----------

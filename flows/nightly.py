@@ -10,23 +10,24 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from calib.errors import ArraycalError
-from calib.night_record import NightRecord
-from calib.nights import last_night
-from config.errors import ConfigurationError
-from config.settings import Settings
-from flows.events import report_trends
-from flows.night import Stages, calibrate_nights, night_folder, run_nightly
-from flows.night_page import night_page, worst
-from flows.parameters import BackfillParameters, NightlyParameters, NightOptions
-from flows.progress import LISTENER
-from flows.site_settings import find_site
-from flows.stages import DEGRADED, made_by, map_blocks, run_log, solve_and_publish
-from tasks.calibration import NOTHING_TO_DO, UNUSABLE
-from tasks.workers import cpu_count
+from arraycal.calib.dl2.observed import last_night
+from arraycal.calib.errors import ArraycalError
+from arraycal.calib.nights.record import NightRecord
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.settings import Settings
+from arraycal.flows.jobs.events import report_trends
+from arraycal.flows.jobs.parameters import BackfillParameters, NightlyParameters, NightOptions
+from arraycal.flows.jobs.progress import LISTENER
+from arraycal.flows.jobs.site_settings import find_site
+from arraycal.flows.night.page import night_page, worst
+from arraycal.flows.night.run import Stages, calibrate_nights, run_nightly
+from arraycal.flows.night.search import night_folder
+from arraycal.flows.stages import DEGRADED, made_by, map_blocks, run_log, solve_and_publish
+from arraycal.tasks.calibration import NOTHING_TO_DO, UNUSABLE
+from arraycal.tasks.workers import cpu_count
 
 if TYPE_CHECKING:
-    from calib.report.trends_page import SeenTrends
+    from arraycal.calib.report.trends_page import SeenTrends
 
 __all__ = ["backfill", "nightly"]
 

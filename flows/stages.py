@@ -12,23 +12,23 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Failed
 from pydantic import SecretStr
 
-from calib.blocks import BlockPairs
-from calib.errors import ArraycalError, CannotCompute, NothingToDo, WrongUsage
-from calib.history.publishing import NOT_RECORDED
-from calib.quality import outliers_of
-from calib.result import CalibrationResult
-from calib.store import Published
-from config.settings import Settings
-from flows.cli import one_polars_thread
-from flows.events import report_outliers
-from flows.job import Job, Outcome
-from flows.logs import logging_to
-from flows.origin import job_provenance
-from flows.progress import LISTENER
-from tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE, publish, show, solve
-from tasks.history import record
-from tasks.pairs import pairs_of_block
-from tasks.workers import block_stage, cpu_count
+from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.calib.errors import ArraycalError, CannotCompute, NothingToDo, WrongUsage
+from arraycal.calib.history.publishing import NOT_RECORDED
+from arraycal.calib.publish.writing import Published
+from arraycal.calib.result.result import CalibrationResult
+from arraycal.calib.result.verdict import outliers_of
+from arraycal.config.settings import Settings
+from arraycal.flows.jobs.events import report_outliers
+from arraycal.flows.jobs.job import Job, Outcome
+from arraycal.flows.jobs.logs import logging_to
+from arraycal.flows.jobs.origin import job_provenance
+from arraycal.flows.jobs.progress import LISTENER
+from arraycal.tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE, publish, show, solve
+from arraycal.tasks.history import record
+from arraycal.tasks.one_thread import one_polars_thread
+from arraycal.tasks.pairs import pairs_of_block
+from arraycal.tasks.workers import block_stage, cpu_count
 
 if TYPE_CHECKING:
     from uuid import UUID

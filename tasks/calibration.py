@@ -11,13 +11,15 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
-from calib import calibrations, report, store
-from calib.blocks import BlockPairs
-from calib.errors import ArraycalError, NothingToDo, WrongUsage
-from calib.observables import Observable
-from calib.result import CalibrationResult
-from config.models import Configuration
-from tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
+from arraycal.calib import calibrate as pipeline
+from arraycal.calib import report
+from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.calib.errors import ArraycalError, NothingToDo, WrongUsage
+from arraycal.calib.observables import Observable
+from arraycal.calib.publish import writing as store
+from arraycal.calib.result.result import CalibrationResult
+from arraycal.config.models import Configuration
+from arraycal.tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
 
 __all__ = ["NOTHING_TO_DO", "UNUSABLE", "WRONG_USAGE", "publish", "show", "solve"]
 
@@ -45,7 +47,7 @@ def solve(
 ) -> CalibrationResult:
     """Merge the blocks, solve the array, judge."""
     try:
-        return calibrations.calibrate(blocks, observable, configuration, provenance)
+        return pipeline.calibrate(blocks, observable, configuration, provenance)
     except ArraycalError as error:
         # Expected, so a state and no traceback; Prefect takes a state for the task's own.
         if isinstance(error, NothingToDo):

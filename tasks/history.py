@@ -10,12 +10,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Failed
 from pydantic import SecretStr
 
-from calib.errors import ArraycalError
-from calib.history.publishing import record_result
-from calib.result import CalibrationResult
-from config.errors import ConfigurationError
-from config.models import Configuration
-from tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
+from arraycal.calib.errors import ArraycalError
+from arraycal.calib.history.publishing import record_result
+from arraycal.calib.result.result import CalibrationResult
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.models import Configuration
+from arraycal.tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
 
 __all__ = ["record"]
 

@@ -10,15 +10,16 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from calib.blocks import BlockPairs
-from tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
+from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
 
 __all__ = ["pairs_of_block"]
 
 log = logging.getLogger("arraycal.tasks")
 
 
-# NO_CACHE: whether PAIRS can be used again is for calib.cache to say, which looks at the files.
+# NO_CACHE: whether PAIRS can be used again is for arraycal.calib.blocks.cache to say, which looks
+# at the files.
 @task(
     task_run_name="pairs of {path.name}",
     cache_policy=NO_CACHE,
@@ -28,7 +29,7 @@ log = logging.getLogger("arraycal.tasks")
     retry_condition_fn=may_pass,
 )
 def pairs_of_block(path: Path, stage: Callable[[Path], BlockPairs]) -> BlockPairs:
-    """Make the PAIRS of one block; ``stage`` is `tasks.workers.block_stage`'s.
+    """Make the PAIRS of one block; ``stage`` is `arraycal.tasks.workers.block_stage`'s.
 
     A block whose PAIRS were there already ends in the state Cached, which the UI shows.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from tasks.workers import INFRASTRUCTURE
+from arraycal.tasks.workers import INFRASTRUCTURE
 
 __all__ = ["RETRIES", "RETRY_DELAYS_S", "may_pass"]
 

@@ -16,17 +16,17 @@ from importlib import import_module
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, cast
 
-from calib.blocks import BlockPairs
-from calib.calibrations import rows_of_block
-from config.errors import ConfigurationError
+from arraycal.calib.blocks.rows import rows_of_block
+from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.config.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from calib.observables import Observable
-    from config.models import Configuration
-    from config.settings import Settings
+    from arraycal.calib.observables import Observable
+    from arraycal.config.models import Configuration
+    from arraycal.config.settings import Settings
 
     Stage = Callable[[Path], BlockPairs]
 

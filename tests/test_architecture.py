@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from config.loading import load_preset, preset_path
+from arraycal.config.loading import load_preset, preset_path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("flows", "tasks", "calib", "config")

@@ -4,14 +4,13 @@
 `compiler` is what callers use. Nothing is ever evaluated as Python.
 """
 
-from calib.criteria.compiler import (
+from arraycal.calib.criteria.compiler import (
     Criterion,
-    CriterionError,
-    UnknownColumn,
     columns_of,
     compile_criteria,
     compile_criterion,
 )
+from arraycal.calib.criteria.syntax import CriterionError, UnknownColumn
 
 __all__ = [
     "Criterion",

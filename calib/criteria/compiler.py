@@ -4,8 +4,8 @@ Takes text such as ``RandomForestRegressor_tel_energy > 50 * u.GeV`` and the kin
 of the columns there are; gives a Boolean expression that is true or false, never null.
 
 The text is never executed. It is parsed, every node of its syntax tree is compared with the
-short list of what a criterion may contain (`calib.criteria.syntax`), and the tree is then
-translated with units carried along (`calib.criteria.translation`).
+short list of what a criterion may contain (`arraycal.calib.criteria.syntax`), and the tree is then
+translated with units carried along (`arraycal.calib.criteria.translation`).
 
 Values that are not known
     A comparison with a value that is NaN, infinite or missing is neither true nor false but
@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from calib.criteria.syntax import CriterionError, UnknownColumn, columns_in, parse
+from arraycal.calib.criteria.syntax import CriterionError, UnknownColumn, columns_in, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ def compile_criterion(name: str, text: str, catalog: Mapping[str, str]) -> Crite
     [False, True, False, False]
     """
     # astropy's units cost a quarter of a second, and blocks from the cache need none.
-    from calib.criteria.translation import translate
+    from arraycal.calib.criteria.translation import translate
 
     source, tree = parse(name, text)
     return Criterion(name, text, columns_in(tree), translate(source, tree, catalog))

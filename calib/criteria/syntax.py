@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 
-from calib.errors import ArraycalError
+from arraycal.calib.errors import ArraycalError
 
 __all__ = [
     "FUNCTION_ARGUMENTS",

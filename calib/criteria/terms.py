@@ -214,7 +214,7 @@ def compare(symbol: ast.cmpop, left: Term, right: Term) -> Term:
 
 
 def apply_function(name: str, *arguments: Term) -> Term:
-    """Apply one of the functions of `calib.criteria.syntax.FUNCTION_ARGUMENTS`."""
+    """Apply one of the functions of `arraycal.calib.criteria.syntax.FUNCTION_ARGUMENTS`."""
     _need_numbers("given to a function", *arguments)
     floats = frozenset().union(*(term.floats for term in arguments))
     if name in ("isfinite", "isnan"):  # the one way to ask for what is not known

@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from calib.criteria.syntax import Source, UnknownColumn, function_name
-from calib.criteria.terms import (
+from arraycal.calib.criteria.syntax import Source, UnknownColumn, function_name
+from arraycal.calib.criteria.terms import (
     NoColumn,
     Term,
     TermError,
@@ -45,9 +45,9 @@ def translate(source: Source, tree: ast.expr, catalog: Mapping[str, str]) -> pl.
     source : Source
         Its text, for messages.
     tree : ast.expr
-        Its syntax tree, checked by `calib.criteria.syntax.parse`.
+        Its syntax tree, checked by `arraycal.calib.criteria.syntax.parse`.
     catalog : mapping of str to str
-        See `calib.criteria.compile_criterion`.
+        See `arraycal.calib.criteria.compile_criterion`.
 
     Returns
     -------

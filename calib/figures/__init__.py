@@ -1,5 +1,5 @@
 """Figures of a result, by matplotlib."""
 
-from calib.figures.gallery import CLOCK_FIGURES, FIGURES, Picture, caption, encode, figures
+from arraycal.calib.figures.gallery import CLOCK_FIGURES, FIGURES, Picture, caption, encode, figures
 
 __all__ = ["CLOCK_FIGURES", "FIGURES", "Picture", "caption", "encode", "figures"]

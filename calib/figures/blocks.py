@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from calib.figures.style import QUIET, STYLE, Margins, looks, new_figure, plain
+from arraycal.calib.figures.style import QUIET, STYLE, Margins, looks, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from calib.figures.style import Look
+    from arraycal.calib.figures.style import Look
 
 __all__ = ["BLOCKS_CAPTION", "blocks_figure"]
 
@@ -34,7 +34,7 @@ def blocks_figure(deviations: pl.DataFrame) -> Figure | None:
     Parameters
     ----------
     deviations : DataFrame
-        Schema ``calib.block_constancy.BLOCK_DEVIATIONS``.
+        Schema ``arraycal.calib.checks.block_constancy.BLOCK_DEVIATIONS``.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from calib.figures.style import (
+from arraycal.calib.figures.style import (
     QUIET,
     STYLE,
     Margins,
@@ -36,7 +36,7 @@ def contrast_figures(bins: pl.DataFrame, trends: pl.DataFrame) -> dict[str, Figu
     Parameters
     ----------
     bins, trends : DataFrame
-        Tables of ``calib.cross_bins``.
+        Tables of ``arraycal.calib.types.bins``.
 
     Returns
     -------

@@ -10,15 +10,15 @@ import base64
 import io
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from calib.figures import pairs, telescopes, timing
-from calib.figures.style import STYLE
+from arraycal.calib.figures import pairs, telescopes, timing
+from arraycal.calib.figures.style import STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from matplotlib.figure import Figure
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["CLOCK_FIGURES", "FIGURES", "Picture", "caption", "encode", "figures"]
 
@@ -97,7 +97,7 @@ def caption(name: str, result: CalibrationResult) -> str:
     result : CalibrationResult
         What is shown.
     """
-    from calib.result import CLOCK_OFFSET
+    from arraycal.calib.result.result import CLOCK_OFFSET
 
     coefficient = result.quantity.name
     if result.quantity is CLOCK_OFFSET:

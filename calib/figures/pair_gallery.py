@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from calib.figures.style import FAINT, INK, QUIET, STYLE, Look, Margins, looks, new_figure
+from arraycal.calib.figures.style import FAINT, INK, QUIET, STYLE, Look, Margins, looks, new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def gallery_figures(histograms: pl.DataFrame) -> dict[str, Figure]:
     Parameters
     ----------
     histograms : DataFrame
-        Schema ``calib.pair_histograms.PAIR_HISTOGRAMS``.
+        Schema ``arraycal.calib.checks.pair_histograms.PAIR_HISTOGRAMS``.
 
     Returns
     -------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from calib.figures.style import (
+from arraycal.calib.figures.style import (
     ABSENT,
     DIVERGING,
     FAINT,
@@ -21,14 +21,14 @@ from calib.figures.style import (
     new_figure,
     plain,
 )
-from calib.figures.telescopes import separate
+from arraycal.calib.figures.telescopes import separate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
     Floats = npt.NDArray[np.float64]
 

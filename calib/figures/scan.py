@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from calib.figures.style import FAINT, INK, QUIET, STYLE, Margins, looks, new_figure, plain
+from arraycal.calib.figures.style import FAINT, INK, QUIET, STYLE, Margins, looks, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from calib.figures.style import Look
+    from arraycal.calib.figures.style import Look
 
 __all__ = ["SCAN_CAPTION", "scan_figure"]
 
@@ -23,7 +23,7 @@ SCAN_CAPTION = (
     "changes too small to matter. Filled markers: margins on the plateau, from which on nothing "
     "changes beyond errors."
 )
-#: Changes up to here do not matter, in percent; see ``calib.scan_tables``.
+#: Changes up to here do not matter, in percent; see ``arraycal.calib.checks.scan_tables``.
 SMALL_PERCENT = 0.5
 PANEL_IN, HEIGHT_IN = 2.9, 2.9
 #: Telescopes stand side by side over this part of the least distance between two margins.
@@ -36,7 +36,7 @@ def scan_figure(telescopes: pl.DataFrame, types: pl.DataFrame) -> Figure | None:
     Parameters
     ----------
     telescopes, types : DataFrame
-        Schemas ``calib.scan_tables.SCAN`` and ``SCAN_TYPES``.
+        Schemas ``arraycal.calib.checks.scan_tables.SCAN`` and ``SCAN_TYPES``.
 
     Returns
     -------

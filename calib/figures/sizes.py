@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from calib.curve import Knots
-from calib.figures.style import (
+from arraycal.calib.figures.style import (
     INK,
     QUIET,
     STYLE,
@@ -19,7 +18,8 @@ from calib.figures.style import (
     new_figure,
     plain,
 )
-from calib.schema import DISTANCE, EXPECTED
+from arraycal.calib.fit.curve import Knots
+from arraycal.calib.schema import DISTANCE, EXPECTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def curve_figure(curve: pl.DataFrame) -> Figure | None:
     Parameters
     ----------
     curve : DataFrame
-        Schema ``calib.curve_table.DISTANCE_CURVE``.
+        Schema ``arraycal.calib.checks.curve_table.DISTANCE_CURVE``.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def residual_figures(bins: pl.DataFrame) -> dict[str, Figure]:
     Parameters
     ----------
     bins : DataFrame
-        Schema ``calib.residual_bins.RESIDUAL_BINS``.
+        Schema ``arraycal.calib.checks.residual_bins.RESIDUAL_BINS``.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def contrast_figure(comparison: pl.DataFrame) -> Figure | None:
     Parameters
     ----------
     comparison : DataFrame
-        Schema ``calib.comparison.COMPARISON``.
+        Schema ``arraycal.calib.checks.comparison.COMPARISON``.
 
     Returns
     -------

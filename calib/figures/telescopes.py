@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from calib.figures.style import (
+from arraycal.calib.figures.style import (
     ABSENT,
     DIVERGING,
     FAINT,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
     Floats = npt.NDArray[np.float64]
     Places = dict[int, tuple[float, float]]

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from calib.figures.style import INK, QUIET, log_axis, looks, new_figure, plain
-from calib.timing.readable import readable_ns
+from arraycal.calib.figures.style import INK, QUIET, log_axis, looks, new_figure, plain
+from arraycal.calib.wording import readable_ns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from calib.figures.style import Look
-    from calib.result import CalibrationResult
+    from arraycal.calib.figures.style import Look
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["clock_history", "distance_residuals", "walk_curve"]
 

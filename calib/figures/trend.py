@@ -7,9 +7,10 @@ For the index over the nights and for ``arraycal history --figure``::
     for name, figure in trend_figures(trends).items():         # one each: "energy-inter MST"
         page.figure(encode(figure, "svg"), f"trend {name}", TREND_CAPTION)
 
-`trends` is a `calib.drift.Trends`. Drawing and saving need the style of `calib.figures.style`:
-these functions and `calib.figures.gallery.encode` set it, a plain `savefig` belongs into
-``rc_context(STYLE)``. A type of 9 telescopes and 60 nights is about 200 kB of SVG.
+`trends` is a `arraycal.calib.trends.trends.Trends`. Drawing and saving need the style of
+`arraycal.calib.figures.style`: these functions and `arraycal.calib.figures.gallery.encode` set it,
+a plain `savefig` belongs into ``rc_context(STYLE)``. A type of 9 telescopes and 60 nights is about
+200 kB of SVG.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from calib.drift import AGEING, flags_in_words, is_clock
-from calib.figures.style import COLOURS, FAINT, INK, QUIET, STYLE, new_figure, plain
+from arraycal.calib.figures.style import COLOURS, FAINT, INK, QUIET, STYLE, new_figure, plain
+from arraycal.calib.trends.series import AGEING
+from arraycal.calib.trends.trends import flags_in_words, is_clock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from calib.drift import Trends
+    from arraycal.calib.trends.trends import Trends
 
     Floats = npt.NDArray[np.float64]
 
@@ -71,7 +73,7 @@ def trend_figures(trends: Trends, tel_ids: Collection[int] = ()) -> dict[str, Fi
     Parameters
     ----------
     trends : Trends
-        From `calib.drift.trends`.
+        From `arraycal.calib.trends.trends.trends`.
     tel_ids : collection of int
         Which telescopes; all if empty.
 
@@ -94,7 +96,7 @@ def trend_figure(
     Parameters
     ----------
     trends : Trends
-        From `calib.drift.trends`.
+        From `arraycal.calib.trends.trends.trends`.
     calibration : str, optional
         Only this one.
     tel_ids : collection of int

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from calib.history.errors import HistoryError
-from calib.history.sqlite import sqlite_reader, sqlite_writer
-from calib.history.upgrading import is_outdated, upgrade, version_of
-from config.errors import ConfigurationError
+from arraycal.calib.history.errors import HistoryError
+from arraycal.calib.history.sqlite import sqlite_reader, sqlite_writer
+from arraycal.calib.history.upgrading import is_outdated, upgrade, version_of
+from arraycal.config.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

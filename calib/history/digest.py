@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from config.models import Configuration
+    from arraycal.config.models import Configuration
 
 __all__ = ["configuration_digest"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from calib.errors import CannotCompute
+from arraycal.calib.errors import CannotCompute
 
 __all__ = ["HistoryError"]
 

@@ -45,8 +45,8 @@ def is_recorded(url: str, night: date, calibration: str, configuration: str, mad
     calibration : str
         Name of the calibration.
     configuration : str
-        Its `calib.history.digest.configuration_digest`: an experiment with other options is
-        another result.
+        Its `arraycal.calib.history.digest.configuration_digest`: an experiment with other options
+        is another result.
     made : str
         When the result was made, ISO 8601; empty if that is not known, then any result will do.
 
@@ -58,7 +58,7 @@ def is_recorded(url: str, night: date, calibration: str, configuration: str, mad
     Raises
     ------
     HistoryError, ConfigurationError, OSError
-        See `calib.history.database.open_history`; of a server only.
+        See `arraycal.calib.history.database.open_history`; of a server only.
     """
     path, key = sqlite_path(url), (night, calibration, configuration)
     newest = _in_server(url, *key) if path is None else _in_file(path, *key)
@@ -80,8 +80,8 @@ def _in_file(path: Path, night: date, calibration: str, configuration: str) -> d
 
 
 def _in_server(url: str, night: date, calibration: str, configuration: str) -> datetime | None:
-    from calib.history.database import open_history
-    from calib.history.reading import Selection, runs
+    from arraycal.calib.history.database import open_history
+    from arraycal.calib.history.reading import Selection, runs
 
     # Who asks records what is missing: an empty database gets its tables now.
     with open_history(url) as history:

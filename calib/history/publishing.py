@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from calib.errors import CannotCompute
-from calib.history.errors import HistoryError
-from calib.nights import Span, nights_of, observation_span
-from config.errors import ConfigurationError
+from arraycal.calib.dl2.observed import Span, nights_of, observation_span
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.history.errors import HistoryError
+from arraycal.config.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from calib.result import CalibrationResult
-    from config.models import Configuration
+    from arraycal.calib.result.result import CalibrationResult
+    from arraycal.config.models import Configuration
 
 __all__ = ["NOT_RECORDED", "NightUnknown", "record_result"]
 
@@ -70,8 +70,8 @@ def record_result(
         See `open_history`.
     """
     # Not before: a run that finds nothing new needs no database.
-    from calib.history.database import open_history
-    from calib.history.recording import entry_of, record
+    from arraycal.calib.history.database import open_history
+    from arraycal.calib.history.recording import entry_of, record
 
     used = result.blocks.filter(pl.col("status") == "ok")["path"]
     spans = [span for path in used if (span := observation_span(Path(path)))]

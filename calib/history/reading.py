@@ -10,15 +10,15 @@ import numpy as np
 import polars as pl
 import sqlalchemy as sa
 
-from calib.history.errors import HistoryError
-from calib.history.tables import Coefficient, Run
+from arraycal.calib.history.errors import HistoryError
+from arraycal.calib.history.tables import Coefficient, Run
 
 if TYPE_CHECKING:
     from datetime import date
 
     import numpy.typing as npt
 
-    from calib.history.database import History
+    from arraycal.calib.history.database import History
 
     Floats = npt.NDArray[np.float64]
 

@@ -11,19 +11,19 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from calib.history.digest import configuration_digest
-from calib.history.tables import KEY, Coefficient, Run, StoredSums
-from calib.schema import NOTES
-from calib.sums import FORMAT, pack
+from arraycal.calib.fit.sums import FORMAT, pack
+from arraycal.calib.history.digest import configuration_digest
+from arraycal.calib.history.tables import KEY, Coefficient, Run, StoredSums
+from arraycal.calib.schema import NOTES
 
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from calib.history.database import History
-    from calib.nights import Span
-    from calib.result import CalibrationResult
-    from config.models import Configuration
+    from arraycal.calib.dl2.observed import Span
+    from arraycal.calib.history.database import History
+    from arraycal.calib.result.result import CalibrationResult
+    from arraycal.config.models import Configuration
 
 __all__ = ["Entry", "entry_of", "record"]
 
@@ -42,7 +42,8 @@ class Entry:
     coefficients : list of dict
         Columns of `Coefficient` except ``run_id``.
     sums : bytes or None
-        From ``calib.sums.pack``; None for a result whose sums windows of nights cannot use.
+        From ``arraycal.calib.fit.sums.pack``; None for a result whose sums windows of nights cannot
+        use.
     """
 
     run: dict[str, Any]

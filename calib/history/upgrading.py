@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from calib.history.errors import HistoryError
+from arraycal.calib.history.errors import HistoryError
 
 if TYPE_CHECKING:
     from alembic.config import Config

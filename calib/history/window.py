@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +11,21 @@ import sqlalchemy as sa
 import yaml
 from pydantic import ValidationError
 
-from calib.errors import CannotCompute, NothingToDo, WrongUsage
-from calib.history.tables import Run, StoredSums
-from calib.sums import FORMAT, unpack
-from calib.window_nights import LEFT_OUT, NO_RUN, USED, WindowNight
-from config.models import Configuration
+from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
+from arraycal.calib.fit.sums import FORMAT, unpack
+from arraycal.calib.history.tables import Run, StoredSums
+from arraycal.config.models import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from calib.history.database import History
-    from calib.history.reading import Selection
+    from arraycal.calib.fit.sums import Sums
+    from arraycal.calib.history.database import History
+    from arraycal.calib.history.reading import Selection
 
-__all__ = ["Window", "read_window", "window_dates"]
+__all__ = ["LEFT_OUT", "NO_RUN", "USED", "Window", "WindowNight", "read_window", "window_dates"]
+
+USED, LEFT_OUT, NO_RUN = "used", "left out", "no run"
 
 #: Columns of a run that a window needs.
 COLUMNS = (
@@ -41,6 +43,44 @@ COLUMNS = (
 #: Successive nights without a run that are listed one by one; more are one row.
 MOST_SINGLE = 31
 AGAIN = "calibrate the night again (arraycal nightly --night {night} --again)"
+
+
+@dataclass(frozen=True)
+class WindowNight:
+    """A night of a window.
+
+    Parameters
+    ----------
+    night : date
+        Date of the evening.
+    status : {"used", "left out", "no run"}
+        What became of it.
+    reason : str
+        Why it is left out.
+    verdict : str
+        On its run.
+    sums : Sums or None
+        Of a night that is used.
+    n_nights : int
+        More than one for a row of nights without a run, of which `night` is the first.
+    """
+
+    night: date
+    status: str
+    reason: str = ""
+    verdict: str = ""
+    sums: Sums | None = None
+    n_nights: int = 1
+
+    @property
+    def last(self) -> date:
+        """The last night of the row."""
+        return self.night + timedelta(days=self.n_nights - 1)
+
+    @property
+    def text(self) -> str:
+        """The night, or the first and the last one."""
+        return f"{self.night}" if self.n_nights == 1 else f"{self.night} to {self.last}"
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 A new observable is one module here, one line in `OBSERVABLES`, one preset, one closure test.
 """
 
-from calib.observables.cross import ENERGY_CROSS
-from calib.observables.energy import ENERGY_INTER
-from calib.observables.image import IMAGE_INTER
-from calib.observables.observable import Observable
-from calib.observables.timing import TIMING_CROSS
+from arraycal.calib.observables.cross import ENERGY_CROSS
+from arraycal.calib.observables.energy import ENERGY_INTER
+from arraycal.calib.observables.image import IMAGE_INTER
+from arraycal.calib.observables.observable import Observable
+from arraycal.calib.observables.timing import TIMING_CROSS
 
 __all__ = [
     "ENERGY_CROSS",

@@ -4,10 +4,10 @@ Method: Mitchell, Parsons, Hofmann, Bernlohr 2016, Astropart. Phys. 75, 1 (arXiv
 all telescopes of all types in one solution.
 """
 
-from calib.observables.energy import ENERGY_FILTERS
-from calib.observables.filters import Quantity
-from calib.observables.observable import LOG_RATIO_STATISTIC, Observable
-from calib.pointing import ALTITUDE, AZIMUTH
+from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH
+from arraycal.calib.observables.energy import ENERGY_FILTERS
+from arraycal.calib.observables.filters import Quantity
+from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
 __all__ = ["ENERGY_CROSS"]
 

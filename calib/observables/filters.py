@@ -1,8 +1,8 @@
 """Event filters as data: which keys of ``event_filters`` cut on what.
 
 A filter here names columns as templates over the reconstructor names of its section
-(``{geometry}_tel_impact_distance``); `calib.rules` turns it into a test on the columns of a block,
-with the value of every telescope.
+(``{geometry}_tel_impact_distance``); `arraycal.calib.pairs.rules` turns it into a test on the
+columns of a block, with the value of every telescope.
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from calib.pairs import distance_asymmetry
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
 
-    from calib.dl2 import Block
-    from calib.pairs import Values
+    from arraycal.calib.dl2.block import Block
 
+    Values = tuple[npt.NDArray[np.float64], ...]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["DISTANCE_ASYMMETRY", "EventFilter", "PairFilter", "Quantity"]
+__all__ = ["DISTANCE_ASYMMETRY", "EventFilter", "PairFilter", "Quantity", "distance_asymmetry"]
 
 
 class Quantity(NamedTuple):
@@ -69,12 +67,26 @@ class PairFilter:
     quantities : tuple of Quantity
         What it looks at.
     passes : callable
-        See `calib.pairs.PairTest`.
+        See `arraycal.calib.pairs.matching.PairTest`.
     """
 
     key: str
     quantities: tuple[Quantity, ...]
     passes: Callable[[Values, Values, Values], Bools]
+
+
+def distance_asymmetry(
+    impact_1: npt.NDArray[np.float64], impact_2: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """``|d1 - d2| / (d1 + d2)``; NaN where a distance is missing or both are zero.
+
+    Examples
+    --------
+    >>> distance_asymmetry(np.array([30.0]), np.array([10.0])).tolist()
+    [0.5]
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.abs(impact_1 - impact_2) / (impact_1 + impact_2))
 
 
 def _within_asymmetry(one: Values, two: Values, limits: Values) -> Bools:

@@ -1,7 +1,7 @@
 """Inter-calibration of optical throughput from the sizes of images.
 
 Method: Mitchell 2016, PhD thesis Heidelberg, section 4.2 (doi:10.11588/heidok.00021768), for the
-equidistant selection; the distance curve in its place is `calib.curve`.
+equidistant selection; the distance curve in its place is `arraycal.calib.fit.curve`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.cameras import camera_radii
-from calib.observables.filters import EventFilter, PairFilter, Quantity
-from calib.observables.observable import LOG_RATIO_STATISTIC, Observable
-from calib.pairs import distance_asymmetry
-from calib.pointing import ALTITUDE
+from arraycal.calib.dl2.cameras import camera_radii
+from arraycal.calib.dl2.pointing import ALTITUDE
+from arraycal.calib.observables.filters import EventFilter, PairFilter, Quantity, distance_asymmetry
+from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
 
-    from calib.dl2 import Block
-    from calib.pairs import Values
+    from arraycal.calib.dl2.block import Block
+    from arraycal.calib.observables.filters import Values
 
 __all__ = ["IMAGE_INTER"]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 if TYPE_CHECKING:
-    from calib.observables.filters import EventFilter, PairFilter, Quantity
+    from arraycal.calib.observables.filters import EventFilter, PairFilter, Quantity
 
 __all__ = ["LOG_RATIO_STATISTIC", "Observable"]
 
 _V1, _V2 = pl.col("value_1"), pl.col("value_2")
 _U1, _U2 = pl.col("uncertainty_1"), pl.col("uncertainty_2")
 
-#: Statistics of two positive values of one shower; signs and units in `calib.schema`.
+#: Statistics of two positive values of one shower; signs and units in `arraycal.calib.schema`.
 LOG_RATIO_STATISTIC: tuple[pl.Expr, ...] = (
     ((_V1 - _V2) / (_V1 + _V2)).alias("asymmetry"),
     (2.0 / (_V1 + _V2) ** 2 * ((_V1 * _U2) ** 2 + (_V2 * _U1) ** 2).sqrt()).alias(

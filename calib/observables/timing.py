@@ -1,6 +1,6 @@
-"""Cross-calibration of telescope clocks from trigger time stamps; see `calib.timing`."""
+"""Cross-calibration of telescope clocks from trigger time stamps; see `arraycal.calib.timing`."""
 
-from calib.observables.observable import Observable
+from arraycal.calib.observables.observable import Observable
 
 __all__ = ["TIMING_CROSS"]
 

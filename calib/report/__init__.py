@@ -1,5 +1,6 @@
 """A result for people: a self-contained HTML page, and Markdown for the Prefect UI."""
 
-from calib.report.document import html, markdown
+from arraycal.calib.report.document import html
+from arraycal.calib.report.summary_page import markdown
 
 __all__ = ["html", "markdown"]

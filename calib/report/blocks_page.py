@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from calib.figures import Picture
-from calib.figures.blocks import BLOCKS_CAPTION, blocks_figure
-from calib.report import elements as page
-from calib.report.facts import MISSING, fixed, in_percent
+from arraycal.calib.figures import Picture
+from arraycal.calib.figures.blocks import BLOCKS_CAPTION, blocks_figure
+from arraycal.calib.report import elements as page
+from arraycal.calib.report.facts import MISSING, fixed, in_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import polars as pl
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["constancy_pictures", "constancy_section"]
 

@@ -11,10 +11,10 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from calib.figures import CLOCK_FIGURES, FIGURES, Picture, caption, figures
-from calib.report import elements as page
-from calib.report.blocks_page import constancy_section
-from calib.report.facts import (
+from arraycal.calib.figures import CLOCK_FIGURES, FIGURES, Picture, caption, figures
+from arraycal.calib.report import elements as page
+from arraycal.calib.report.blocks_page import constancy_section
+from arraycal.calib.report.facts import (
     MISSING,
     digest,
     fixed,
@@ -25,18 +25,18 @@ from calib.report.facts import (
     observations,
     shown,
 )
-from calib.report.scan_page import gallery_section, scan_section
-from calib.report.sizes_page import comparison_section, sizes_section
-from calib.report.summary_page import markdown
-from calib.report.timing_page import offset_pairs, offset_table, timing_section
-from calib.report.types_page import types_section
-from calib.report.window_page import window_section
-from calib.result import CLOCK_OFFSET
+from arraycal.calib.report.scan_page import gallery_section, scan_section
+from arraycal.calib.report.sizes_page import comparison_section, sizes_section
+from arraycal.calib.report.summary_page import markdown
+from arraycal.calib.report.timing_page import offset_pairs, offset_table, timing_section
+from arraycal.calib.report.types_page import types_section
+from arraycal.calib.report.window_page import window_section
+from arraycal.calib.result.result import CLOCK_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["html", "markdown"]
 

@@ -12,15 +12,15 @@ import hashlib
 from html import escape
 from typing import TYPE_CHECKING
 
-from calib.figures import encode
-from calib.report.facts import printable
+from arraycal.calib.figures import encode
+from arraycal.calib.report.facts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from matplotlib.figure import Figure
 
-    from calib.figures import Picture
+    from arraycal.calib.figures import Picture
 
 __all__ = ["Html", "details", "figure", "figures", "page", "table", "text"]
 

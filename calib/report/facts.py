@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from calib.relative import relative
+from arraycal.calib.wording import relative
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = [
     "CHI_SQUARED",

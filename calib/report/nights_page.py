@@ -10,9 +10,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from calib.report import elements as page
-from calib.report.facts import MISSING
-from calib.report.trend_links import SECTION, telescope_link
+from arraycal.calib.report import elements as page
+from arraycal.calib.report.facts import MISSING
+from arraycal.calib.report.trend_links import SECTION, telescope_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from calib.figures import Picture
-from calib.figures.pair_gallery import GALLERY_CAPTION, gallery_figures
-from calib.figures.scan import SCAN_CAPTION, scan_figure
-from calib.report import elements as page
-from calib.report.facts import CHI_SQUARED, MISSING, fixed, in_percent
+from arraycal.calib.figures import Picture
+from arraycal.calib.figures.pair_gallery import GALLERY_CAPTION, gallery_figures
+from arraycal.calib.figures.scan import SCAN_CAPTION, scan_figure
+from arraycal.calib.report import elements as page
+from arraycal.calib.report.facts import CHI_SQUARED, MISSING, fixed, in_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["gallery_pictures", "gallery_section", "scan_pictures", "scan_section"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from calib.figures import Picture
-from calib.figures.sizes import (
+from arraycal.calib.figures import Picture
+from arraycal.calib.figures.sizes import (
     CONTRAST_CAPTION,
     CURVE_CAPTION,
     RESIDUAL_CAPTIONS,
@@ -13,15 +13,15 @@ from calib.figures.sizes import (
     curve_figure,
     residual_figures,
 )
-from calib.report import elements as page
-from calib.report.facts import fixed
+from arraycal.calib.report import elements as page
+from arraycal.calib.report.facts import fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import polars as pl
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["comparison_pictures", "comparison_section", "size_pictures", "sizes_section"]
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from calib.figures import Picture, caption, encode, figures
-from calib.report.blocks_page import constancy_pictures
-from calib.report.facts import fixed, in_percent, key_facts, observations, printable
-from calib.report.scan_page import gallery_pictures, scan_pictures
-from calib.report.sizes_page import comparison_pictures, size_pictures
-from calib.report.types_page import type_pictures
+from arraycal.calib.figures import Picture, caption, encode, figures
+from arraycal.calib.report.blocks_page import constancy_pictures
+from arraycal.calib.report.facts import fixed, in_percent, key_facts, observations, printable
+from arraycal.calib.report.scan_page import gallery_pictures, scan_pictures
+from arraycal.calib.report.sizes_page import comparison_pictures, size_pictures
+from arraycal.calib.report.types_page import type_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from calib.report.trends_page import SeenTrends
-    from calib.result import CalibrationResult
+    from arraycal.calib.report.trends_page import SeenTrends
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["markdown", "trends_markdown"]
 
@@ -86,7 +86,7 @@ def trends_markdown(seen: Sequence[SeenTrends], room: int = LARGEST_BYTES) -> st
     str
         Telescopes with a flag, then the courses of all; empty without any history.
     """
-    from calib.report.trends_page import TRENDS_HEADER, all_trend_pictures, trend_row
+    from arraycal.calib.report.trends_page import TRENDS_HEADER, all_trend_pictures, trend_row
 
     seen = [item for item in seen if not item.trends.telescopes.is_empty()]
     if not seen:

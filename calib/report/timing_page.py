@@ -6,13 +6,13 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from calib.report import elements as page
-from calib.report.facts import MISSING, fixed
+from arraycal.calib.report import elements as page
+from arraycal.calib.report.facts import MISSING, fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["offset_pairs", "offset_table", "timing_section"]
 

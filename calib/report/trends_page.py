@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from calib.drift import AGEING, STEP, flags_in_words, is_clock
-from calib.figures import Picture, encode
-from calib.figures.trend import TREND_CAPTION, trend_figures
-from calib.report import elements as page
-from calib.report.facts import MISSING, fixed
-from calib.report.trend_links import SECTION, telescope_id
+from arraycal.calib.figures import Picture, encode
+from arraycal.calib.figures.trend import TREND_CAPTION, trend_figures
+from arraycal.calib.report import elements as page
+from arraycal.calib.report.facts import MISSING, fixed
+from arraycal.calib.report.trend_links import SECTION, telescope_id
+from arraycal.calib.trends.series import AGEING, STEP
+from arraycal.calib.trends.trends import flags_in_words, is_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import polars as pl
 
-    from calib.drift import Trends
+    from arraycal.calib.trends.trends import Trends
 
 __all__ = [
     "FLAGGED_HEADER",
@@ -120,7 +121,7 @@ def _flagged_row(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def trend_row(row: dict[str, Any]) -> tuple[str, ...]:
-    """One telescope of ``calib.drift.TELESCOPES``, for a table under `TRENDS_HEADER`."""
+    """One telescope of the trends of telescopes, for a table under `TRENDS_HEADER`."""
     factor, unit, digits = (1.0, "ns", 2) if is_clock(row["calibration"]) else (PERCENT, "%", 2)
 
     def number(name: str) -> str:

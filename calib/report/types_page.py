@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from calib.figures import Picture
-from calib.figures.contrasts import CAPTION, contrast_figures
-from calib.report import elements as page
-from calib.report.facts import CHI_SQUARED, fixed, in_percent
+from arraycal.calib.figures import Picture
+from arraycal.calib.figures.contrasts import CAPTION, contrast_figures
+from arraycal.calib.report import elements as page
+from arraycal.calib.report.facts import CHI_SQUARED, fixed, in_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import polars as pl
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["type_pictures", "types_section"]
 

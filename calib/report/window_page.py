@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from calib.report import elements as page
-from calib.report.facts import CHI_SQUARED, fixed
+from arraycal.calib.report import elements as page
+from arraycal.calib.report.facts import CHI_SQUARED, fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import polars as pl
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 __all__ = ["window_section"]
 

@@ -6,15 +6,15 @@ of the images, `analysis` the reconstruction, `timing` the stamps, `block` one b
 several of them with telescopes that change, `truth` what it was made from.
 """
 
-from calib.simulation.night import (
+from arraycal.calib.simulation.night import (
     block_path,
     draw_throughput,
     simulate_block,
     simulate_night,
 )
-from calib.simulation.nights import NightSettings, settings_of_nights, simulate_nights
-from calib.simulation.settings import CameraSettings, ClockSettings, SimulationSettings
-from calib.simulation.truth import Truth
+from arraycal.calib.simulation.nights import NightSettings, settings_of_nights, simulate_nights
+from arraycal.calib.simulation.settings import CameraSettings, ClockSettings, SimulationSettings
+from arraycal.calib.simulation.truth import Truth
 
 __all__ = [
     "CameraSettings",

@@ -18,24 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calib.simulation import camera
-from calib.simulation.block import Block, Images, Showers
-from calib.simulation.geometry import (
+from arraycal.calib.simulation import camera
+from arraycal.calib.simulation.block import Block, Images, Showers
+from arraycal.calib.simulation.geometry import (
     direction_vector,
     displace,
     impact_distance_m,
     shift_direction,
 )
-from calib.simulation.showers import PROTON_LIGHT, STEREO
-from calib.simulation.timing import LEAD_S, time_stamps
+from arraycal.calib.simulation.showers import PROTON_LIGHT, STEREO
+from arraycal.calib.simulation.timing import LEAD_S, time_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
 
-    from calib.simulation.settings import SimulationSettings
-    from calib.simulation.showers import Sample
+    from arraycal.calib.simulation.settings import SimulationSettings
+    from arraycal.calib.simulation.showers import Sample
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]

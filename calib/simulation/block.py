@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from calib.simulation.arrays import Layout
-    from calib.simulation.settings import SimulationSettings
+    from arraycal.calib.simulation.arrays import Layout
+    from arraycal.calib.simulation.settings import SimulationSettings
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]

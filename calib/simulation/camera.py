@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import log_ndtr
 
-from calib.simulation.geometry import direction_vector, sky_axes
+from arraycal.calib.simulation.geometry import direction_vector, sky_axes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.simulation.arrays import Layout
-    from calib.simulation.settings import CameraSettings
+    from arraycal.calib.simulation.arrays import Layout
+    from arraycal.calib.simulation.settings import CameraSettings
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]

@@ -1,8 +1,8 @@
 """Block files of the simulation: ctapipe DL2 files of data model v7.6.0.
 
 Takes a `Block` of plain arrays, gives a file that ctapipe and the tools built on it read as
-one of their own. The columns of the tables are in `calib.simulation.tables`; here they get their
-values. The content of a file depends on the block alone, not on when or where it is written.
+one of their own. The columns of the tables are in `arraycal.calib.simulation.tables`; here they get
+their values. The content of a file depends on the block alone, not on when or where it is written.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from zlib import crc32
 
 import numpy as np
 
-from calib.hdf5 import create_file, set_attributes, write_table
-from calib.simulation import tables
-from calib.simulation.instrument import instrument_tables
-from calib.simulation.parameters import image_parameters, telescope_keys
-from calib.simulation.tables import TableData, make_table
+from arraycal.calib.hdf5.writing import create_file, set_attributes, write_table
+from arraycal.calib.simulation import tables
+from arraycal.calib.simulation.instrument import instrument_tables
+from arraycal.calib.simulation.parameters import image_parameters, telescope_keys
+from arraycal.calib.simulation.tables import TableData, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from calib.simulation.block import Block, Showers
+    from arraycal.calib.simulation.block import Block, Showers
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]

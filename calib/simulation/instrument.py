@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.simulation import tables
-from calib.simulation.arrays import KINDS, Kind, Layout, hexagonal_grid
-from calib.simulation.tables import TableData, make_table
+from arraycal.calib.simulation import tables
+from arraycal.calib.simulation.arrays import KINDS, Kind, Layout, hexagonal_grid
+from arraycal.calib.simulation.tables import TableData, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

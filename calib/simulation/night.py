@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.simulation.analysis import reconstruct
-from calib.simulation.files import write_block
-from calib.simulation.showers import draw_sample
-from calib.simulation.truth import Truth, make_truth
+from arraycal.calib.simulation.analysis import reconstruct
+from arraycal.calib.simulation.files import write_block
+from arraycal.calib.simulation.showers import draw_sample
+from arraycal.calib.simulation.truth import Truth, make_truth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from calib.simulation.block import Block
-    from calib.simulation.settings import SimulationSettings
+    from arraycal.calib.simulation.block import Block
+    from arraycal.calib.simulation.settings import SimulationSettings
 
 __all__ = [
     "block_path",

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.simulation.night import draw_clock_offsets, draw_throughput, refuse_night, simulate_night
+from arraycal.calib.simulation.night import (
+    draw_clock_offsets,
+    draw_throughput,
+    refuse_night,
+    simulate_night,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from calib.simulation.settings import SimulationSettings
-    from calib.simulation.truth import Truth
+    from arraycal.calib.simulation.settings import SimulationSettings
+    from arraycal.calib.simulation.truth import Truth
 
 __all__ = ["NightSettings", "settings_of_nights", "simulate_nights"]
 

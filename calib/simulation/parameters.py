@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calib.simulation import camera, tables
-from calib.simulation.tables import TableData, make_table
+from arraycal.calib.simulation import camera, tables
+from arraycal.calib.simulation.tables import TableData, make_table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.simulation.arrays import Kind
-    from calib.simulation.block import Block, Images
+    from arraycal.calib.simulation.arrays import Kind
+    from arraycal.calib.simulation.block import Block, Images
 
     Integers = npt.NDArray[np.int64]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Literal
 
-from calib.simulation.arrays import KINDS, ArrayName, Layout, make_layout
+from arraycal.calib.simulation.arrays import KINDS, ArrayName, Layout, make_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

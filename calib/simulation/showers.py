@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from calib.simulation.camera import Place, camera_edge, image_place
-from calib.simulation.geometry import direction_vector, displace, impact_distance_m
+from arraycal.calib.simulation.camera import Place, camera_edge, image_place
+from arraycal.calib.simulation.geometry import direction_vector, displace, impact_distance_m
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
-    from calib.simulation.arrays import Layout
-    from calib.simulation.settings import SimulationSettings
+    from arraycal.calib.simulation.arrays import Layout
+    from arraycal.calib.simulation.settings import SimulationSettings
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]

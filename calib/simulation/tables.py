@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from calib.hdf5 import Column
+from arraycal.calib.hdf5.writing import Column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

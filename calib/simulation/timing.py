@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from calib.simulation.geometry import SPEED_OF_LIGHT_M_PER_NS, arrival_delay_ns, direction_vector
+from arraycal.calib.simulation.geometry import (
+    SPEED_OF_LIGHT_M_PER_NS,
+    arrival_delay_ns,
+    direction_vector,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
 
-    from calib.simulation.showers import Sample
+    from arraycal.calib.simulation.showers import Sample
 
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calib.simulation.settings import CameraSettings, ClockSettings, SimulationSettings
+from arraycal.calib.simulation.settings import CameraSettings, ClockSettings, SimulationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.timing.showers import Plan, Showers
+    from arraycal.calib.timing.showers import Plan, Showers
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

@@ -7,34 +7,34 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from calib import network
-from calib.normal import solve_normal
-from calib.timing.contradiction import contradictions_of, foreign_blocks, mostly_clipped
-from calib.timing.detail import GUARD_COLUMNS, counts, detail, systematic_ns
-from calib.timing.fit import FitOptions, fit, joined, moved_scale, settle
-from calib.timing.guards import check, pointing_solutions, refuse_mirrored
-from calib.timing.refine import refined
-from calib.timing.solve import constant_nodes, pooled
-from calib.timing.steps import Drift, drifts, find_jumps
-from calib.timing.trends import detrended, find_trends
-from calib.timing.trust import residual_rms_ns, restless, trusted_gauge
+from arraycal.calib.fit import network
+from arraycal.calib.fit.normal import solve_normal
+from arraycal.calib.timing.contradiction import contradictions_of, foreign_blocks, mostly_clipped
+from arraycal.calib.timing.detail import GUARD_COLUMNS, counts, detail, systematic_ns
+from arraycal.calib.timing.fit import FitOptions, fit, joined, moved_scale, settle
+from arraycal.calib.timing.guards import check, pointing_solutions, refuse_mirrored
+from arraycal.calib.timing.refine import refined
+from arraycal.calib.timing.solve import constant_nodes, pooled
+from arraycal.calib.timing.steps import Drift, drifts, find_jumps
+from arraycal.calib.timing.trends import detrended, find_trends
+from arraycal.calib.timing.trust import residual_rms_ns, restless, trusted_gauge
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.changepoint import Step
-    from calib.normal import Linear, Normal
-    from calib.subarray import Subarray
-    from calib.timing.detail import Detail
-    from calib.timing.fit import Fit, Windows
-    from calib.timing.guards import Checks, Pointing
-    from calib.timing.residuals import Model
-    from calib.timing.showers import Plan
-    from calib.timing.solve import Nodes
-    from calib.timing.steps import History
-    from calib.timing.trends import Trends
-    from calib.timing.trust import Trusted
-    from config.models import CalculateTimingCalibrationOptions
+    from arraycal.calib.checks.changepoint import Step
+    from arraycal.calib.fit.normal import Linear, Normal
+    from arraycal.calib.subarray import Subarray
+    from arraycal.calib.timing.detail import Detail
+    from arraycal.calib.timing.fit import Fit, Windows
+    from arraycal.calib.timing.guards import Checks, Pointing
+    from arraycal.calib.timing.residuals import Model
+    from arraycal.calib.timing.showers import Plan
+    from arraycal.calib.timing.solve import Nodes
+    from arraycal.calib.timing.steps import History
+    from arraycal.calib.timing.trends import Trends
+    from arraycal.calib.timing.trust import Trusted
+    from arraycal.config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

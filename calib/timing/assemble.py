@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from calib.pairs import TELESCOPE_LEVEL
-from calib.quality import judge
-from calib.result import CLOCK_OFFSET, CalibrationResult
-from calib.schema import REJECTED
-from calib.timing.answer import CURVATURE_BIAS
-from calib.timing.front import C_M_PER_NS
-from calib.timing.readable import readable_ns
-from calib.timing.reasons import no_reference, reason_of
-from calib.timing.tables import (
+from arraycal.calib.pairs.matching import TELESCOPE_LEVEL
+from arraycal.calib.result.result import CLOCK_OFFSET, CalibrationResult
+from arraycal.calib.result.verdict import judge
+from arraycal.calib.schema import REJECTED
+from arraycal.calib.stamps.front import C_M_PER_NS
+from arraycal.calib.timing.answer import CURVATURE_BIAS
+from arraycal.calib.timing.reasons import no_reference, reason_of
+from arraycal.calib.timing.tables import (
     distance_table,
     history_table,
     intervals_table,
@@ -25,17 +24,18 @@ from calib.timing.tables import (
     steps_table,
     walk_table,
 )
-from calib.timing.trends import MIN_DRIFT_Z
-from calib.timing.trust import residual_rms_ns
-from config.dumping import to_yaml
+from arraycal.calib.timing.trends import MIN_DRIFT_Z
+from arraycal.calib.timing.trust import residual_rms_ns
+from arraycal.calib.wording import readable_ns
+from arraycal.config.dumping import to_yaml
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.observables import Observable
-    from calib.subarray import Subarray
-    from calib.timing.answer import Answer
-    from config.models import CalculateTimingCalibrationOptions, Configuration
+    from arraycal.calib.observables import Observable
+    from arraycal.calib.subarray import Subarray
+    from arraycal.calib.timing.answer import Answer
+    from arraycal.config.models import CalculateTimingCalibrationOptions, Configuration
 
     Floats = npt.NDArray[np.float64]
 

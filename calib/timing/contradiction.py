@@ -14,9 +14,9 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.timing.fit import Fit
-    from calib.timing.solve import Nodes
-    from calib.timing.sums import Sums
+    from arraycal.calib.timing.fit import Fit
+    from arraycal.calib.timing.solve import Nodes
+    from arraycal.calib.timing.sums import Sums
 
     Floats = npt.NDArray[np.float64]
 

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.normal import solve_normal
-from calib.showers import tally
-from calib.summary import RESIDUAL_EDGES
-from calib.timing.fit import with_chunks
-from calib.timing.residuals import residuals
-from calib.timing.showers import WALK_SIZE
-from calib.timing.solve import constant_nodes, pooled
-from calib.timing.sums import Sums, empty_sums, pairs, sums
+from arraycal.calib.fit.normal import solve_normal
+from arraycal.calib.fit.showers import tally
+from arraycal.calib.fit.summary import RESIDUAL_EDGES
+from arraycal.calib.timing.fit import with_chunks
+from arraycal.calib.timing.residuals import residuals
+from arraycal.calib.timing.showers import WALK_SIZE
+from arraycal.calib.timing.solve import constant_nodes, pooled
+from arraycal.calib.timing.sums import Sums, empty_sums, pairs, sums
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.timing.fit import Windows
-    from calib.timing.residuals import Model, Residuals
-    from calib.timing.showers import Plan, Showers
-    from calib.timing.solve import Nodes
+    from arraycal.calib.timing.fit import Windows
+    from arraycal.calib.timing.residuals import Model, Residuals
+    from arraycal.calib.timing.showers import Plan, Showers
+    from arraycal.calib.timing.solve import Nodes
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

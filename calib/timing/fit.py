@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.timing.acquire import Acquirer
-from calib.timing.residuals import Model, residuals
-from calib.timing.showers import make_plan
-from calib.timing.solve import solve_chunks
-from calib.timing.sums import Sums, empty_sums, sums
+from arraycal.calib.timing.acquire import Acquirer
+from arraycal.calib.timing.residuals import Model, residuals
+from arraycal.calib.timing.showers import make_plan
+from arraycal.calib.timing.solve import solve_chunks
+from arraycal.calib.timing.sums import Sums, empty_sums, sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
 
-    from calib.timing.showers import Plan, Showers
-    from calib.timing.solve import ChunkSolution
-    from config.models import CalculateTimingCalibrationOptions
+    from arraycal.calib.timing.showers import Plan, Showers
+    from arraycal.calib.timing.solve import ChunkSolution
+    from arraycal.config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

@@ -10,9 +10,9 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.subarray import Subarray
-    from calib.timing.solve import Nodes
-    from config.models import CalculateTimingCalibrationOptions
+    from arraycal.calib.subarray import Subarray
+    from arraycal.calib.timing.solve import Nodes
+    from arraycal.config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

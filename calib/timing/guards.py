@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.errors import CannotCompute
-from calib.normal import solve_normal
-from calib.timing.front import C_M_PER_NS, separation_deg
-from calib.timing.slopes import MIN_TELESCOPES, Slope, fit_slope
-from calib.timing.solve import constant_nodes, pooled
-from calib.timing.trust import residual_rms_ns
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.fit.normal import solve_normal
+from arraycal.calib.stamps.front import C_M_PER_NS, separation_deg
+from arraycal.calib.timing.slopes import MIN_TELESCOPES, Slope, fit_slope
+from arraycal.calib.timing.solve import constant_nodes, pooled
+from arraycal.calib.timing.trust import residual_rms_ns
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.subarray import Subarray
-    from calib.timing.fit import Fit
+    from arraycal.calib.subarray import Subarray
+    from arraycal.calib.timing.fit import Fit
 
     Floats = npt.NDArray[np.float64]
 

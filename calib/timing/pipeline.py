@@ -1,97 +1,37 @@
-"""The stages of the timing calibration: one block to cached STAMPS, all blocks to a result."""
+"""Clocks from the cached STAMPS of all blocks."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from calib import dl2
-from calib.blocks import block_stage, select_blocks, usable_blocks
-from calib.errors import CannotCompute
-from calib.references import check_clock_reference
-from calib.timing.contradiction import foreign_reason
-from calib.timing.showers import Setup, prepare
-from calib.timing.stamps import STAMPS, STAMPS_ID, Facts, altitude_of, stamp_windows
+from arraycal.calib.blocks.stage import select_blocks, usable_blocks
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.gauge.references import check_clock_reference
+from arraycal.calib.stamps.stamps import STAMPS
+from arraycal.calib.timing.contradiction import foreign_reason
+from arraycal.calib.timing.showers import Setup, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
-    from calib.blocks import BlockPairs
-    from calib.observables import Observable
-    from calib.result import CalibrationResult
-    from calib.timing.assemble import Convention
-    from calib.timing.showers import Showers
-    from config.models import Configuration
+    from arraycal.calib.blocks.stage import BlockPairs
+    from arraycal.calib.observables import Observable
+    from arraycal.calib.result.result import CalibrationResult
+    from arraycal.calib.timing.assemble import Convention
+    from arraycal.calib.timing.showers import Showers
+    from arraycal.config.models import Configuration
 
-__all__ = ["calibrate", "stamps_of_block"]
+__all__ = ["calibrate_clocks"]
 
 #: Stamps kept in memory between passes, about 100 bytes each; beyond it every pass reads the cache.
 IN_MEMORY_STAMPS = 2_000_000
-#: Options that decide STAMPS; the others only matter to the fit.
-READING = (
-    "geometry_reconstructor",
-    "image_size",
-    "min_telescopes",
-    "max_angular_uncertainty",
-    "max_pointing_offset",
-    "max_core_distance",
-    "size_threshold",
-    "observatory_altitude",
-)
 SIMULATION = "Simulation"
 
 
-def stamps_of_block(
-    path: Path, observable: Observable, configuration: Configuration, cache_root: Path
-) -> BlockPairs:
-    """Make, or find in the cache, the STAMPS of one block; see `calib.pipeline.pairs_of_block`."""
-    windows = partial(_windows, configuration=configuration)
-    return block_stage(path, cache_root, _reading_options(observable, configuration), windows)
-
-
-def _reading_options(observable: Observable, configuration: Configuration) -> dict[str, Any]:
-    """Return the part of the configuration that decides STAMPS."""
-    dumped = configuration.model_dump(mode="json", include={observable.section, "QualityQuery"})
-    section = {key: dumped[observable.section][key] for key in READING}
-    return {
-        "stamps": STAMPS_ID,
-        "QualityQuery": dumped["QualityQuery"],
-        observable.section: section,
-    }
-
-
-def _windows(
-    block: dl2.Block,
-    summary: dict[str, Any],
-    *,
-    configuration: Configuration,
-    stream: bool,
-) -> Iterator[pl.DataFrame]:
-    """Yield STAMPS window by window and leave what was found in `summary`."""
-    facts = Facts()
-    yield from stamp_windows(block, configuration, facts, rows=dl2.WINDOW_ROWS, stream=stream)
-    if not facts.n_rows:
-        lost = ", ".join(f"{rule}: {n}" for _, rule, n in facts.rows())
-        raise CannotCompute(
-            f"{block.path}: none of {facts.n_stamps} stamps can be used ({lost or 'no stamps'})."
-        )
-    summary.update(
-        n_events=facts.n_stamps,
-        n_pairs=facts.n_rows,
-        rejected=facts.rows(),
-        process_type=block.process_type,
-        altitude_m=altitude_of(block, configuration),
-        has_sizes=facts.has_sizes,
-        backwards=facts.backwards,
-        largest_backwards_s=facts.largest_backwards_s,
-    )
-
-
-def calibrate(
+def calibrate_clocks(
     blocks: Sequence[BlockPairs],
     observable: Observable,
     configuration: Configuration,
@@ -121,8 +61,8 @@ def calibrate(
         If no block is left, or the stamps contradict the convention; the message says why.
     """
     # Stamps from the cache need no fit, and no scipy.
-    from calib.timing.answer import answer
-    from calib.timing.assemble import assemble
+    from arraycal.calib.timing.answer import answer
+    from arraycal.calib.timing.assemble import assemble
 
     good, subarray, tables = usable_blocks(blocks)
     check_clock_reference(subarray, configuration)
@@ -137,7 +77,7 @@ def calibrate(
     rest = [_without_foreign(block, found.foreign) for block in select_blocks(blocks)]
     if found.foreign and any(block.status == "ok" for block in rest):
         # Such blocks cost themselves, not the night.
-        return calibrate(rest, observable, configuration, provenance)
+        return calibrate_clocks(rest, observable, configuration, provenance)
     return assemble(
         found,
         subarray,
@@ -166,7 +106,7 @@ def _summary(block: BlockPairs) -> dict[str, Any]:
 
 def _convention(blocks: Sequence[BlockPairs], configuration: Configuration) -> Convention:
     """What the stamps are: as configured, or as the process type of the files implies."""
-    from calib.timing.assemble import Convention
+    from arraycal.calib.timing.assemble import Convention
 
     configured = configuration.CalculateTimingCalibration.time_convention
     if configured is not None:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.counting import counted, few_common
-from calib.timing.readable import readable_ns
-from calib.timing.tables import date
+from arraycal.calib.timing.tables import date
+from arraycal.calib.wording import counted, few_common, readable_ns
 
 if TYPE_CHECKING:
-    from calib.subarray import Subarray
-    from calib.timing.answer import Answer
-    from config.models import CalculateTimingCalibrationOptions
+    from arraycal.calib.subarray import Subarray
+    from arraycal.calib.timing.answer import Answer
+    from arraycal.config.models import CalculateTimingCalibrationOptions
 
 __all__ = ["no_reference", "reason_of"]
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.timing.fit import joined, settle, with_chunks
-from calib.timing.steps import ADJACENT, locate
+from arraycal.calib.timing.fit import joined, settle, with_chunks
+from arraycal.calib.timing.steps import ADJACENT, locate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.changepoint import Step
-    from calib.timing.fit import Fit, Windows
-    from calib.timing.residuals import Model
-    from calib.timing.showers import Plan, Showers
-    from calib.timing.steps import History
+    from arraycal.calib.checks.changepoint import Step
+    from arraycal.calib.timing.fit import Fit, Windows
+    from arraycal.calib.timing.residuals import Model
+    from arraycal.calib.timing.showers import Plan, Showers
+    from arraycal.calib.timing.steps import History
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

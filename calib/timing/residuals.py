@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from calib.showers import tally
-from calib.timing.front import C_M_PER_NS
+from arraycal.calib.fit.showers import tally
+from arraycal.calib.stamps.front import C_M_PER_NS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.timing.showers import Showers
+    from arraycal.calib.timing.showers import Showers
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from calib.pairs import node_index
-from calib.showers import tally
-from calib.timing.front import (
+from arraycal.calib.fit.showers import tally
+from arraycal.calib.index import node_index
+from arraycal.calib.stamps.front import (
     C_M_PER_NS,
     Front,
     arrival_ns,
@@ -19,7 +19,7 @@ from calib.timing.front import (
     front,
     refractive_index,
 )
-from calib.timing.trigger import QUARTERS_PER_S
+from arraycal.calib.stamps.trigger import QUARTERS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
-    from calib.subarray import Subarray
+    from arraycal.calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -153,7 +153,7 @@ def prepare(stamps: pl.DataFrame, setup: Setup) -> Showers:
     Parameters
     ----------
     stamps : DataFrame
-        Schema ``calib.timing.stamps.STAMPS``, complete showers in order.
+        Schema ``arraycal.calib.stamps.stamps.STAMPS``, complete showers in order.
     setup : Setup
         How to read them.
 

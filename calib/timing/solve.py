@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.normal import Normal
+from arraycal.calib.fit.normal import Normal
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.timing.sums import Sums
+    from arraycal.calib.timing.sums import Sums
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -127,7 +127,7 @@ def _columns(schur: Floats, rest: Floats, meat: Floats, square: Floats) -> tuple
     null = value < NO_INFORMATION
     inverse_value = np.divide(1.0, value, out=np.zeros_like(value), where=~null)
     inverse = inverse_size[:, None] * ((vector * inverse_value) @ vector.T) * inverse_size
-    lost = (np.abs(vector[:, null]) > 1e-5).any(axis=1)  # noqa: PLR2004  as in calib.normal
+    lost = (np.abs(vector[:, null]) > 1e-5).any(axis=1)  # noqa: PLR2004  as in arraycal.calib.fit.normal
     error = np.sqrt(np.maximum(np.diag(inverse @ meat @ inverse), 0.0))
     return np.where(lost, 0.0, inverse @ rest), np.where(lost, np.inf, error)
 

@@ -2,8 +2,8 @@
 
 A jump is a common step of one telescope against all others. The offsets of a chunk are known up
 to a common shift only; the shift is taken from the telescopes that do not jump. Each series is
-searched by `calib.changepoint`, whose p-value is corrected for the search over places; here it is
-corrected for the number of telescopes as well.
+searched by `arraycal.calib.checks.changepoint`, whose p-value is corrected for the search over
+places; here it is corrected for the number of telescopes as well.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from calib.changepoint import excess_scatter, find_steps
+from arraycal.calib.checks.changepoint import excess_scatter, find_steps
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.changepoint import Step
-    from calib.timing.fit import Fit
+    from arraycal.calib.checks.changepoint import Step
+    from arraycal.calib.timing.fit import Fit
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calib.showers import tally
+from arraycal.calib.fit.showers import tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
-    from calib.timing.residuals import Residuals
-    from calib.timing.showers import Showers
+    from arraycal.calib.timing.residuals import Residuals
+    from arraycal.calib.timing.showers import Showers
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

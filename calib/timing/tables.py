@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from calib.result import RESIDUALS
-from calib.summary import RESIDUAL_EDGES
-from calib.timing.detail import DISTANCE_EDGES_M, SIZE_EDGES
+from arraycal.calib.fit.summary import RESIDUAL_EDGES
+from arraycal.calib.result.result import RESIDUALS
+from arraycal.calib.timing.detail import DISTANCE_EDGES_M, SIZE_EDGES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.subarray import Subarray
-    from calib.timing.answer import Answer
+    from arraycal.calib.subarray import Subarray
+    from arraycal.calib.timing.answer import Answer
 
     Floats = npt.NDArray[np.float64]
 

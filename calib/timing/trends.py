@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from calib.changepoint import find_steps
-from calib.timing.steps import history, with_excess
+from arraycal.calib.checks.changepoint import find_steps
+from arraycal.calib.timing.steps import history, with_excess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from calib.timing.fit import Fit, Windows
-    from calib.timing.showers import Plan, Showers
-    from calib.timing.solve import Nodes
+    from arraycal.calib.timing.fit import Fit, Windows
+    from arraycal.calib.timing.showers import Plan, Showers
+    from arraycal.calib.timing.solve import Nodes
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from calib.timing.gauge import choose_gauge
+from arraycal.calib.timing.gauge import choose_gauge
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from calib.subarray import Subarray
-    from calib.timing.fit import Fit
-    from calib.timing.gauge import Gauge
-    from calib.timing.solve import Nodes
-    from calib.timing.sums import Sums
-    from config.models import CalculateTimingCalibrationOptions
+    from arraycal.calib.subarray import Subarray
+    from arraycal.calib.timing.fit import Fit
+    from arraycal.calib.timing.gauge import Gauge
+    from arraycal.calib.timing.solve import Nodes
+    from arraycal.calib.timing.sums import Sums
+    from arraycal.config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

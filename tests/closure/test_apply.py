@@ -9,21 +9,22 @@ import h5py
 import numpy as np
 import pytest
 
-from calib.apply import apply_to_block
-from calib.coefficients_file import read_coefficients
-from calib.hdf5 import open_file, telescope_tables
-from calib.observables import ENERGY_INTER
-from calib.pipeline import calibrate, pairs_of_block
-from calib.simulation import SimulationSettings, simulate_night
-from calib.store import publish
-from config import load_configuration
+from arraycal.calib.apply.block import apply_to_block
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.hdf5.file import open_file, telescope_tables
+from arraycal.calib.monitoring.coefficients import read_coefficients
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.publish.writing import publish
+from arraycal.calib.simulation import SimulationSettings, simulate_night
+from arraycal.config import load_configuration
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
 
-    from calib.result import CalibrationResult
+    from arraycal.calib.result.result import CalibrationResult
 
 GROUP = "/dl2/event/telescope/energy/RandomForestRegressor"
 COLUMN = "RandomForestRegressor_tel_energy"

@@ -6,15 +6,16 @@ import h5py
 import numpy as np
 import pytest
 
-from calib.apply import apply_to_block
-from calib.calibrations import calibrate, rows_of_block
-from calib.coefficients_file import read_coefficients
-from calib.hdf5 import open_file, require_table
-from calib.observables import TIMING_CROSS
-from calib.simulation import SimulationSettings, simulate_night
-from calib.simulation.settings import ClockSettings
-from calib.store import publish
-from config import load_configuration
+from arraycal.calib.apply.block import apply_to_block
+from arraycal.calib.blocks.rows import rows_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.hdf5.file import open_file, require_table
+from arraycal.calib.monitoring.coefficients import read_coefficients
+from arraycal.calib.observables import TIMING_CROSS
+from arraycal.calib.publish.writing import publish
+from arraycal.calib.simulation import SimulationSettings, simulate_night
+from arraycal.calib.simulation.settings import ClockSettings
+from arraycal.config import load_configuration
 
 TRIGGER = "/dl1/event/telescope/trigger"
 QUARTERS_PER_S = 4_000_000_000

@@ -10,27 +10,26 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
+from toy_pairs import Toy, toy_pairs, toy_subarray
+from toy_sizes import SizeToy, size_pairs, square_array
 
-from calib.block_constancy import CHANCE, with_constancy
-from calib.block_errors import with_block_errors
-from calib.coefficients import assemble
-from calib.curve import Knots
-from calib.fit import Fit, FitOptions, fit, solve
-from calib.model import NO_CURVE
-from calib.observables import ENERGY_INTER
-from calib.result import BLOCKS
-from calib.schema import REJECTED
-from calib.showers import prepare
-from calib.summary import merge, summarise
-from calib.toys import Toy, toy_pairs, toy_subarray
-from calib.toys_sizes import SizeToy, size_pairs, square_array
-from config.models import Configuration
+from arraycal.calib.checks.block_constancy import CHANCE, with_constancy
+from arraycal.calib.fit.block_errors import with_block_errors
+from arraycal.calib.fit.curve import Knots
+from arraycal.calib.fit.loop import Fit, FitOptions, fit, solve
+from arraycal.calib.fit.model import NO_CURVE
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.summary import merge, summarise
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.result.assemble import assemble
+from arraycal.calib.schema import BLOCKS, REJECTED
+from arraycal.config.models import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calib.result import CalibrationResult
-    from calib.subarray import Subarray
+    from arraycal.calib.result.result import CalibrationResult
+    from arraycal.calib.subarray import Subarray
 
 OPTIONS = FitOptions(
     estimator="event",

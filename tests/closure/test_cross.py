@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib.cache import PairCache
-from calib.cross import FACTORS_PATH, INTER_PATH
-from calib.observables import ENERGY_CROSS
-from calib.pipeline import BlockPairs, calibrate, pairs_of_block
-from calib.report import markdown
-from calib.schema import PAIRS
-from calib.simulation import SimulationSettings, block_path, simulate_night
-from calib.toys import Toy, toy_pairs, toy_subarray
-from config import load_configuration
+from arraycal.calib.blocks.cache import PairCache
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.observables import ENERGY_CROSS
+from arraycal.calib.report import markdown
+from arraycal.calib.schema import PAIRS
+from arraycal.calib.simulation import SimulationSettings, block_path, simulate_night
+from arraycal.calib.types.joint import FACTORS_PATH, INTER_PATH
+from arraycal.config import load_configuration
 
 #: 2 LST, 5 MST of which the first, the reference, is 20 % below the others.
 LOG_C = np.array([0.05, -0.03, np.log(0.8), 0.02, -0.02, 0.04, -0.01])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib import network
-from calib.fit import Fit, FitOptions, fit, systematic_error
-from calib.showers import prepare
-from calib.toys import Toy, toy_pairs, toy_subarray
+from arraycal.calib.fit import network
+from arraycal.calib.fit.loop import Fit, FitOptions, fit, systematic_error
+from arraycal.calib.fit.showers import prepare
 
 OPTIONS = FitOptions(
     estimator="event",

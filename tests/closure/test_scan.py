@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pytest
+from toy_pairs import Toy, toy_pairs, toy_subarray
+from toy_sizes import SizeToy, size_pairs, square_array
 
-from calib.curve import Knots
-from calib.fit import FitOptions, fit
-from calib.scan import ScanSums, margins_to_scan, scan_window
-from calib.scan_tables import SMALLEST, Group, compare_margins, scan_remarks
-from calib.showers import prepare
-from calib.toys import Toy, toy_pairs, toy_subarray
-from calib.toys_sizes import SizeToy, size_pairs, square_array
-from calib.weighing import weigh
-from config.models import RelativeThroughputFitterOptions
+from arraycal.calib.checks.scan import ScanSums, margins_to_scan, scan_window
+from arraycal.calib.checks.scan_tables import SMALLEST, Group, compare_margins, scan_remarks
+from arraycal.calib.fit.curve import Knots
+from arraycal.calib.fit.loop import FitOptions, fit
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.weighing import weigh
+from arraycal.config.models import RelativeThroughputFitterOptions
 
 if TYPE_CHECKING:
-    from calib.subarray import Subarray
+    from arraycal.calib.subarray import Subarray
 
 #: 80 toys of 9 or 10 telescopes: the width of pulls is known to 1 / sqrt(2 * 640) = 3 %.
 N_TOYS = 80

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
+from toy_sizes import SizeToy, light_pool, size_pairs, square_array
 
-from calib.curve import Knots
-from calib.fit import Fit, FitOptions, fit
-from calib.observables import IMAGE_INTER
-from calib.pipeline import calibrate, pairs_of_block
-from calib.showers import prepare
-from calib.simulation import CameraSettings, SimulationSettings, block_path, simulate_night
-from calib.toys_sizes import SizeToy, light_pool, size_pairs, square_array
-from config import load_configuration
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.fit.curve import Knots
+from arraycal.calib.fit.loop import Fit, FitOptions, fit
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.observables import IMAGE_INTER
+from arraycal.calib.simulation import CameraSettings, SimulationSettings, block_path, simulate_night
+from arraycal.config import load_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from calib.simulation import Truth
+    from arraycal.calib.simulation import Truth
 
 N_TELESCOPES, N_TOYS = 9, 80
 ARRAY = square_array(N_TELESCOPES)

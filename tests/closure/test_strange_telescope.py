@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.observables import ENERGY_INTER
-from calib.pipeline import calibrate, pairs_of_block
-from calib.simulation import SimulationSettings, simulate_night
-from config import load_configuration
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.simulation import SimulationSettings, simulate_night
+from arraycal.config import load_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,12 +3,12 @@
 import numpy as np
 import polars as pl
 import pytest
+from toy_stamps import TimingToy, toy_setup, toy_stamps, toy_timing_array
 
-from calib.errors import CannotCompute
-from calib.timing.answer import answer
-from calib.timing.showers import prepare
-from calib.timing.toys import TimingToy, toy_setup, toy_stamps, toy_timing_array
-from config.models import CalculateTimingCalibrationOptions
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.timing.answer import answer
+from arraycal.calib.timing.showers import prepare
+from arraycal.config.models import CalculateTimingCalibrationOptions
 
 ARRAY = toy_timing_array()
 N = len(ARRAY)

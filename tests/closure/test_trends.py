@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.drift import trends
-from calib.history.reading import COEFFICIENTS
-from config.models import TrendMonitorOptions
+from arraycal.calib.history.reading import COEFFICIENTS
+from arraycal.calib.trends.trends import trends
+from arraycal.config.models import TrendMonitorOptions
 
 FIRST = date(2026, 3, 1)
 #: Sizes do not matter where the rate of false alarms is measured.

@@ -10,21 +10,21 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
+from toy_pairs import Toy, toy_pairs, toy_subarray
+from toy_sizes import SizeToy, size_pairs, square_array
 
-from calib import network
-from calib.columns import ColumnSums
-from calib.curve import Knots
-from calib.fit import Fit, FitOptions, fit, half_differences, solve
-from calib.showers import Showers, prepare
-from calib.summary import Moments, merge, summarise
-from calib.sums import KEPT, Sums, pack, unpack
-from calib.toys import Toy, toy_pairs, toy_subarray
-from calib.toys_sizes import SizeToy, size_pairs, square_array
-from calib.window_fit import constancy, differences, merged_fit
+from arraycal.calib.fit import network
+from arraycal.calib.fit.columns import ColumnSums
+from arraycal.calib.fit.curve import Knots
+from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solve
+from arraycal.calib.fit.showers import Showers, prepare
+from arraycal.calib.fit.summary import Moments, merge, summarise
+from arraycal.calib.fit.sums import KEPT, Sums, pack, unpack
+from arraycal.calib.windows.fit import constancy, differences, merged_fit
 
 if TYPE_CHECKING:
-    from calib.robust import Robust
-    from calib.subarray import Subarray
+    from arraycal.calib.fit.robust import Robust
+    from arraycal.calib.subarray import Subarray
 
 OPTIONS = FitOptions(
     estimator="event",

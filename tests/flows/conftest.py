@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from calib.simulation import SimulationSettings, simulate_night
+from arraycal.calib.simulation import SimulationSettings, simulate_night
 
 #: Few showers give every telescope a coefficient only with low limits.
 LENIENT = (
@@ -41,7 +41,7 @@ def _clean_environment(monkeypatch, cache_root, tmp_path_factory):
     # Nothing of the site of whoever runs the tests.
     monkeypatch.setenv("ARRAYCAL_HOME", str(tmp_path_factory.getbasetemp() / "no site"))
     # What the command line would set for the process must not outlive the test.
-    from flows.cli import PREFECT_DEFAULTS
+    from arraycal.flows.cli.main import PREFECT_DEFAULTS
 
     for name in PREFECT_DEFAULTS:
         monkeypatch.setenv(name, os.environ.get(name, PREFECT_DEFAULTS[name]))

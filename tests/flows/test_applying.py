@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from calib.hdf5 import Column, create_file, open_file, require_table, write_table
-from flows.cli import main
+from arraycal.calib.hdf5.file import open_file, require_table
+from arraycal.calib.hdf5.writing import Column, create_file, write_table
+from arraycal.flows.cli.main import main
 
 LENIENT = (
     "RelativeThroughputFitter.min_events=5",
@@ -272,7 +273,7 @@ def test_a_full_disk_is_explained_and_leaves_nothing_behind(blocks, calibrated, 
     command = [
         sys.executable,
         "-m",
-        "flows.cli",
+        "arraycal.flows.cli.main",
         "apply",
         calibrated,
         blocks[0],

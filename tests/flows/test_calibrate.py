@@ -17,11 +17,11 @@ from prefect.client.schemas.filters import (
 )
 from prefect.settings import get_current_settings
 
-import calib.store
-from flows.calibrate import calibrate
-from flows.cli import main
-from flows.parameters import CalibrateParameters
-from tasks.calibration import _finite, publish
+import arraycal.calib.publish.writing
+from arraycal.flows.calibrate import calibrate
+from arraycal.flows.cli.main import main
+from arraycal.flows.jobs.parameters import CalibrateParameters
+from arraycal.tasks.calibration import _finite, publish
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -222,7 +222,7 @@ def test_a_run_without_a_terminal_names_itself_in_the_provenance(blocks, tmp_pat
 
 @pytest.mark.usefixtures("quick_retries")
 def test_a_passing_failure_of_the_machine_is_tried_again(blocks, run_flow, monkeypatch):
-    genuine, calls = calib.store.publish, []
+    genuine, calls = arraycal.calib.publish.writing.publish, []
 
     def fails_once(*arguments, **options):
         calls.append(1)
@@ -230,7 +230,7 @@ def test_a_passing_failure_of_the_machine_is_tried_again(blocks, run_flow, monke
             raise OSError(errno.EIO, "Input/output error")
         return genuine(*arguments, **options)
 
-    monkeypatch.setattr(calib.store, "publish", fails_once)
+    monkeypatch.setattr(arraycal.calib.publish.writing, "publish", fails_once)
     assert run_flow(blocks).is_completed()
     assert len(calls) == 2
 
@@ -252,7 +252,7 @@ def test_a_lasting_failure_of_the_machine_is_one_sentence(
         calls.append(1)
         raise error
 
-    monkeypatch.setattr(calib.store, "publish", fails)
+    monkeypatch.setattr(arraycal.calib.publish.writing, "publish", fails)
     options = ["--output", str(tmp_path / "out"), *lenient]
     assert main(["run", "energy-inter", str(blocks[0]), *options]) == 1
     assert len(calls) == calls_expected
@@ -264,7 +264,7 @@ def test_lost_artifacts_do_not_lose_the_results(blocks, tmp_path, run_flow, monk
     def refused(*_, **__):
         raise ConnectionError("the server is gone")
 
-    monkeypatch.setattr("tasks.calibration.create_table_artifact", refused)
+    monkeypatch.setattr("arraycal.tasks.calibration.create_table_artifact", refused)
     state = run_flow(blocks)
     assert state.is_completed()
     assert (tmp_path / "out" / "result.json").exists()
@@ -274,7 +274,7 @@ def test_a_server_that_is_not_there_is_one_sentence(blocks, tmp_path, capsys, mo
     def unreachable(*_, **__):
         raise RuntimeError("Failed to reach API at http://127.0.0.1:9/api/")
 
-    monkeypatch.setattr("flows.calibrate.calibrate", unreachable)
+    monkeypatch.setattr("arraycal.flows.calibrate.calibrate", unreachable)
     assert main(["run", "energy-inter", str(blocks[0]), "--output", str(tmp_path)]) == 1
     assert "Failed to reach API" in capsys.readouterr().err
 

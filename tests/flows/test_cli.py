@@ -12,16 +12,21 @@ import h5py
 import polars as pl
 import pytest
 
-from calib import pipeline
-from calib.observables import OBSERVABLES
-from calib.simulation import CameraSettings, ClockSettings, NightSettings, SimulationSettings
-from flows import direct
-from flows.arguments import make_parser, parse_arguments
-from flows.cli import main
-from flows.simulate_arguments import OPTIONS
-from flows.simulating import settings_of
-from flows.truth import compare, read_truth
-from tasks import workers
+from arraycal.calib.blocks.rows import rows_of_block
+from arraycal.calib.observables import OBSERVABLES
+from arraycal.calib.simulation import (
+    CameraSettings,
+    ClockSettings,
+    NightSettings,
+    SimulationSettings,
+)
+from arraycal.flows.cli.arguments import make_parser, parse_arguments
+from arraycal.flows.cli.main import main
+from arraycal.flows.cli.simulate import settings_of
+from arraycal.flows.cli.simulate_arguments import OPTIONS
+from arraycal.flows.jobs import direct
+from arraycal.flows.terminal.truth import compare, read_truth
+from arraycal.tasks import workers
 
 
 def read_result(folder):
@@ -227,7 +232,7 @@ def test_ctrl_c_leaves_nothing_half_written(blocks, tmp_path, capsys, monkeypatc
 def test_a_defect_that_one_file_brings_to_light_costs_that_file_only(
     blocks, tmp_path, lenient, capsys, monkeypatch
 ):
-    genuine = pipeline.pairs_of_block
+    genuine = rows_of_block
 
     def defective(path, *arguments):
         if path == blocks[0]:
@@ -242,7 +247,7 @@ def test_a_defect_that_one_file_brings_to_light_costs_that_file_only(
 
 def test_direct_does_not_import_prefect(blocks, tmp_path):
     code = (
-        "import sys; from flows.cli import main; "
+        "import sys; from arraycal.flows.cli.main import main; "
         f"main(['run', 'energy-inter', {str(blocks[0])!r}, '--output', {str(tmp_path)!r}, "
         "'--direct']); sys.exit(any(name.partition('.')[0] == 'prefect' for name in sys.modules))"
     )
@@ -253,7 +258,7 @@ def test_direct_does_not_import_prefect(blocks, tmp_path):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from flows.cli import main; main(['run', '--help']); "
+        "import sys; from arraycal.flows.cli.main import main; main(['run', '--help']); "
         "sys.exit(bool({'polars', 'prefect', 'numpy', 'pydantic'} & set(sys.modules)))"
     )
     assert (
@@ -299,7 +304,7 @@ def imported_by_a_night(data, output, overrides, heavy, calibration="energy-inte
     words = ["nightly", "--direct", "--night", "2020-06-14"]
     words += ["--options", str(output / "options.yaml")]
     code = (
-        "import sys; from flows.cli import main; "
+        "import sys; from arraycal.flows.cli.main import main; "
         f"status = main({words}); print(status, *sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

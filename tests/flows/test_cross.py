@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from calib import cross
-from calib.errors import NothingToDo
-from flows.cli import main
-from flows.parameters import CalibrateParameters
+from arraycal.calib.errors import NothingToDo
+from arraycal.calib.types import joint as cross
+from arraycal.flows.cli.main import main
+from arraycal.flows.jobs.parameters import CalibrateParameters
 
 
 def run(*arguments, direct=True):
@@ -71,7 +71,7 @@ def test_a_reference_telescope_that_is_not_there_is_wrong_usage(night, tmp_path,
 
 @pytest.mark.usefixtures("one_type", "prefect_server")
 def test_nothing_to_do_is_a_state_of_its_own_in_prefect(night, tmp_path):
-    from flows.calibrate import calibrate
+    from arraycal.flows.calibrate import calibrate
 
     parameters = CalibrateParameters(
         calibration="energy-cross", blocks=[str(night)], output=str(tmp_path)
@@ -83,7 +83,7 @@ def test_nothing_to_do_is_a_state_of_its_own_in_prefect(night, tmp_path):
 
 @pytest.mark.usefixtures("prefect_server")
 def test_an_unknown_reference_type_is_a_failed_state_with_the_types_there_are(night, tmp_path):
-    from flows.calibrate import calibrate
+    from arraycal.flows.calibrate import calibrate
 
     parameters = CalibrateParameters(
         calibration="energy-cross",
@@ -103,7 +103,7 @@ def test_the_page_of_a_run_shows_the_types_and_their_flags(night, tmp_path, leni
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-    from flows.calibrate import calibrate
+    from arraycal.flows.calibrate import calibrate
 
     parameters = CalibrateParameters(
         calibration="energy-cross",

@@ -10,12 +10,12 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import is_valid
 
-from calib.errors import WrongUsage
-from calib.observables import OBSERVABLES
-from config.settings import Settings
-from flows.calibrate import of_deployment
-from flows.parameters import CalibrateParameters
-from flows.registering import DEPLOYMENTS_FILE, deployment_schema, read_deployments
+from arraycal.calib.errors import WrongUsage
+from arraycal.calib.observables import OBSERVABLES
+from arraycal.config.settings import Settings
+from arraycal.flows.calibrate import of_deployment
+from arraycal.flows.jobs.parameters import CalibrateParameters
+from arraycal.flows.service.registering import DEPLOYMENTS_FILE, deployment_schema, read_deployments
 
 FOLDER = Path(__file__).parents[2]
 FILE = FOLDER / "deployments" / "prefect.yaml"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from calib.locks import exclusive
-from calib.night_record import NightRecord, write_night
-from flows.logs import log_file
+from arraycal.calib.disk.locks import exclusive
+from arraycal.calib.nights.record import NightRecord, write_night
+from arraycal.flows.jobs.logs import log_file
 
 
 @pytest.fixture

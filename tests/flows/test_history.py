@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from astropy.table import Table
 
-from calib.history.database import open_history
-from calib.history.recording import Entry, record
-from flows.cli import main
+from arraycal.calib.history.database import open_history
+from arraycal.calib.history.recording import Entry, record
+from arraycal.flows.cli.main import main
 
 FIRST = date(2026, 3, 1)
 ERROR = 0.002

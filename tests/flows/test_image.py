@@ -6,9 +6,9 @@ import shutil
 import h5py
 import pytest
 
-from flows.cli import main
-from flows.job import configured
-from flows.parameters import CalibrateParameters
+from arraycal.flows.cli.main import main
+from arraycal.flows.jobs.job import configured
+from arraycal.flows.jobs.parameters import CalibrateParameters
 
 
 def run(calibration, *arguments):
@@ -58,7 +58,7 @@ def test_a_damaged_result_is_wrong_usage(night, tmp_path, lenient, capsys):
 
 
 def test_a_label_of_another_quantity_runs_with_a_warning(caplog):
-    from config.settings import load_settings
+    from arraycal.config.settings import load_settings
 
     label = "CalculateInterCalibration.asymmetry_label=energy_asymmetry"
     for overrides, expected in (([label], True), ([], False)):
@@ -71,8 +71,8 @@ def test_a_label_of_another_quantity_runs_with_a_warning(caplog):
 
 
 def test_a_result_outside_the_data_folder_is_refused(tmp_path, monkeypatch):
-    from config.errors import ConfigurationError
-    from config.settings import load_settings
+    from arraycal.config.errors import ConfigurationError
+    from arraycal.config.settings import load_settings
 
     (tmp_path / "data").mkdir()
     outside = tmp_path / "result.json"

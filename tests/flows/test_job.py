@@ -4,10 +4,11 @@ import os
 
 import pytest
 
-from config.errors import ConfigurationError
-from config.settings import Settings
-from flows.job import find_blocks, prepare
-from flows.parameters import CalibrateParameters
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.settings import Settings
+from arraycal.flows.jobs.block_search import find_blocks
+from arraycal.flows.jobs.job import prepare
+from arraycal.flows.jobs.parameters import CalibrateParameters
 
 
 @pytest.fixture

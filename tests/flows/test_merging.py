@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from flows.cli import main
-from flows.masking import without_secrets
+from arraycal.flows.cli.main import main
+from arraycal.flows.terminal.masking import without_secrets
 
 NIGHTS = ("2026-03-01", "2026-03-03")
 CALIBRATIONS = ("energy-inter", "energy-cross", "image-inter")

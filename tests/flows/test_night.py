@@ -10,27 +10,22 @@ import pytest
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from calib.history.database import open_history, read_history
-from calib.history.reading import Selection, runs
-from calib.history.recording import Entry, record
-from calib.history.tables import Coefficient, Run
-from calib.night_record import read_night
-from calib.store import FILES
-from config.errors import ConfigurationError
-from config.settings import Settings
-from flows import night as night_module
-from flows.cli import main
-from flows.direct import make_pairs, solve_and_publish
-from flows.night import (
-    Stages,
-    calibrate_night,
-    find_night,
-    nights_to_do,
-    unfinished_nights,
-)
-from flows.night_page import night_page
-from flows.parameters import NightlyParameters, NightOptions
-from flows.progress import Listener
+from arraycal.calib.history.database import open_history, read_history
+from arraycal.calib.history.reading import Selection, runs
+from arraycal.calib.history.recording import Entry, record
+from arraycal.calib.history.tables import Coefficient, Run
+from arraycal.calib.nights.record import read_night
+from arraycal.calib.publish.writing import FILES
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.settings import Settings
+from arraycal.flows.cli.main import main
+from arraycal.flows.jobs.direct import make_pairs, solve_and_publish
+from arraycal.flows.jobs.parameters import NightlyParameters, NightOptions
+from arraycal.flows.jobs.progress import Listener
+from arraycal.flows.night import run as night_module
+from arraycal.flows.night.page import night_page
+from arraycal.flows.night.run import Stages, calibrate_night
+from arraycal.flows.night.search import find_night, nights_to_do, unfinished_nights
 
 #: Night of the simulated blocks.
 NIGHT = date(2020, 6, 14)

@@ -7,16 +7,16 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import pytest
 
-from calib.figures.trend import trend_figures
-from calib.history.database import open_history
-from calib.history.recording import Entry, record
-from calib.night_index import INDEX
-from calib.night_record import CalibrationRecord, NightRecord, write_night
-from config.settings import Settings
-from flows.cli import main
-from flows.night_index import index_nights
-from flows.night_page import night_page
-from flows.parameters import NightOptions
+from arraycal.calib.figures.trend import trend_figures
+from arraycal.calib.history.database import open_history
+from arraycal.calib.history.recording import Entry, record
+from arraycal.calib.nights.record import CalibrationRecord, NightRecord, write_night
+from arraycal.calib.publish.writing import INDEX
+from arraycal.config.settings import Settings
+from arraycal.flows.cli.main import main
+from arraycal.flows.jobs.parameters import NightOptions
+from arraycal.flows.night.index import index_nights
+from arraycal.flows.night.page import night_page
 
 FIRST = date(2026, 3, 1)
 ERROR = 0.002

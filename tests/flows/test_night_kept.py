@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from calib.errors import WrongUsage
-from calib.history.database import read_history
-from calib.history.reading import Selection, runs
-from calib.night_index import INDEX
-from calib.night_record import NightRecord, read_night, write_night
-from flows.night import calibrate_nights, run_nightly
-from flows.night_page import night_page
-from flows.night_search import find_night, unfinished_nights
-from flows.parameters import NightlyParameters
+from arraycal.calib.errors import WrongUsage
+from arraycal.calib.history.database import read_history
+from arraycal.calib.history.reading import Selection, runs
+from arraycal.calib.nights.record import NightRecord, read_night, write_night
+from arraycal.calib.publish.writing import INDEX
+from arraycal.flows.jobs.parameters import NightlyParameters
+from arraycal.flows.night.page import night_page
+from arraycal.flows.night.run import calibrate_nights, run_nightly
+from arraycal.flows.night.search import find_night, unfinished_nights
 from tests.flows.test_night import NIGHT, site
 
 __all__ = ["site"]

@@ -15,11 +15,11 @@ from prefect.client.schemas.filters import (
     TaskRunFilterFlowRunId,
 )
 
-from calib.night_record import read_night
-from flows.cli import main
-from flows.events import OUT_OF_RANGE, TREND, report_outliers, report_trends
-from flows.nightly import backfill, nightly
-from flows.parameters import BackfillParameters, NightlyParameters
+from arraycal.calib.nights.record import read_night
+from arraycal.flows.cli.main import main
+from arraycal.flows.jobs.events import OUT_OF_RANGE, TREND, report_outliers, report_trends
+from arraycal.flows.jobs.parameters import BackfillParameters, NightlyParameters
+from arraycal.flows.nightly import backfill, nightly
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

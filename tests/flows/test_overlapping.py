@@ -13,11 +13,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from calib.history.database import read_history
-from calib.history.reading import Selection, coefficients, runs
-from calib.locks import exclusive
-from calib.night_record import file_digests, read_night
-from calib.store import FILES
+from arraycal.calib.disk.locks import exclusive
+from arraycal.calib.history.database import read_history
+from arraycal.calib.history.reading import Selection, coefficients, runs
+from arraycal.calib.nights.record import file_digests, read_night
+from arraycal.calib.publish.writing import FILES
 
 NIGHT = date(2020, 6, 14)
 LOCKS = Path("/proc/locks")
@@ -70,7 +70,14 @@ class Site:
 
     def _start(self, words):
         number = len(list(self.logs.glob("*.log")))
-        command = [sys.executable, "-m", "flows.cli", "nightly", "--night", NIGHT.isoformat()]
+        command = [
+            sys.executable,
+            "-m",
+            "arraycal.flows.cli.main",
+            "nightly",
+            "--night",
+            NIGHT.isoformat(),
+        ]
         with (self.logs / f"{number}.log").open("w") as log:
             return subprocess.Popen(
                 [*command, *words], env=self.environment, stdout=log, stderr=subprocess.STDOUT

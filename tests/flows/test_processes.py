@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from flows import processes
-from flows.processes import Process, has_survivors, limit_log, read_process, start, stop
+from arraycal.flows.service import processes
+from arraycal.flows.service.processes import (
+    Process,
+    has_survivors,
+    limit_log,
+    read_process,
+    start,
+    stop,
+)
 
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(300)"]
 #: Ignores the request to end, and has a child in its group.

@@ -5,10 +5,10 @@ from datetime import date
 
 import pytest
 
-from calib.history.database import read_history
-from calib.history.reading import Selection, coefficients, runs
-from calib.nights import night_of, observation_span
-from flows.cli import main
+from arraycal.calib.dl2.observed import night_of, observation_span
+from arraycal.calib.history.database import read_history
+from arraycal.calib.history.reading import Selection, coefficients, runs
+from arraycal.flows.cli.main import main
 
 
 @pytest.fixture

@@ -2,9 +2,15 @@
 
 import pytest
 
-from config.errors import ConfigurationError
-from config.settings import Settings, given_settings, load_settings, variable
-from flows.remembered import changes, read_remembered, remember, settings_texts, to_remember
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.settings import Settings, given_settings, load_settings, variable
+from arraycal.flows.jobs.remembered import (
+    changes,
+    read_remembered,
+    remember,
+    settings_texts,
+    to_remember,
+)
 
 
 @pytest.fixture(autouse=True)

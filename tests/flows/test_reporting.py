@@ -8,13 +8,14 @@ from importlib.metadata import version
 
 import pytest
 
-from calib.history.database import read_history
-from calib.history.reading import Selection, runs
-from calib.night_index import INDEX, night_folders
-from calib.night_record import file_digests, read_night
-from calib.report import html, markdown
-from calib.result_reading import read_result
-from flows.cli import main
+from arraycal.calib.history.database import read_history
+from arraycal.calib.history.reading import Selection, runs
+from arraycal.calib.nights.index import night_folders
+from arraycal.calib.nights.record import file_digests, read_night
+from arraycal.calib.publish.reading import read_result
+from arraycal.calib.publish.writing import INDEX
+from arraycal.calib.report import html, markdown
+from arraycal.flows.cli.main import main
 
 NIGHT = date(2020, 6, 14)
 #: Few showers give every telescope a coefficient only with low limits.

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from config.settings import Settings, variable
-from flows import pool_runs, server, service
-from flows.cli import main
-from flows.environment import service_environment
-from flows.processes import Process, read_process, start, stop
+from arraycal.config.settings import Settings, variable
+from arraycal.flows.cli.main import main
+from arraycal.flows.service import pool_runs, server
+from arraycal.flows.service import up as service
+from arraycal.flows.service.environment import service_environment
+from arraycal.flows.service.processes import Process, read_process, start, stop
 
 
 @pytest.fixture(autouse=True)

@@ -4,14 +4,14 @@ import shutil
 
 import pytest
 
-from calib.history.database import open_history
-from calib.night_record import read_night
-from config.settings import Settings, load_settings
-from flows import site_settings as site_module
-from flows.cli import main
-from flows.home import Home
-from flows.remembered import remember, to_remember
-from flows.site_settings import find_site, run_settings
+from arraycal.calib.history.database import open_history
+from arraycal.calib.nights.record import read_night
+from arraycal.config.settings import Settings, load_settings
+from arraycal.flows.cli.main import main
+from arraycal.flows.jobs import site_settings as site_module
+from arraycal.flows.jobs.home import Home
+from arraycal.flows.jobs.remembered import remember, to_remember
+from arraycal.flows.jobs.site_settings import find_site, run_settings
 
 NIGHT = "2020-06-14"
 

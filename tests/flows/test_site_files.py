@@ -16,11 +16,11 @@ from prefect.settings import Settings as PrefectSettings
 from prefect.settings.legacy import _get_settings_fields
 from sqlalchemy.engine import make_url
 
-from config.settings import PREFIX, Settings, variable
-from flows.arguments import make_parser
-from flows.night_options import checked, read_options
-from flows.parameters import NightOptions
-from flows.registering import POOL
+from arraycal.config.settings import PREFIX, Settings, variable
+from arraycal.flows.cli.arguments import make_parser
+from arraycal.flows.jobs.home import POOL
+from arraycal.flows.jobs.parameters import NightOptions
+from arraycal.flows.night.options import checked, read_options
 
 FOLDER = Path(__file__).parents[2] / "deployments"
 UNITS = sorted((FOLDER / "systemd").glob("*.service"))

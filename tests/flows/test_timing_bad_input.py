@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from calib.simulation import SimulationSettings, simulate_night
-from flows.cli import main
+from arraycal.calib.simulation import SimulationSettings, simulate_night
+from arraycal.flows.cli.main import main
 
 TRIGGER = "/dl1/event/telescope/trigger"
 GEOMETRY = "/dl2/event/subarray/geometry/HillasReconstructor"

@@ -6,8 +6,8 @@ import math
 import polars as pl
 import pytest
 
-from config.errors import ConfigurationError
-from flows.truth import TrueValues, compare, read_truth
+from arraycal.config.errors import ConfigurationError
+from arraycal.flows.terminal.truth import TrueValues, compare, read_truth
 
 
 def table(**columns):

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from flows.cli import one_polars_thread
-from tasks.retries import may_pass
+from arraycal.tasks.one_thread import one_polars_thread
+from arraycal.tasks.retries import may_pass
 
 
 def test_polars_has_one_thread_in_a_process_of_the_pool():

@@ -14,17 +14,18 @@ from pathlib import Path
 
 import polars as pl
 
-from calib.apply import apply_to_block
-from calib.coefficients_file import read_coefficients
-from calib.exchange import write_asymmetries
-from calib.lookup import write_lookup
-from calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER
-from calib.pipeline import calibrate, pairs_of_block
-from calib.simulation import SimulationSettings, simulate_night
-from calib.simulation.arrays import ArrayName
-from calib.simulation.settings import PointingTable
-from calib.store import provenance, publish
-from config import Configuration, load_configuration
+from arraycal.calib.apply.block import apply_to_block
+from arraycal.calib.apply.lookup import write_lookup
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.monitoring.coefficients import read_coefficients
+from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER
+from arraycal.calib.pairs.exchange import write_asymmetries
+from arraycal.calib.publish.writing import provenance, publish
+from arraycal.calib.simulation import SimulationSettings, simulate_night
+from arraycal.calib.simulation.arrays import ArrayName
+from arraycal.calib.simulation.settings import PointingTable
+from arraycal.config import Configuration, load_configuration
 
 SHOWERS: dict[ArrayName, int] = {"north": 4000, "mixed": 2500}
 SEED = 20

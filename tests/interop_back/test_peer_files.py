@@ -10,16 +10,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.apply import apply_to_block
-from calib.cache import PairCache
-from calib.coefficients_file import read_coefficients
-from calib.cross import FACTORS_PATH
-from calib.errors import WrongUsage
-from calib.exchange import is_asymmetry_file, read_asymmetries, telescopes_of
-from calib.hdf5 import has_table, open_file, require_table
-from calib.observables import ENERGY_CROSS, ENERGY_INTER
-from calib.pipeline import BlockPairs, calibrate, pairs_of_block
-from config import load_configuration
+from arraycal.calib.apply.block import apply_to_block
+from arraycal.calib.blocks.cache import PairCache
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.errors import WrongUsage
+from arraycal.calib.hdf5.file import has_table, open_file, require_table
+from arraycal.calib.monitoring.coefficients import read_coefficients
+from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER
+from arraycal.calib.pairs.exchange import is_asymmetry_file, read_asymmetries, telescopes_of
+from arraycal.calib.types.joint import FACTORS_PATH
+from arraycal.config import load_configuration
 
 ENERGY_GROUP = "/dl2/event/telescope/energy/RandomForestRegressor"
 KEYS = ["obs_id", "event_id", "tel_id_1", "tel_id_2"]

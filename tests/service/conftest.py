@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from calib.simulation import SimulationSettings, simulate_night
-from flows.processes import read_process
+from arraycal.calib.simulation import SimulationSettings, simulate_night
+from arraycal.flows.service.processes import read_process
 
 #: Few showers give every telescope a coefficient only with low limits.
 LENIENT = (
@@ -57,7 +57,7 @@ class Site:
 
     def arraycal(self, *arguments):
         return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments],
+            [sys.executable, "-m", "arraycal.flows.cli.main", *arguments],
             env=self.environment,
             capture_output=True,
             text=True,

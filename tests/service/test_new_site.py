@@ -10,11 +10,11 @@ from datetime import timedelta
 
 import pytest
 
-from calib.history.database import read_history
-from calib.history.reading import Selection, runs
-from calib.simulation import NightSettings, SimulationSettings, simulate_nights
-from calib.trend_view import view_trends
-from config.models import TrendMonitorOptions
+from arraycal.calib.history.database import read_history
+from arraycal.calib.history.reading import Selection, runs
+from arraycal.calib.history.trends import view_trends
+from arraycal.calib.simulation import NightSettings, SimulationSettings, simulate_nights
+from arraycal.config.models import TrendMonitorOptions
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -9,8 +9,8 @@ from http.client import HTTPConnection
 
 import pytest
 
-from calib.history.database import read_history
-from calib.history.reading import Selection, runs
+from arraycal.calib.history.database import read_history
+from arraycal.calib.history.reading import Selection, runs
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib import dl2, hdf5_writing
-from calib.hdf5 import Column, create_file, set_attributes, write_table
+from arraycal.calib import dl2
+from arraycal.calib.hdf5 import writing as hdf5_writing
+from arraycal.calib.hdf5.writing import Column, create_file, set_attributes, write_table
 
 #: Telescope id -> type and position (m); ids have gaps, and rows of the layout no order.
 TELESCOPES = {
@@ -193,4 +194,4 @@ def make_block(tmp_path, make_rows):
 @pytest.fixture
 def read_no_further_than_a_window(monkeypatch):
     """Read the tables window by window; blocks of some rows would otherwise be read at once."""
-    monkeypatch.setattr(dl2, "READ_ROWS", 1)
+    monkeypatch.setattr(dl2.block, "READ_ROWS", 1)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calib import dl2
-from calib.apply import apply_to_block
-from calib.coefficients_file import COEFFICIENTS, Coefficients
-from calib.correction import correct_stamps, corrections
-from calib.errors import CannotCompute
-from calib.hdf5 import Column, open_file, require_table
+from arraycal.calib import dl2
+from arraycal.calib.apply.block import apply_to_block
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.hdf5.file import open_file, require_table
+from arraycal.calib.hdf5.writing import Column
+from arraycal.calib.monitoring.coefficients import COEFFICIENTS, Coefficients
+from arraycal.calib.monitoring.correction import correct_stamps, corrections
 
 ENERGY = "RandomForestRegressor"
 TEL_ENERGY = f"/dl2/event/telescope/energy/{ENERGY}"
@@ -312,8 +313,8 @@ def test_a_folder_that_cannot_be_written_is_explained(
     def full(*_args, **_options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("calib.hdf5_writing._append_rows", full)
-    monkeypatch.setattr("calib.hdf5_writing.write_table", full)
+    monkeypatch.setattr("arraycal.calib.hdf5.writing._append_rows", full)
+    monkeypatch.setattr("arraycal.calib.hdf5.writing.write_table", full)
     with pytest.raises(OSError, match=r"No space left on device\. Nothing half-written") as caught:
         apply(make_block().write(), make_coefficients())
     assert caught.value.errno == errno.ENOSPC

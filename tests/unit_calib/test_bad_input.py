@@ -10,13 +10,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-import calib
-from calib.errors import CannotCompute, WrongUsage
-from calib.hdf5 import Column
-from calib.observables import ENERGY_INTER
-from calib.pairs import pair_events
-from calib.pipeline import calibrate, pairs_of_block, select_blocks
-from config.models import Configuration
+import arraycal.calib
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.blocks.stage import select_blocks
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.errors import CannotCompute, WrongUsage
+from arraycal.calib.hdf5.writing import Column
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.pairs.matching import pair_events
+from arraycal.config.models import Configuration
 
 ENERGY = "RandomForestRegressor_tel_energy"
 IMPACT = "HillasReconstructor_tel_impact_distance"
@@ -182,7 +184,7 @@ for number in range(200):
 def test_no_damage_of_whatever_kind_makes_anything_but_a_reason(make_block):
     # In a process of its own: libhdf5 itself may crash on structures that make no sense.
     path = make_block().write()
-    root = Path(calib.__file__).parent.parent
+    root = Path(arraycal.calib.__file__).parents[2]
     found = subprocess.run(
         [sys.executable, "-c", FLIP_BITS, path, "1"],
         capture_output=True,
@@ -601,7 +603,7 @@ def test_a_file_that_grows_while_it_is_read_is_left_out(make_block, run, monkeyp
             stream.write(b" ")
         return original(*args)
 
-    monkeypatch.setattr("calib.pair_stage.pair_events", pair_and_touch)
+    monkeypatch.setattr("arraycal.calib.blocks.pair_rows.pair_events", pair_and_touch)
     block = run(path)
     assert block.status == "failed"
     assert "changed while it was read" in block.reason

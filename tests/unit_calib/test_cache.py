@@ -16,9 +16,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from calib import cache as cache_module
-from calib.cache import PairCache, file_digest
-from calib.schema import PAIRS
+from arraycal.calib.blocks import cache as cache_module
+from arraycal.calib.blocks.cache import PairCache
+from arraycal.calib.disk.files import file_digest
+from arraycal.calib.schema import PAIRS
 
 SUMMARY = {"n_events": 12, "rejected": [("pair", "rule", 3)], 5: float("inf")}
 
@@ -61,7 +62,7 @@ def files_are_settled(monkeypatch):
 
 
 def leftovers(cache):
-    """Everything in the cache that is not part of an entry; locks stay, see `calib.locks`."""
+    """Everything in the cache that is not part of an entry; locks stay."""
     found = [path for path in cache.root.rglob("*") if path.is_file() or ".tmp" in path.name]
     return [path for path in found if path.name != cache_module.LOCK]
 
@@ -341,7 +342,7 @@ def block(tmp_path):
 def hashed(monkeypatch):
     """Files that have been read to be hashed."""
     found = []
-    original = cache_module.file_digest
+    original = file_digest
 
     def digest(path):
         found.append(path)

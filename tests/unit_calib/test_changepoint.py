@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
-from calib.changepoint import excess_scatter, find_step, find_steps, scan_p_value
+from arraycal.calib.checks.changepoint import excess_scatter, find_step, find_steps, scan_p_value
 
 
 def series(rng, n, step=0.0, at=0, slope=0.0):

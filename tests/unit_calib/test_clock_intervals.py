@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.clock_intervals import INTERVALS, offsets_at
-from calib.coefficients_file import TABLES, Coefficients, read_coefficients
-from calib.correction import by_telescope, corrections
-from calib.errors import CannotCompute
-from calib.hdf5 import Column, create_file, write_table
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.hdf5.writing import Column, create_file, write_table
+from arraycal.calib.monitoring.clock_intervals import INTERVALS, offsets_at
+from arraycal.calib.monitoring.coefficients import Coefficients, read_coefficients
+from arraycal.calib.monitoring.correction import by_telescope, corrections
+from arraycal.calib.monitoring.origin import TABLES
 
 START = 1_700_000_000
 GROUP = "/dl2/service/arraycal/timing-cross"

@@ -4,16 +4,15 @@ import numpy as np
 import polars as pl
 import pytest
 from pydantic import ValidationError
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib.coefficients import assemble
-from calib.fit import fit
-from calib.observables import ENERGY_INTER
-from calib.pipeline import fit_options
-from calib.result import BLOCKS
-from calib.schema import REJECTED
-from calib.showers import prepare
-from calib.toys import Toy, toy_pairs, toy_subarray
-from config import Configuration
+from arraycal.calib.fit.loop import fit
+from arraycal.calib.fit.options import fit_options
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.result.assemble import assemble
+from arraycal.calib.schema import BLOCKS, REJECTED
+from arraycal.config import Configuration
 
 
 def result_of(truth, sigma, fitter=None, selection=None, n_showers=4000, multiplicity=None):

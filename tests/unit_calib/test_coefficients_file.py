@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from calib.coefficients_file import TABLES, read_coefficients
-from calib.errors import CannotCompute, NothingToDo, WrongUsage
-from calib.hdf5 import Column, create_file, write_table
+from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
+from arraycal.calib.hdf5.writing import Column, create_file, write_table
+from arraycal.calib.monitoring.coefficients import read_coefficients
+from arraycal.calib.monitoring.origin import TABLES
 
 SERVICE = "/dl2/service/arraycal"
 

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.comparison import COMPARISON, Other, read_other, with_comparison
-from calib.errors import WrongUsage
-from calib.report import html
+from arraycal.calib.checks.comparison import COMPARISON, Other, read_other, with_comparison
+from arraycal.calib.errors import WrongUsage
+from arraycal.calib.report import html
 from tests.unit_calib.test_report import make_result, without_values
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calib.criteria import CriterionError, columns_of, compile_criteria, compile_criterion
-from calib.errors import ArraycalError
+from arraycal.calib.criteria import CriterionError, columns_of, compile_criteria, compile_criterion
+from arraycal.calib.errors import ArraycalError
 
 NAN, INF = math.nan, math.inf
 

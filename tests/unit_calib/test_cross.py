@@ -7,17 +7,18 @@ import h5py
 import numpy as np
 import polars as pl
 import pytest
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib import report
-from calib.cache import PairCache
-from calib.cross import FACTORS_PATH, INTER_PATH
-from calib.cross_inter import read_inter
-from calib.errors import CannotCompute, NothingToDo, WrongUsage
-from calib.hdf5_writing import Column, create_file, write_table
-from calib.observables import ENERGY_CROSS
-from calib.pipeline import BlockPairs, calibrate
-from calib.toys import Toy, toy_pairs, toy_subarray
-from config import ConfigurationError, load_configuration
+from arraycal.calib import report
+from arraycal.calib.blocks.cache import PairCache
+from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
+from arraycal.calib.hdf5.writing import Column, create_file, write_table
+from arraycal.calib.monitoring.inter import read_inter
+from arraycal.calib.observables import ENERGY_CROSS
+from arraycal.calib.types.joint import FACTORS_PATH, INTER_PATH
+from arraycal.config import ConfigurationError, load_configuration
 
 #: Every pair row.
 ALL = pl.lit(value=True)

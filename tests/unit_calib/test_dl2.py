@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from calib import dl2, hdf5
-from calib.errors import CannotCompute
-from calib.hdf5 import Column
+from arraycal.calib import dl2, hdf5
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.hdf5.writing import Column
 
 ENERGY = "RandomForestRegressor_tel_energy"
 VALID = "RandomForestRegressor_tel_is_valid"

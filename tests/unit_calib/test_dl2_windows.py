@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from calib import dl2, hdf5
-from calib.errors import CannotCompute
+from arraycal.calib import dl2, hdf5
+from arraycal.calib.errors import CannotCompute
 
 ENERGY = "RandomForestRegressor_tel_energy"
 IMPACT = "HillasReconstructor_tel_impact_distance"
@@ -165,7 +165,7 @@ def test_nothing_of_the_showers_is_kept_after_its_window(long_block):
     block = dl2.open_block(path)
     buffered = []
     with hdf5.open_file(path) as file:
-        reader = dl2._open_reader(block, file, COLUMNS, 100)
+        reader = dl2.block._open_reader(block, file, COLUMNS, 100)
         while reader.next_rows() is not None:
             buffered += [len(cursor._buffer.keys) for cursor in reader.showers]
     assert max(buffered) <= 50

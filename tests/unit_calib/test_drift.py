@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.drift import INTERVALS, NIGHTS, STEPS, TELESCOPES, is_clock, trends
-from calib.history.reading import COEFFICIENTS, RUNS
-from calib.observables import OBSERVABLES, TIMING_CROSS
-from calib.trend_view import choose_runs
-from config.models import TrendMonitorOptions
+from arraycal.calib.history.reading import COEFFICIENTS, RUNS
+from arraycal.calib.history.trends import choose_runs
+from arraycal.calib.observables import OBSERVABLES, TIMING_CROSS
+from arraycal.calib.trends.trends import INTERVALS, NIGHTS, STEPS, TELESCOPES, is_clock, trends
+from arraycal.config.models import TrendMonitorOptions
 
 FIRST = date(2026, 3, 1)
 ERROR = 0.002

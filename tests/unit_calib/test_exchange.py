@@ -10,13 +10,18 @@ import pytest
 from astropy.table import QTable
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_pairs import Toy, toy_pairs
 
-from calib.errors import CannotCompute, NothingToDo
-from calib.exchange import is_asymmetry_file, read_asymmetries, telescopes_of, write_asymmetries
-from calib.observables import ENERGY_INTER
-from calib.observables.observable import LOG_RATIO_STATISTIC
-from calib.schema import PAIRS
-from calib.toys import Toy, toy_pairs
+from arraycal.calib.errors import CannotCompute, NothingToDo
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC
+from arraycal.calib.pairs.exchange import (
+    is_asymmetry_file,
+    read_asymmetries,
+    telescopes_of,
+    write_asymmetries,
+)
+from arraycal.calib.schema import PAIRS
 
 VALUE = "RandomForestRegressor_tel_energy"
 EVENTS = "/energy_asymmetry/events"

@@ -4,23 +4,20 @@ import h5py
 import numpy as np
 import pytest
 
-from calib.errors import CannotCompute
-from calib.hdf5 import (
-    Column,
-    attribute_text,
+from arraycal.calib.disk.files import sync
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.hdf5.file import (
     child_names,
-    create_file,
     find_table,
     first_telescope_table,
     has_table,
     open_file,
     require_table,
     root_attribute,
-    set_attributes,
-    sync,
     telescope_tables,
-    write_table,
 )
+from arraycal.calib.hdf5.table import attribute_text
+from arraycal.calib.hdf5.writing import Column, create_file, set_attributes, write_table
 
 
 @pytest.fixture

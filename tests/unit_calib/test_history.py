@@ -18,23 +18,31 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from toy_pairs import toy_subarray
 
-from calib.history import database, upgrading
-from calib.history.database import HistoryError, open_history, read_history
-from calib.history.digest import configuration_digest
-from calib.history.reading import COEFFICIENTS, RUNS, Selection, coefficients, covariances, runs
-from calib.history.recording import entry_of, record
-from calib.history.tables import Base, StoredSums
-from calib.history.window import read_window
-from calib.model import Model
-from calib.nights import Span
-from calib.result import BLOCKS, RESIDUALS, TELESCOPES, CalibrationResult, Verdict
-from calib.schema import REJECTED
-from calib.summary import empty_summary
-from calib.sums import Sums, pack
-from calib.toys import toy_subarray
-from config.errors import ConfigurationError
-from config.loading import load_configuration
+from arraycal.calib.dl2.observed import Span
+from arraycal.calib.fit.model import Model
+from arraycal.calib.fit.summary import empty_summary
+from arraycal.calib.fit.sums import Sums, pack
+from arraycal.calib.history import database, upgrading
+from arraycal.calib.history.database import open_history, read_history
+from arraycal.calib.history.digest import configuration_digest
+from arraycal.calib.history.errors import HistoryError
+from arraycal.calib.history.reading import (
+    COEFFICIENTS,
+    RUNS,
+    Selection,
+    coefficients,
+    covariances,
+    runs,
+)
+from arraycal.calib.history.recording import entry_of, record
+from arraycal.calib.history.tables import Base, StoredSums
+from arraycal.calib.history.window import read_window
+from arraycal.calib.result.result import RESIDUALS, TELESCOPES, CalibrationResult, Verdict
+from arraycal.calib.schema import BLOCKS, REJECTED
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.loading import load_configuration
 
 NIGHT = date(2026, 3, 1)
 SPAN = Span(datetime(2026, 3, 1, 21, tzinfo=UTC), datetime(2026, 3, 2, 4, tzinfo=UTC))

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
-from calib.history.database import open_history
-from calib.history.known import is_recorded, sqlite_path
-from calib.history.recording import Entry, record
+from arraycal.calib.history.database import open_history
+from arraycal.calib.history.known import is_recorded, sqlite_path
+from arraycal.calib.history.recording import Entry, record
 
 NIGHT = date(2026, 3, 1)
 DIGEST = "a" * 16
@@ -94,7 +94,7 @@ def test_a_url_names_its_file_whatever_the_driver(tmp_path):
 
 def test_asking_a_file_starts_no_database_library(tmp_path):
     program = (
-        "import sys, datetime; from calib.history.known import is_recorded;"
+        "import sys, datetime; from arraycal.calib.history.known import is_recorded;"
         f"is_recorded('sqlite:///{tmp_path}/h.sqlite', datetime.date(2026, 3, 1), 'x', 'y', '');"
         "sys.exit('sqlalchemy' in sys.modules)"
     )

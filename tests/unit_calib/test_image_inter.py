@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calib import dl2
-from calib.coefficients import DISTANCE_IGNORED
-from calib.errors import CannotCompute
-from calib.observables import IMAGE_INTER
-from calib.pipeline import calibrate, pairs_of_block
-from calib.pointing import ALTITUDE, Pointing
-from calib.rules import pair_rules
-from calib.simulation import CameraSettings, SimulationSettings, block_path, simulate_night
-from config import load_configuration
+from arraycal.calib import dl2
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.dl2.pointing import ALTITUDE, Pointing
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.observables import IMAGE_INTER
+from arraycal.calib.pairs.rules import pair_rules
+from arraycal.calib.result.assemble import DISTANCE_IGNORED
+from arraycal.calib.simulation import CameraSettings, SimulationSettings, block_path, simulate_night
+from arraycal.config import load_configuration
 
 SETTINGS = SimulationSettings(array="north", n_blocks=1, n_showers=1500, seed=4)
 #: Zenith angle 20 deg, the default of the simulation.

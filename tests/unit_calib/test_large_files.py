@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from calib.hdf5 import Column, create_file, create_large_file, open_file, require_table, write_table
+from arraycal.calib.hdf5.file import open_file, require_table
+from arraycal.calib.hdf5.writing import Column, create_file, create_large_file, write_table
 
 
 def part(first, n):

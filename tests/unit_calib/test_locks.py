@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from calib import locks
-from calib.locks import exclusive, is_abandoned, marked_alive
+from arraycal.calib.disk import locks
+from arraycal.calib.disk.locks import exclusive, is_abandoned, marked_alive
 
 HOLD = """
 import sys, time

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib import network
-from calib.fit import carried_on
-from calib.model import Model
-from calib.showers import prepare
-from calib.summary import Summary, summarise
-from calib.toys import Toy, toy_pairs, toy_subarray
+from arraycal.calib.fit import network
+from arraycal.calib.fit.loop import carried_on
+from arraycal.calib.fit.model import Model
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.summary import Summary, summarise
 
 TRUTH = np.array([0.1, -0.05, 0.0, -0.2, 0.15])
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calib.errors import CannotCompute
-from calib.hdf5 import Column, create_file, write_table
-from calib.night_files import night_files
-from calib.nights import last_night, night_of, observation_start
+from arraycal.calib.dl2.observed import last_night, night_of, observation_start
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.hdf5.writing import Column, create_file, write_table
+from arraycal.calib.nights.files import night_files
 
 UTC_ZONE, CANARY, CHILE = "UTC", "Atlantic/Canary", "America/Santiago"
 NIGHT, DAY = date(2026, 3, 1), timedelta(days=1)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from calib.night_files import LeftOut, NightFiles
-from calib.night_record import (
+from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.calib.nights.files import LeftOut, NightFiles
+from arraycal.calib.nights.record import (
     NIGHT_FILE,
     CalibrationRecord,
     NightRecord,
@@ -19,8 +20,7 @@ from calib.night_record import (
     read_night,
     write_night,
 )
-from calib.pipeline import BlockPairs
-from calib.store import FILES
+from arraycal.calib.publish.writing import FILES
 
 NIGHT = date(2026, 3, 1)
 BLOCKS = (Path("a.dl2.h5"), Path("b.dl2.h5"))

@@ -6,9 +6,15 @@ from astropy.time import Time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calib.errors import WrongUsage
-from calib.hdf5 import Column
-from calib.nights import Span, night_of, nights_of, observation_span, refuse_impossible
+from arraycal.calib.dl2.observed import (
+    Span,
+    night_of,
+    nights_of,
+    observation_span,
+    refuse_impossible,
+)
+from arraycal.calib.errors import WrongUsage
+from arraycal.calib.hdf5.writing import Column
 
 TRIGGER = "/dl1/event/subarray/trigger"
 START = datetime(2026, 3, 1, 22, 15, tzinfo=UTC)

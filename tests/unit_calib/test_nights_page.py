@@ -8,9 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from calib.night_index import INDEX, night_folders, update_index
-from calib.night_record import CalibrationRecord, NightRecord, write_night
-from calib.report.nights_page import CalibrationEntry, NightEntry, NightTrends, nights_page
+from arraycal.calib.nights.index import night_folders, update_index
+from arraycal.calib.nights.record import CalibrationRecord, NightRecord, write_night
+from arraycal.calib.publish.writing import INDEX
+from arraycal.calib.report.nights_page import CalibrationEntry, NightEntry, NightTrends, nights_page
 
 NAMES = ("energy-inter", "energy-cross", "image-inter", "timing-cross")
 FIRST = date(2026, 1, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calib.noise import smooth_shape
+from arraycal.calib.fit.noise import smooth_shape
 
 VALUES = np.log(np.array([100.0, 200.0, 400.0, 800.0]))
 

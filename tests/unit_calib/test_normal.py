@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calib.network import Linear, Normal, solve_normal
+from arraycal.calib.fit.normal import Linear, Normal, solve_normal
 
 NODES = np.array([0.2, -0.1, 0.05, -0.15, 0.3, -0.3])
 COLUMNS = np.array([0.7, -1.2])

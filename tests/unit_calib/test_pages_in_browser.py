@@ -6,9 +6,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from calib.report.elements import details, figure, figures, page, table
-from calib.report.nights_page import CalibrationEntry, NightEntry, NightTrends, nights_page
-from calib.report.trends_page import FLAGGED_HEADER, FLAGGED_NUMBERS, NUMBERS, TRENDS_HEADER
+from arraycal.calib.report.elements import details, figure, figures, page, table
+from arraycal.calib.report.nights_page import CalibrationEntry, NightEntry, NightTrends, nights_page
+from arraycal.calib.report.trends_page import (
+    FLAGGED_HEADER,
+    FLAGGED_NUMBERS,
+    NUMBERS,
+    TRENDS_HEADER,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -73,8 +78,8 @@ def test_a_click_on_a_title_sorts_the_rows_and_what_is_missing_stays_last(show):
 
 
 def test_a_figure_is_saved_as_the_vector_graphics_it_is(show, tmp_path):
-    from calib.figures import encode
-    from calib.figures.style import new_figure
+    from arraycal.calib.figures import encode
+    from arraycal.calib.figures.style import new_figure
 
     drawn = new_figure(3, 2)
     drawn.add_subplot().plot([0, 1])
@@ -106,8 +111,8 @@ def test_the_links_of_the_index_lead_to_the_reports(show, tmp_path):
 
 
 def test_a_page_is_no_wider_than_a_telephone(show):
-    from calib.figures import encode
-    from calib.figures.style import new_figure
+    from arraycal.calib.figures import encode
+    from arraycal.calib.figures.style import new_figure
 
     drawn = figure(encode(new_figure(11, 3), "svg"), "wide", "So.")
     rows = [(f"telescope {n}", *(f"{n / 7:.4f}" for _ in range(12))) for n in range(5)]
@@ -145,8 +150,8 @@ def test_the_tables_of_the_index_fit_a_window_with_their_last_column(show, width
 
 @pytest.mark.parametrize(("width", "columns"), [(1300, 2), (900, 1), (390, 1)])
 def test_small_figures_stand_side_by_side_and_wide_ones_fill_the_page(show, width, columns):
-    from calib.figures import Picture
-    from calib.figures.style import new_figure
+    from arraycal.calib.figures import Picture
+    from arraycal.calib.figures.style import new_figure
 
     drawn = [Picture(f"{w} in", "So.", new_figure(w, 3)) for w in (6, 8.6, 4.9)]
     tab = show(page("t", [figures(drawn)]), width=width)
@@ -159,8 +164,8 @@ def test_small_figures_stand_side_by_side_and_wide_ones_fill_the_page(show, widt
 
 
 def test_on_paper_titles_and_reasons_give_way_and_the_buttons_are_gone(show):
-    from calib.figures import encode
-    from calib.figures.style import new_figure
+    from arraycal.calib.figures import encode
+    from arraycal.calib.figures.style import new_figure
 
     header = ["telescope", *(f"a long title {n}" for n in range(12)), "reason"]
     rows = [("1", *(f"{n / 7:.4f}" for n in range(12)), "because of many words")]

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from toy_pairs import Toy, toy_pairs, toy_subarray
+from toy_sizes import SizeToy, size_pairs, square_array
 
-from calib.curve import Knots
-from calib.fit import FitOptions, fit
-from calib.last_pass import with_last_pass
-from calib.pair_histograms import (
+from arraycal.calib.checks.last_pass import with_last_pass
+from arraycal.calib.checks.pair_histograms import (
     EDGES,
     PAIR_HISTOGRAMS,
     empty_histograms,
@@ -18,11 +18,11 @@ from calib.pair_histograms import (
     histogram_window,
     informative_pairs,
 )
-from calib.showers import prepare
-from calib.toys import Toy, toy_pairs, toy_subarray
-from calib.toys_sizes import SizeToy, size_pairs, square_array
-from calib.weighing import weigh
-from config.models import Configuration
+from arraycal.calib.fit.curve import Knots
+from arraycal.calib.fit.loop import FitOptions, fit
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.weighing import weigh
+from arraycal.config.models import Configuration
 from tests.unit_calib.test_report import make_result
 
 OPTIONS = FitOptions("event", 50, 20, "none", None, 2.5, binned_resolution=False, max_iterations=20)

@@ -10,25 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from calib.criteria import Criterion
-from calib.observables import ENERGY_INTER
-from calib.observables.filters import DISTANCE_ASYMMETRY
-from calib.pairs import (
+from arraycal.calib.criteria import Criterion
+from arraycal.calib.index import node_index, shower_index
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.observables.filters import DISTANCE_ASYMMETRY, distance_asymmetry
+from arraycal.calib.pairs.matching import (
     NO_PARTNER,
     PAIR_LEVEL,
     TELESCOPE_LEVEL,
     UNUSABLE_VALUE,
     PairRules,
     PairTest,
-    distance_asymmetry,
     match_showers,
     merge_rejected,
-    node_index,
     pair_events,
-    shower_index,
 )
-from calib.schema import PAIRS, REJECTED
-from calib.subarray import Subarray, allowed_pairs
+from arraycal.calib.schema import PAIRS, REJECTED
+from arraycal.calib.subarray import Subarray, allowed_pairs
 
 NAN, INF = math.nan, math.inf
 TEL_IDS = (4, 7, 9, 11, 561)
@@ -58,7 +56,7 @@ def make_rules(criteria=(), limit=None, **names):
 
 
 def distance_test(limits):
-    """The cut on the distance asymmetry, as `calib.rules` makes it."""
+    """The cut on the distance asymmetry, as `arraycal.calib.pairs.rules` makes it."""
     by_telescope = {tel_id: (limit,) for tel_id, limit in limits.items()}
     return PairTest(DISTANCE_ASYMMETRY.key, ("d",), by_telescope, DISTANCE_ASYMMETRY.passes)
 

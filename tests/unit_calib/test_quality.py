@@ -4,10 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib import network
-from calib.gauges import far_off
-from calib.outliers import least_z, stands_out
-from calib.relative import percent, relative
+from arraycal.calib.fit import network
+from arraycal.calib.gauge.outliers import least_z, stands_out
+from arraycal.calib.gauge.within_types import far_off
+from arraycal.calib.wording import percent, relative
 from tests.unit_calib.test_coefficients import result_of
 
 ERROR = 0.005

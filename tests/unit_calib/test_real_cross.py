@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.cross import FACTORS_PATH, INTER_PATH
-from calib.hdf5_writing import Column, create_file, write_table
-from calib.observables import ENERGY_CROSS
-from calib.pipeline import calibrate, pairs_of_block
-from config import load_configuration
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.hdf5.writing import Column, create_file, write_table
+from arraycal.calib.observables import ENERGY_CROSS
+from arraycal.calib.types.joint import FACTORS_PATH, INTER_PATH
+from arraycal.config import load_configuration
 
 
 def run(paths, configuration, cache):

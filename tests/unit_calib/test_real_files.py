@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.observables import ENERGY_INTER, IMAGE_INTER
-from calib.pipeline import calibrate, pairs_of_block
-from config import load_configuration
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.observables import ENERGY_INTER, IMAGE_INTER
+from arraycal.config import load_configuration
 
 KEYS = ["obs_id", "event_id", "tel_id_1", "tel_id_2"]
 #: The peer's minimiser stops up to a few thousandths of an error from the minimum.

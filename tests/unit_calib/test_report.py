@@ -17,13 +17,12 @@ from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 
-from calib.figures import CLOCK_FIGURES, FIGURES, caption, encode, figures
-from calib.figures.contrasts import contrast_figures
-from calib.figures.style import COLOURS, DIVERGING, looks
-from calib.report import html, markdown, summary_page
-from calib.report.elements import SCRIPT
-from calib.result import (
-    BLOCKS,
+from arraycal.calib.figures import CLOCK_FIGURES, FIGURES, caption, encode, figures
+from arraycal.calib.figures.contrasts import contrast_figures
+from arraycal.calib.figures.style import COLOURS, DIVERGING, looks
+from arraycal.calib.report import html, markdown, summary_page
+from arraycal.calib.report.elements import SCRIPT
+from arraycal.calib.result.result import (
     CLOCK_OFFSET,
     PAIR_RESULTS,
     RESIDUALS,
@@ -31,7 +30,7 @@ from calib.result import (
     CalibrationResult,
     Verdict,
 )
-from calib.schema import REJECTED
+from arraycal.calib.schema import BLOCKS, REJECTED
 
 NAN = float("nan")
 
@@ -519,7 +518,7 @@ def test_matplotlib_is_imported_late_and_without_its_global_state():
     root = Path(__file__).parents[2]
     probe = (
         "import sys; from calib import report; assert 'matplotlib' not in sys.modules;"
-        "from matplotlib.figure import Figure; from calib.figures import encode;"
+        "from matplotlib.figure import Figure; from arraycal.calib.figures import encode;"
         "encode(Figure(), 'png'); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", probe], check=True, cwd=root)

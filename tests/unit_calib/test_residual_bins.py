@@ -3,16 +3,16 @@
 import numpy as np
 import polars as pl
 import pytest
+from toy_sizes import SizeToy, light_pool, size_pairs, square_array
 
-from calib.curve import Knots
-from calib.curve_table import with_curves, with_residuals
-from calib.figures.sizes import curve_figure, residual_figures
-from calib.fit import FitOptions, fit
-from calib.report import html
-from calib.residual_bins import RESIDUAL_BINS, residual_bins
-from calib.schema import DISTANCE, EXPECTED
-from calib.showers import prepare
-from calib.toys_sizes import SizeToy, light_pool, size_pairs, square_array
+from arraycal.calib.checks.curve_table import with_curves, with_residuals
+from arraycal.calib.checks.residual_bins import RESIDUAL_BINS, residual_bins
+from arraycal.calib.figures.sizes import curve_figure, residual_figures
+from arraycal.calib.fit.curve import Knots
+from arraycal.calib.fit.loop import FitOptions, fit
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.report import html
+from arraycal.calib.schema import DISTANCE, EXPECTED
 from tests.unit_calib.test_report import make_result
 
 ARRAY = square_array(9)

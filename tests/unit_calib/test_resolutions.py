@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib.model import Model
-from calib.resolutions import variances
-from calib.showers import prepare
-from calib.summary import summarise
-from calib.toys import Toy, toy_pairs, toy_subarray
+from arraycal.calib.fit.model import Model
+from arraycal.calib.fit.resolutions import variances
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.summary import summarise
 
 N = 6
 SUBARRAY = toy_subarray(N)

@@ -5,15 +5,16 @@ import math
 import polars as pl
 import pytest
 
-from calib import dl2
-from calib.criteria import CriterionError
-from calib.errors import CannotCompute
-from calib.hdf5 import Column
-from calib.observables import ENERGY_INTER
-from calib.rules import pair_configuration, pair_rules, pairs_to_form, value_by_telescope
-from config.errors import ConfigurationError
-from config.models import Configuration
-from config.telescope import TelescopeEntry, TelescopeParameter
+from arraycal.calib import dl2
+from arraycal.calib.criteria import CriterionError
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.hdf5.writing import Column
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.pairs.rules import pair_configuration, pair_rules, pairs_to_form
+from arraycal.calib.subarray import value_by_telescope
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.models import Configuration
+from arraycal.config.telescope import TelescopeEntry, TelescopeParameter
 
 ENERGY = "RandomForestRegressor_tel_energy"
 IMPACT = "HillasReconstructor_tel_impact_distance"

@@ -7,13 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from calib.fit import STATIONARY
-from calib.observables import IMAGE_INTER
-from calib.pipeline import calibrate, pairs_of_block
-from calib.saturation import BrightestPixels, Saturation, without_number
-from calib.simulation import CameraSettings, SimulationSettings, block_path, simulate_night
-from calib.subarray import Subarray
-from config import load_configuration
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.fit.loop import STATIONARY
+from arraycal.calib.observables import IMAGE_INTER
+from arraycal.calib.pairs.saturation import BrightestPixels, Saturation, without_number
+from arraycal.calib.simulation import CameraSettings, SimulationSettings, block_path, simulate_night
+from arraycal.calib.subarray import Subarray
+from arraycal.config import load_configuration
 
 ARRAY = Subarray(
     "toy",

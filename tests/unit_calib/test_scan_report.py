@@ -8,12 +8,12 @@ import pytest
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.container import ErrorbarContainer
 
-from calib.figures.pair_gallery import gallery_figures
-from calib.figures.scan import scan_figure
-from calib.pair_histograms import EDGES, PAIR_HISTOGRAMS
-from calib.report import html, markdown
-from calib.report.scan_page import gallery_section, scan_section
-from calib.scan_tables import SCAN, SCAN_TYPES
+from arraycal.calib.checks.pair_histograms import EDGES, PAIR_HISTOGRAMS
+from arraycal.calib.checks.scan_tables import SCAN, SCAN_TYPES
+from arraycal.calib.figures.pair_gallery import gallery_figures
+from arraycal.calib.figures.scan import scan_figure
+from arraycal.calib.report import html, markdown
+from arraycal.calib.report.scan_page import gallery_section, scan_section
 from tests.unit_calib.test_report import SMALL, Page, assert_harmless
 
 NAN = float("nan")

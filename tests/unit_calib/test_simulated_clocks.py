@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from calib.hdf5 import open_file
-from calib.simulation import (
+from arraycal.calib.hdf5.file import open_file
+from arraycal.calib.simulation import (
     ClockSettings,
     SimulationSettings,
     Truth,
@@ -15,8 +15,8 @@ from calib.simulation import (
     simulate_block,
     simulate_night,
 )
-from calib.simulation.arrays import KINDS
-from calib.simulation.geometry import direction_vector
+from arraycal.calib.simulation.arrays import KINDS
+from arraycal.calib.simulation.geometry import direction_vector
 
 C_M_PER_NS = 0.299792458
 #: Without jitter the stamps are exact but for the quarter nanosecond.

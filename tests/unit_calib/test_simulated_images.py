@@ -6,19 +6,19 @@ import json
 import numpy as np
 import pytest
 
-from calib.dl2_columns import find_columns
-from calib.hdf5 import open_file
-from calib.simulation import (
+from arraycal.calib.dl2.columns import find_columns
+from arraycal.calib.hdf5.file import open_file
+from arraycal.calib.simulation import (
     CameraSettings,
     SimulationSettings,
     Truth,
     block_path,
     simulate_night,
 )
-from calib.simulation.arrays import KINDS
-from calib.simulation.camera import field_of_view_deg
-from calib.simulation.geometry import direction_vector
-from calib.simulation.showers import ln_lateral_profile
+from arraycal.calib.simulation.arrays import KINDS
+from arraycal.calib.simulation.camera import field_of_view_deg
+from arraycal.calib.simulation.geometry import direction_vector
+from arraycal.calib.simulation.showers import ln_lateral_profile
 
 BRIGHT = SimulationSettings(
     array="mixed", n_blocks=1, n_showers=2500, seed=4, energy_min_tev=5.0, proton_fraction=0.0

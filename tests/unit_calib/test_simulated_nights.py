@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from calib.nights import observation_start
-from calib.simulation import (
+from arraycal.calib.dl2.observed import observation_start
+from arraycal.calib.simulation import (
     ClockSettings,
     NightSettings,
     SimulationSettings,

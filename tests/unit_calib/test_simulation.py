@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from calib.hdf5 import open_file, telescope_tables
-from calib.simulation import (
+from arraycal.calib.hdf5.file import open_file, telescope_tables
+from arraycal.calib.simulation import (
     SimulationSettings,
     Truth,
     block_path,
@@ -15,9 +15,9 @@ from calib.simulation import (
     simulate_block,
     simulate_night,
 )
-from calib.simulation import showers as simulation_showers
-from calib.simulation.arrays import KINDS, make_layout
-from calib.simulation.geometry import (
+from arraycal.calib.simulation import showers as simulation_showers
+from arraycal.calib.simulation.arrays import KINDS, make_layout
+from arraycal.calib.simulation.geometry import (
     SPEED_OF_LIGHT_M_PER_NS,
     altitude_azimuth,
     arrival_delay_ns,
@@ -25,7 +25,7 @@ from calib.simulation.geometry import (
     displace,
     impact_distance_m,
 )
-from calib.simulation.showers import ln_lateral_profile
+from arraycal.calib.simulation.showers import ln_lateral_profile
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("calib.simulation.files.set_attributes", fail)
+    monkeypatch.setattr("arraycal.calib.simulation.files.set_attributes", fail)
     with pytest.raises(OSError, match="No space"):
         simulate_night(tmp_path, SimulationSettings(array="north", n_blocks=1, n_showers=20))
     assert list(tmp_path.iterdir()) == []

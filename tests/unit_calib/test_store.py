@@ -11,16 +11,20 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib import monitoring, report, store
-from calib.cache import PairCache
-from calib.errors import WrongUsage
-from calib.hdf5 import attribute_text, open_file, require_table
-from calib.observables import ENERGY_INTER
-from calib.pipeline import BlockPairs, calibrate
-from calib.store import provenance, publish, publish_report, refuse_existing
-from calib.toys import Toy, toy_pairs, toy_subarray
-from config import load_configuration
+from arraycal.calib import report
+from arraycal.calib.blocks.cache import PairCache
+from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.errors import WrongUsage
+from arraycal.calib.hdf5.file import open_file, require_table
+from arraycal.calib.hdf5.table import attribute_text
+from arraycal.calib.monitoring import writing as monitoring
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.publish import writing as store
+from arraycal.calib.publish.writing import provenance, publish, publish_report, refuse_existing
+from arraycal.config import load_configuration
 
 FILES = ["monitoring.h5", "report.html", "result.json"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calib.subarray import Subarray, allowed_pairs
+from arraycal.calib.subarray import Subarray, allowed_pairs
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib import network
-from calib.columns import ColumnSums
-from calib.fit import FitOptions, fit
-from calib.model import Model
-from calib.showers import prepare
-from calib.summary import TURN_ON_EDGES, Moments, Summary, merge, summarise
-from calib.thresholds import turn_on_threshold
-from calib.toys import Toy, toy_pairs, toy_subarray
+from arraycal.calib.fit import network
+from arraycal.calib.fit.columns import ColumnSums
+from arraycal.calib.fit.loop import FitOptions, fit
+from arraycal.calib.fit.model import Model
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.summary import TURN_ON_EDGES, Moments, Summary, merge, summarise
+from arraycal.calib.fit.thresholds import turn_on_threshold
 
 N = 6
 SUBARRAY = toy_subarray(N)

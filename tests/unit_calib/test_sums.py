@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pytest
+from toy_pairs import Toy, toy_pairs, toy_subarray
+from toy_sizes import SizeToy, size_pairs, square_array
 
-from calib.curve import Knots
-from calib.errors import CannotCompute
-from calib.fit import Fit, FitOptions, fit, half_differences, solve
-from calib.showers import prepare
-from calib.summary import Summary
-from calib.sums import FORMAT, KEPT, KEPT_OF_HALVES, STEERING, Sums, pack, unpack
-from calib.toys import Toy, toy_pairs, toy_subarray
-from calib.toys_sizes import SizeToy, size_pairs, square_array
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.fit.curve import Knots
+from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solve
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.summary import Summary
+from arraycal.calib.fit.sums import FORMAT, KEPT, KEPT_OF_HALVES, STEERING, Sums, pack, unpack
 
 if TYPE_CHECKING:
-    from calib.subarray import Subarray
+    from arraycal.calib.subarray import Subarray
 
 OPTIONS = FitOptions("event", 20, 5, "tukey", "auto", 1.0, True, 12)
 TABLES = {"rejected": pl.DataFrame({"rule": ["größer"], "rows": [7]})}

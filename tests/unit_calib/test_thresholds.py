@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib.model import Model, type_threshold_at
-from calib.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M, prepare
-from calib.summary import OWN_EDGES, TURN_ON_EDGES, empty_summary, summarise
-from calib.thresholds import MIN_TURN_ON_ROWS, own_offsets, thresholds
-from calib.toys import Toy, toy_pairs, toy_subarray
+from arraycal.calib.fit.model import Model, type_threshold_at
+from arraycal.calib.fit.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M, prepare
+from arraycal.calib.fit.summary import OWN_EDGES, TURN_ON_EDGES, empty_summary, summarise
+from arraycal.calib.fit.thresholds import MIN_TURN_ON_ROWS, own_offsets, thresholds
 
 SUBARRAY = toy_subarray(3)
 START = Model.initial(SUBARRAY, variance=0.04, margin=2.5)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from calib.errors import CannotCompute
-from calib.time_index import TimeIndex
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.nights.time_index import TimeIndex
 
 MOMENT = datetime(2026, 3, 1, 22, 0, 0, 123456, tzinfo=UTC)
 

@@ -11,30 +11,31 @@ from astropy import units
 from astropy.coordinates import AltAz, EarthLocation
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_stamps import TimingToy, toy_setup, toy_stamps, toy_timing_array
 
-from calib import dl2, hdf5
-from calib.calibrations import calibrate, rows_of_block
-from calib.dl2_cursor import UnsortedRows
-from calib.errors import CannotCompute, WrongUsage
-from calib.figures import CLOCK_FIGURES, figures
-from calib.hdf5 import Column, create_file, set_attributes, write_table
-from calib.observables import TIMING_CROSS
-from calib.pairs import REPEATED
-from calib.report import html, markdown
-from calib.report.facts import key_facts
-from calib.simulation import SimulationSettings, block_path, simulate_night
-from calib.store import publish
-from calib.timing import fit as timing_fit
-from calib.timing import residuals as timing_residuals
-from calib.timing import sums as timing_sums
-from calib.timing.acquire import coincidences, group_median
-from calib.timing.front import C_M_PER_NS, Front, arrival_ns, direction, front
-from calib.timing.showers import Setup, make_plan, prepare
-from calib.timing.stamps import RULES, Facts, check_block, stamp_windows
-from calib.timing.steps import locate
-from calib.timing.toys import TimingToy, toy_setup, toy_stamps, toy_timing_array
-from calib.timing.usable import refuse_useless
-from config.models import CalculateTimingCalibrationOptions, Configuration
+from arraycal.calib import dl2, hdf5
+from arraycal.calib.blocks.rows import rows_of_block
+from arraycal.calib.calibrate import calibrate
+from arraycal.calib.dl2.cursor import UnsortedRows
+from arraycal.calib.errors import CannotCompute, WrongUsage
+from arraycal.calib.figures import CLOCK_FIGURES, figures
+from arraycal.calib.hdf5.writing import Column, create_file, set_attributes, write_table
+from arraycal.calib.observables import TIMING_CROSS
+from arraycal.calib.pairs.matching import REPEATED
+from arraycal.calib.publish.writing import publish
+from arraycal.calib.report import html, markdown
+from arraycal.calib.report.facts import key_facts
+from arraycal.calib.simulation import SimulationSettings, block_path, simulate_night
+from arraycal.calib.stamps.front import C_M_PER_NS, Front, arrival_ns, direction, front
+from arraycal.calib.stamps.stamps import RULES, Facts, check_block, stamp_windows
+from arraycal.calib.stamps.usable import refuse_useless
+from arraycal.calib.timing import fit as timing_fit
+from arraycal.calib.timing import residuals as timing_residuals
+from arraycal.calib.timing import sums as timing_sums
+from arraycal.calib.timing.acquire import coincidences, group_median
+from arraycal.calib.timing.showers import Setup, make_plan, prepare
+from arraycal.calib.timing.steps import locate
+from arraycal.config.models import CalculateTimingCalibrationOptions, Configuration
 
 ARRAY = toy_timing_array()
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "real"

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calib.counting import few_common
-from calib.timing.contradiction import contradictions_of, foreign_blocks, mostly_clipped
-from calib.timing.reasons import reason_of
-from calib.timing.solve import constant_nodes
-from calib.timing.sums import empty_sums
-from config.models import CalculateTimingCalibrationOptions
+from arraycal.calib.timing.contradiction import contradictions_of, foreign_blocks, mostly_clipped
+from arraycal.calib.timing.reasons import reason_of
+from arraycal.calib.timing.solve import constant_nodes
+from arraycal.calib.timing.sums import empty_sums
+from arraycal.calib.wording import few_common
+from arraycal.config.models import CalculateTimingCalibrationOptions
 
 N = 5
 #: 4 chunks of 200 showers in two blocks.

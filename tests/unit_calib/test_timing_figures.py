@@ -6,11 +6,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from calib.figures.telescopes import coefficients
-from calib.figures.timing import clock_history
-from calib.report.timing_page import timing_section
-from calib.result import CLOCK_OFFSET
-from calib.timing.readable import readable_ns
+from arraycal.calib.figures.telescopes import coefficients
+from arraycal.calib.figures.timing import clock_history
+from arraycal.calib.report.timing_page import timing_section
+from arraycal.calib.result.result import CLOCK_OFFSET
+from arraycal.calib.wording import readable_ns
 
 STEP = {"tel_type": "LST", "tel_id": 1, "time_s": 120.0, "size_ns": 5e7, "error_ns": 0.1,
         "p_value": 0.0}  # fmt: skip

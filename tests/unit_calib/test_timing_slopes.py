@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from toy_stamps import toy_timing_array
 
-from calib.errors import CannotCompute
-from calib.timing.front import C_M_PER_NS, direction
-from calib.timing.guards import Pointing, check
-from calib.timing.slopes import Slope, fit_slope
-from calib.timing.toys import toy_timing_array
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.stamps.front import C_M_PER_NS, direction
+from arraycal.calib.timing.guards import Pointing, check
+from arraycal.calib.timing.slopes import Slope, fit_slope
 
 ARRAY = toy_timing_array()
 N = len(ARRAY)

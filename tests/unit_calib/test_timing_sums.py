@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calib.timing import solve
-from calib.timing.sums import pair_products, pairs
+from arraycal.calib.timing import solve
+from arraycal.calib.timing.sums import pair_products, pairs
 
 
 class FakeShowers(SimpleNamespace):

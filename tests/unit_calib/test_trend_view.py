@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from calib.drift import trends
-from calib.figures.gallery import encode
-from calib.figures.trend import MOST, trend_figure, trend_figures
-from calib.history.database import HistoryError, open_history
-from calib.history.reading import Selection, runs
-from calib.history.recording import Entry, record
-from calib.history.tables import Run
-from calib.trend_view import newly_flagged, view_trends
-from config.models import TrendMonitorOptions
+from arraycal.calib.figures.gallery import encode
+from arraycal.calib.figures.trend import MOST, trend_figure, trend_figures
+from arraycal.calib.history.database import open_history
+from arraycal.calib.history.errors import HistoryError
+from arraycal.calib.history.reading import Selection, runs
+from arraycal.calib.history.recording import Entry, record
+from arraycal.calib.history.tables import Run
+from arraycal.calib.history.trends import newly_flagged, view_trends
+from arraycal.calib.trends.trends import trends
+from arraycal.config.models import TrendMonitorOptions
 
 FIRST = date(2026, 3, 1)
 ERROR = 0.002
@@ -149,7 +150,7 @@ def test_a_view_is_of_one_moment(history, monkeypatch):
             record(other, entry(6, np.ones(8)))
         return found
 
-    monkeypatch.setattr("calib.trend_view.runs", runs_then_a_night)
+    monkeypatch.setattr("arraycal.calib.history.trends.runs", runs_then_a_night)
     view = view_trends(history, Selection(), OPTIONS)
     assert view.runs["run_id"].to_list() == view.coefficients["run_id"].unique().to_list()
     assert len(runs(history, Selection())) == 7

@@ -8,28 +8,29 @@ import numpy as np
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from calib.curve_table import BLOCK_NOTES, with_notes
-from calib.errors import CannotCompute, NothingToDo, WrongUsage
-from calib.fit import fit
-from calib.history.database import HistoryError, open_history
-from calib.history.digest import configuration_digest
-from calib.history.reading import Selection
-from calib.history.recording import entry_of, record
-from calib.history.tables import Run, StoredSums
-from calib.history.window import read_window
-from calib.observables import ENERGY_CROSS, ENERGY_INTER, TIMING_CROSS
-from calib.pipeline import fit_options
-from calib.report import html
-from calib.result import BLOCKS, Verdict
-from calib.schema import REJECTED
-from calib.showers import prepare
-from calib.sums import Sums
-from calib.toys import Toy, toy_pairs, toy_subarray
-from calib.window import refuse_unmergeable, solve_window
-from calib.window_nights import NIGHTS, STABILITY, USED, WINDOW, WindowNight
-from config.dumping import to_yaml
-from config.loading import load_configuration
+from arraycal.calib.checks.curve_table import BLOCK_NOTES, with_notes
+from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
+from arraycal.calib.fit.loop import fit
+from arraycal.calib.fit.options import fit_options
+from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.sums import Sums
+from arraycal.calib.history.database import open_history
+from arraycal.calib.history.digest import configuration_digest
+from arraycal.calib.history.errors import HistoryError
+from arraycal.calib.history.reading import Selection
+from arraycal.calib.history.recording import entry_of, record
+from arraycal.calib.history.tables import Run, StoredSums
+from arraycal.calib.history.window import USED, WindowNight, read_window
+from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER, TIMING_CROSS
+from arraycal.calib.report import html
+from arraycal.calib.result.result import Verdict
+from arraycal.calib.schema import BLOCKS, REJECTED
+from arraycal.calib.windows.nights import NIGHTS, STABILITY, WINDOW
+from arraycal.calib.windows.solve import refuse_unmergeable, solve_window
+from arraycal.config.dumping import to_yaml
+from arraycal.config.loading import load_configuration
 
 FIRST = date(2026, 3, 1)
 N = 6

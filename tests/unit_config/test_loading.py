@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import (
+from arraycal.config import (
     Configuration,
     ConfigurationError,
     available_presets,
@@ -17,8 +17,12 @@ from config import (
     preset_path,
     to_yaml,
 )
-from config.loading import _parse_yaml
-from config.models import CalculateAsymmetryOptions, EnergyEventFilters, ShowerSelectionOptions
+from arraycal.config.loading import _parse_yaml
+from arraycal.config.models import (
+    CalculateAsymmetryOptions,
+    EnergyEventFilters,
+    ShowerSelectionOptions,
+)
 
 DOCUMENTED = """
 CalculateAsymmetry:

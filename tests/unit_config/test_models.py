@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from config.models import (
+from arraycal.config.models import (
     CalculateAsymmetryOptions,
     CalculateImageAsymmetryOptions,
     Configuration,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import config
-from config.errors import ConfigurationError
-from config.settings import Settings, load_settings
+import arraycal.config
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_every_setting_is_described():
 
 def test_only_settings_reads_the_environment_and_nothing_imports_the_other_packages():
     forbidden = {"calib", "tasks", "flows", "polars", "prefect", "h5py"}
-    for path in Path(config.__file__).parent.glob("*.py"):
+    for path in Path(arraycal.config.__file__).parent.glob("*.py"):
         names = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.errors import ConfigurationError
-from config.quantities import ENERGY_UNITS, LENGTH_UNITS, parse_quantity
-from config.telescope import PerType, TelescopeParameter, resolve
+from arraycal.config.errors import ConfigurationError
+from arraycal.config.quantities import ENERGY_UNITS, LENGTH_UNITS, parse_quantity
+from arraycal.config.telescope import PerType, TelescopeParameter, resolve
 
 ARRAY = {
     1: "LST_LST_LSTCam",

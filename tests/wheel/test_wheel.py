@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from calib.history.database import read_history
-from calib.history.reading import Selection, runs
+from arraycal.calib.history.database import read_history
+from arraycal.calib.history.reading import Selection, runs
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGES = ("flows", "tasks", "calib", "config")

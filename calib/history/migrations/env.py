@@ -1,11 +1,12 @@
 """What alembic runs to migrate: on the connection, and in the transaction, it is given.
 
-`calib.history.database` gives them; the connection holds the lock that keeps other processes out.
+`arraycal.calib.history.database` gives them; the connection holds the lock that keeps other
+processes out.
 """
 
 from alembic import context
 
-from calib.history.tables import Base
+from arraycal.calib.history.tables import Base
 
 #: Not alembic's own name: the database may be shared with Prefect, which has a table of it.
 VERSION_TABLE = "arraycal_schema"

@@ -1,0 +1,1 @@
+"""Array calibration for imaging atmospheric Cherenkov telescopes."""

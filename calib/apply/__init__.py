@@ -1,0 +1,1 @@
+"""Coefficients applied to block files."""

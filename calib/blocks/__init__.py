@@ -1,0 +1,1 @@
+"""The stage of one block: file to rows, and their cache."""

@@ -1,0 +1,133 @@
+"""The stage of one block for calibrations that compare values: a file to cached PAIRS."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from arraycal.calib import dl2
+from arraycal.calib.blocks.stage import block_stage
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.pairs.matching import (
+    REPEATED,
+    TELESCOPE_LEVEL,
+    merge_participation,
+    merge_rejected,
+    pair_events,
+)
+from arraycal.calib.pairs.rules import pair_configuration, pair_rules, pairs_to_form
+from arraycal.calib.pairs.saturation import BrightestPixels, described
+from arraycal.calib.schema import REJECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from arraycal.calib.blocks.stage import BlockPairs
+    from arraycal.calib.observables import Observable
+    from arraycal.calib.pairs.matching import PairRules
+    from arraycal.config.models import Configuration
+
+__all__ = ["inter_first", "pairs_of_block", "window_rows"]
+
+
+def pairs_of_block(
+    path: Path, observable: Observable, configuration: Configuration, cache_root: Path
+) -> BlockPairs:
+    """Make, or find in the cache, the PAIRS of one block.
+
+    Parameters
+    ----------
+    path : Path
+        The block file.
+    observable : Observable
+        The calibration.
+    configuration : Configuration
+        All options.
+    cache_root : Path
+        Folder of cached PAIRS.
+
+    Returns
+    -------
+    BlockPairs
+        A file that cannot be used is a result with its reason, not an exception.
+
+    Raises
+    ------
+    OSError
+        If the cache cannot be written: infrastructure, not the block's fault.
+    """
+    made = _pairs_of_block(path, observable, configuration, cache_root)
+    options = configuration.CalculateCrossCalibration
+    if not inter_first(observable, configuration) or options.inter_calibration is not None:
+        return made
+    companion = _pairs_of_block(path, ENERGY_INTER, configuration, cache_root)
+    if made.status == "ok" and companion.status != "ok":
+        return replace(made, status="failed", reason=companion.reason)
+    return replace(made, companion=companion)
+
+
+def _pairs_of_block(
+    path: Path, observable: Observable, configuration: Configuration, cache_root: Path
+) -> BlockPairs:
+    windows = partial(_pair_windows, observable=observable, configuration=configuration)
+    return block_stage(path, cache_root, pair_configuration(observable, configuration), windows)
+
+
+def window_rows(rules: PairRules, chunk_size: int) -> int:
+    """Telescope events to hold at a time for a window of about `chunk_size` showers.
+
+    Memory goes with the pair rows: a filter of pairs leaves few, without it a shower of M
+    telescopes has M(M-1)/2.
+    """
+    return chunk_size * (10 if rules.tests else 3)
+
+
+def _pair_windows(
+    block: dl2.Block,
+    summary: dict[str, Any],
+    *,
+    observable: Observable,
+    configuration: Configuration,
+    stream: bool,
+) -> Iterator[pl.DataFrame]:
+    """Yield PAIRS window by window and leave the counts in `summary`."""
+    rules = pair_rules(observable, configuration, block)
+    if rules.shower:
+        summary["shower_columns"] = [name for name, _ in rules.shower]
+    allowed = pairs_to_form(observable, configuration, block.subarray)
+    rows = window_rows(rules, getattr(configuration, observable.section).chunk_size)
+    rejected: list[pl.DataFrame] = []
+    participation: list[pl.DataFrame] = []
+    pixels = BrightestPixels(block.subarray)
+    n_events = n_pairs = repeated = 0
+    for window in dl2.windows(block, rules.columns, rows=rows, stream=stream):
+        if rules.brightest is not None:
+            pixels.add(window.events, rules.value, rules.brightest)
+        paired = pair_events(window.events, rules, block.subarray, allowed)
+        rejected.append(paired.rejected)
+        participation.append(paired.participation)
+        repeated += window.repeated
+        n_events += len(window.events) + window.repeated
+        n_pairs += len(paired.pairs)
+        if len(paired.pairs):
+            yield paired.pairs
+    if repeated:
+        row = (TELESCOPE_LEVEL, REPEATED, repeated)
+        rejected.append(pl.DataFrame([row], REJECTED, orient="row"))
+    counts = merge_rejected(rejected).rows()
+    saturation = pixels.found()
+    notes = [list(note) for note in (*rules.notes, *described(saturation, block.subarray))]
+    summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts, notes=notes)
+    summary.update(saturation=[list(item) for item in saturation])
+    if rules.min_per_type is not None:
+        summary.update(participation=merge_participation(participation).rows())
+
+
+def inter_first(observable: Observable, configuration: Configuration) -> bool:
+    """Whether a calibration starts from an inter-calibration."""
+    method = configuration.CalculateCrossCalibration.method
+    return observable.scope == "any" and method == "three_step"

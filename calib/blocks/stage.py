@@ -1,0 +1,332 @@
+"""The stage of one block, and which blocks go together.
+
+One bad file does not spoil the rest: it is left out, with its reason, and stays visible in the
+result.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import polars as pl
+
+from arraycal.calib import dl2
+from arraycal.calib.blocks.cache import Entry, PairCache
+from arraycal.calib.criteria import CriterionError, UnknownColumn
+from arraycal.calib.errors import ArraycalError, CannotCompute, WrongUsage
+from arraycal.calib.pairs.matching import merge_rejected
+from arraycal.calib.pairs.saturation import Saturation
+from arraycal.calib.schema import BLOCKS, PARTICIPATION, REJECTED
+from arraycal.config.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from arraycal.calib.subarray import Subarray
+
+    Frames = Iterator[pl.DataFrame]
+
+__all__ = [
+    "BlockPairs",
+    "UsableBlocks",
+    "block_stage",
+    "select_blocks",
+    "usable_blocks",
+]
+
+
+@dataclass(frozen=True)
+class BlockPairs:
+    """Outcome of the per-block stage.
+
+    Parameters
+    ----------
+    path : Path
+        The block file.
+    status : {"ok", "failed", "excluded"}
+        ``failed``: nothing could be made of it; ``excluded``: sound, but not with the others.
+    reason : str
+        Why not ``ok``.
+    digest, data_model : str
+        Hash of the content and version of the data model, as far as known.
+    obs_ids : tuple of int
+        Observations in the file.
+    subarray : Subarray or None
+        Its telescopes.
+    entry : Entry or None
+        Its cached PAIRS.
+    cached : bool
+        Whether they had been there already.
+    companion : BlockPairs or None
+        The same block for the inter-calibration that a calibration starts from.
+    wrong_request : bool
+        Whether the configuration is the reason, and not the file.
+    """
+
+    path: Path
+    status: Literal["ok", "failed", "excluded"]
+    reason: str = ""
+    digest: str = ""
+    data_model: str = ""
+    obs_ids: tuple[int, ...] = ()
+    subarray: Subarray | None = None
+    entry: Entry | None = None
+    cached: bool = False
+    companion: BlockPairs | None = None
+    wrong_request: bool = False
+
+    @property
+    def n_events(self) -> int:
+        """Telescope events read."""
+        return int(self.entry.summary["n_events"]) if self.entry else 0
+
+    @property
+    def n_pairs(self) -> int:
+        """Pair rows."""
+        return int(self.entry.summary["n_pairs"]) if self.entry else 0
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """What a reader must know about the selection: topic and text."""
+        notes = self.entry.summary.get("notes", []) if self.entry else []
+        return [(topic, text) for topic, text in notes]
+
+    @property
+    def saturation(self) -> list[Saturation]:
+        """Telescopes of which images are saturated."""
+        found = self.entry.summary.get("saturation", []) if self.entry else []
+        return [Saturation(*item) for item in found]
+
+    @property
+    def rejected(self) -> pl.DataFrame:
+        """REJECTED rows of the block."""
+        rows = self.entry.summary["rejected"] if self.entry else []
+        return pl.DataFrame(rows, schema=REJECTED, orient="row")
+
+    @property
+    def participation(self) -> pl.DataFrame:
+        """PARTICIPATION of the telescopes of the block."""
+        rows = self.entry.summary.get("participation", []) if self.entry else []
+        return pl.DataFrame(rows, schema=PARTICIPATION, orient="row")
+
+
+class Rows(Protocol):
+    """Yields the rows of a block, window by window, and leaves what it found in `summary`."""
+
+    def __call__(self, block: dl2.Block, summary: dict[str, Any], *, stream: bool) -> Frames:
+        """`stream` is false when the whole file is to be sorted first."""
+
+
+def block_stage(
+    path: Path,
+    cache_root: Path,
+    decisive: Mapping[str, Any],
+    windows: Rows,
+) -> BlockPairs:
+    """Make, or find in the cache, the rows of one block.
+
+    Parameters
+    ----------
+    path : Path
+        The block file.
+    cache_root : Path
+        Folder of cached rows.
+    decisive : mapping
+        The part of the configuration that decides the rows.
+    windows : Rows
+        Makes the rows. A file that is out of order is read again, not streamed.
+
+    Returns
+    -------
+    BlockPairs
+        A file that cannot be used is a result with its reason, not an exception.
+
+    Raises
+    ------
+    OSError
+        If the cache cannot be written: infrastructure, not the block's fault.
+    """
+    cache = PairCache(cache_root)
+    failed = BlockPairs(path, "failed")
+    try:
+        block = dl2.open_block(path)
+        failed = replace(
+            failed,
+            data_model=block.data_model,
+            obs_ids=block.obs_ids,
+            subarray=block.subarray,
+            digest=cache.digest(path),
+        )
+        before = _state(path)
+        key = cache.key(failed.digest, decisive)
+        entry = cache.load(key)
+        if entry is not None:
+            return replace(failed, status="ok", entry=entry, cached=True)
+        return replace(failed, status="ok", entry=_stored(cache, key, block, windows, before))
+    except (ArraycalError, ConfigurationError) as error:
+        reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+        return replace(failed, reason=reason, wrong_request=_is_wrong_request(error))
+
+
+def _is_wrong_request(error: ArraycalError | ConfigurationError) -> bool:
+    """Whether no file could make up for what was asked for."""
+    if isinstance(error, CriterionError):
+        return not isinstance(error, UnknownColumn)
+    return isinstance(error, ConfigurationError | WrongUsage)
+
+
+def _stored(
+    cache: PairCache,
+    key: str,
+    block: dl2.Block,
+    windows: Rows,
+    before: tuple[int, int],
+) -> Entry:
+    for stream in (True, False):
+        summary: dict[str, Any] = {}
+        rows = _unless_changed(windows(block, summary, stream=stream), block.path, before)
+        try:
+            return cache.store(key, rows, summary)
+        except dl2.UnsortedRows:
+            if not stream:
+                raise
+    raise AssertionError
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and modification time, which change when a file is written to."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
+
+
+def _unless_changed(windows: Frames, path: Path, before: tuple[int, int]) -> Frames:
+    """Pass windows on; raise at the end if the file was written to while it was read."""
+    yield from windows
+    if _state(path) != before:
+        raise CannotCompute(
+            f"{path}: the file changed while it was read. Wait until it is complete and run again."
+        )
+
+
+def select_blocks(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
+    """Exclude blocks that do not go together with the others.
+
+    The array of most blocks is the array of the night; a block with another one is excluded.
+    Of two files with an observation in common the second one is.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockPairs
+        In any order.
+
+    Returns
+    -------
+    list of BlockPairs
+        All of them, ordered by observation and path, some now ``excluded``.
+    """
+    ordered = sorted(blocks, key=lambda block: (block.obs_ids, str(block.path)))
+    usual = _usual_array(ordered)
+    seen: dict[int, Path] = {}
+    result = []
+    for block in ordered:
+        reason = _misfit(block, usual, seen) if block.status == "ok" else ""
+        if block.status == "ok" and not reason:
+            seen |= dict.fromkeys(block.obs_ids, block.path)
+        result.append(replace(block, status="excluded", reason=reason) if reason else block)
+    return result
+
+
+class UsableBlocks(NamedTuple):
+    """The blocks of a calibration that go together.
+
+    Parameters
+    ----------
+    blocks : list of BlockPairs
+        Those in use.
+    subarray : Subarray
+        Their array.
+    tables : dict
+        What every result says of the blocks: ``blocks``, ``rejected``, ``obs_ids``.
+    """
+
+    blocks: list[BlockPairs]
+    subarray: Subarray
+    tables: dict[str, Any]
+
+
+def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
+    """Choose the blocks that a calibration is made of.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockPairs
+        All blocks, failed ones included.
+
+    Returns
+    -------
+    UsableBlocks
+        Those that are sound and go together.
+
+    Raises
+    ------
+    CannotCompute
+        If no block is left; the message lists why.
+    WrongUsage
+        If the configuration is the reason.
+    """
+    judged = select_blocks(blocks)
+    good = [block for block in judged if block.status == "ok" and block.entry]
+    if not good:
+        reasons = "\n".join(f"  {block.reason}" for block in judged)
+        kind = WrongUsage if any(block.wrong_request for block in judged) else CannotCompute
+        raise kind(f"none of the {len(judged)} blocks can be used:\n{reasons}")
+    subarray = good[0].subarray
+    assert subarray is not None  # noqa: S101  a block that is ok has one
+    tables = {
+        "blocks": _block_table(judged),
+        "rejected": merge_rejected(block.rejected for block in good),
+        "obs_ids": tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
+    }
+    return UsableBlocks(good, subarray, tables)
+
+
+def _usual_array(blocks: Sequence[BlockPairs]) -> Subarray | None:
+    """Return the array of most blocks; of equally many, that of the first block."""
+    arrays = [block.subarray for block in blocks if block.status == "ok" and block.subarray]
+    if not arrays:
+        return None
+    identities = [array.identity for array in arrays]
+    return arrays[identities.index(Counter(identities).most_common(1)[0][0])]
+
+
+def _misfit(block: BlockPairs, usual: Subarray | None, seen: Mapping[int, Path]) -> str:
+    """Why a sound block does not go with the others; empty if it does."""
+    difference = usual.difference(block.subarray) if usual and block.subarray else None
+    if difference is not None:
+        return f"{block.path}: another array than the other blocks, {difference}"
+    repeated = [obs_id for obs_id in block.obs_ids if obs_id in seen]
+    if repeated:
+        return f"{block.path}: obs_id {repeated[0]} is already in {seen[repeated[0]]}"
+    return ""
+
+
+def _block_table(blocks: Sequence[BlockPairs]) -> pl.DataFrame:
+    """Return the blocks as a table of schema ``arraycal.calib.result.result.BLOCKS``."""
+    rows = [
+        (
+            str(block.path),
+            block.status,
+            block.reason,
+            " ".join(map(str, block.obs_ids)),
+            block.data_model,
+            block.digest,
+            block.n_events,
+            block.n_pairs,
+            block.cached,
+        )
+        for block in blocks
+    ]
+    return pl.DataFrame(rows, schema=BLOCKS, orient="row")

@@ -1,0 +1,1 @@
+"""What supports a result: constancy, margin scan, residuals, histograms, comparison."""

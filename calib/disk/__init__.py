@@ -1,0 +1,1 @@
+"""Whole files: digests, atomic replacement, advisory locks, names in errors."""

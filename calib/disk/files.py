@@ -1,0 +1,85 @@
+"""Whole files: digests, and replacement that leaves no half-written one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from arraycal.calib.disk.naming import naming
+from arraycal.calib.errors import WrongUsage
+
+__all__ = [
+    "SCRATCH",
+    "file_digest",
+    "refuse_file_in_the_way",
+    "remove_scratch",
+    "replace_file",
+    "sync",
+]
+
+READ_BYTES = 1 << 20
+#: Prefix of folders in which files are made before they are put in their place.
+SCRATCH = ".arraycal-"
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def refuse_file_in_the_way(output: Path) -> None:
+    """Raise if a folder cannot be made because it, or one it lies in, is a file.
+
+    Raises
+    ------
+    WrongUsage
+        The message names the file.
+    """
+    for place in (output, *output.parents):
+        if place.exists():
+            if not place.is_dir():
+                what = "this" if place == output else str(place)
+                raise WrongUsage(
+                    f"{output}: results go into a folder, and {what} is a file. "
+                    "Choose another --output."
+                )
+            return
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file, whole or not at all, also when the power fails.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to; the file is as it was then.
+    """
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        with naming(path):
+            temporary.write_bytes(content)
+            sync(temporary)
+        temporary.replace(path)
+    sync(path.parent)
+
+
+def remove_scratch(output: Path) -> None:
+    """Remove what a killed run left in a folder; only for who knows that no other run is there."""
+    for folder in output.glob(f"{SCRATCH}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a closed file to the disk, so that a rename after it never exposes a torn file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,377 @@
+"""Block files in, EVENTS out.
+
+Describes a ctapipe DL2 file (data models v4 to v7) and reads it once, front to back, in windows
+of complete showers, so that memory does not grow with the file.
+
+EVENTS rows carry ``obs_id``, ``event_id`` and ``tel_id`` followed by the requested columns
+under their names in the file. A value a file does not have for a row (no such row in a
+companion table, no table at all for that telescope) is NaN, False or -1: none of them passes
+a selection.
+
+Facts of the format used here, and what happens when one does not hold:
+
+* the tables of a telescope have the same rows in the same order: compared, and matched on the
+  keys otherwise;
+* rows are in ascending order of event within an observation: checked; a file that is out of
+  order is sorted in memory (about 50 bytes a row) instead of streamed;
+* a row is unique in (obs_id, event_id, tel_id): repeated rows are dropped and counted;
+* a table of a telescope has rows of that telescope, and the layout lists it: else an error.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from arraycal.calib import hdf5
+from arraycal.calib.dl2.columns import TRIGGER_TIME, Group, Source, by_group, find_columns
+from arraycal.calib.dl2.cursor import (
+    Cursor,
+    Numbering,
+    Reader,
+    Shares,
+    TelescopeCursor,
+    UnsortedRows,
+)
+from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH, read_pointing
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.schema import EVENT_KEYS
+from arraycal.calib.subarray import Subarray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from arraycal.calib.dl2.pointing import Pointing
+
+__all__ = [
+    "WINDOW_ROWS",
+    "Block",
+    "Source",
+    "UnsortedRows",
+    "Window",
+    "open_block",
+    "read_subarray",
+    "scan_events",
+    "windows",
+]
+
+SUPPORTED_MODELS = range(4, 8)
+LAYOUT = "/configuration/instrument/subarray/layout"
+TRIGGER = "/dl1/event/subarray/trigger"
+#: Where results of calibrations are, ours and those of ctao-calibpipe.
+COEFFICIENTS = "/dl2/monitoring/subarray"
+OBSERVATION_BLOCK = "/configuration/observation/observation_block"
+
+#: Telescope events read at a time; bounds the memory of a block of any length.
+WINDOW_ROWS = 600_000
+#: Rows read at a time when the file has more: about 50 bytes each until their window comes.
+READ_ROWS = 1_500_000
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a block file holds, without its rows.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    data_model : str
+        Version of the data model, such as ``v7.6.0``.
+    process_type : str
+        ``Simulation`` or ``Observation``; empty when the file does not say.
+    obs_ids : tuple of int
+        Observation ids, in the order of their rows.
+    subarray : Subarray
+        The telescopes.
+    columns : dict of str to Source
+        Every column that can be requested.
+    """
+
+    path: Path
+    data_model: str
+    process_type: str
+    obs_ids: tuple[int, ...]
+    subarray: Subarray
+    columns: dict[str, Source] = field(repr=False)
+
+    @property
+    def catalog(self) -> dict[str, str]:
+        """Kind of every column, as `arraycal.calib.criteria` wants it."""
+        return {name: source.kind for name, source in self.columns.items()}
+
+
+class Window(NamedTuple):
+    """EVENTS of complete showers, and how many repeated rows were dropped from them."""
+
+    events: pl.DataFrame
+    repeated: int
+
+
+def open_block(path: Path) -> Block:
+    """Read what a block file says about itself.
+
+    Parameters
+    ----------
+    path : Path
+        A ctapipe DL2 file.
+
+    Returns
+    -------
+    Block
+        The description; no event has been read.
+
+    Raises
+    ------
+    CannotCompute
+        If it is no DL2 file, of an unsupported data model, or lacks its layout or events.
+    """
+    with hdf5.open_file(path) as file:
+        data_model = _data_model(file, path)
+        columns = find_columns(file, path)
+        if not any(source.group.startswith("/dl2") for source in columns.values()):
+            levels = hdf5.root_attribute(file, "CTA PRODUCT DATA LEVELS", path) or "none stated"
+            raise CannotCompute(
+                f"{path}: no DL2 event tables found (data levels: {levels}). "
+                "Run ctapipe-process and ctapipe-apply-models first."
+            )
+        return Block(
+            path=path,
+            data_model=data_model,
+            process_type=hdf5.root_attribute(file, "CTA PROCESS TYPE", path),
+            obs_ids=_observation_ids(file, path),
+            subarray=read_subarray(file, path),
+            columns=columns,
+        )
+
+
+def read_subarray(file: hdf5.File, path: Path) -> Subarray:
+    """Read the layout of an open DL2 file.
+
+    Raises
+    ------
+    CannotCompute
+        If the layout is missing, lacks a column, or describes no array: see `Subarray`.
+    """
+    table = hdf5.require_table(file, LAYOUT, path)
+    table.require("tel_id", "type", "pos_x", "pos_y", "pos_z", "tel_description")
+    rows = table.read()
+    tel_ids, types = rows["tel_id"].astype(np.int64), table.column("type", rows)
+    order = np.lexsort((tel_ids, types))
+    positions = np.stack([rows[f"pos_{axis}"].astype(float) for axis in "xyz"], axis=1)
+    positions[~np.isfinite(positions).all(axis=1)] = np.nan
+    try:
+        return Subarray(
+            name=table.attribute("name"),
+            tel_ids=tuple(tel_ids[order].tolist()),
+            types=tuple(types[order].tolist()),
+            descriptions=tuple(table.column("tel_description", rows)[order].tolist()),
+            positions_m=tuple((x, y, z) for x, y, z in positions[order].tolist()),
+        )
+    except ValueError as error:
+        raise CannotCompute(f"{path}: {LAYOUT}: {error}.") from error
+
+
+def windows(
+    block: Block, columns: Sequence[str], *, rows: int = WINDOW_ROWS, stream: bool = True
+) -> Iterator[Window]:
+    """Read EVENTS in windows of complete showers.
+
+    Parameters
+    ----------
+    block : Block
+        The file.
+    columns : sequence of str
+        Columns to read. The first must be per telescope: the rows of its tables are the
+        rows of EVENTS, everything else is matched to them.
+    rows : int
+        About how many rows to hold at a time.
+    stream : bool
+        False sorts the whole file in memory first.
+
+    Yields
+    ------
+    Window
+        Showers ascend from window to window; inside one, rows are grouped by telescope.
+
+    Raises
+    ------
+    CannotCompute
+        If a column does not exist, rows are damaged, or a telescope with rows is not in the
+        layout.
+    UnsortedRows
+        If `stream` is true, the file needs more than one window, and its rows turn out to be
+        out of order: read it again with ``stream=False``.
+    """
+    _require_columns(block, columns)
+    stored = [name for name in columns if block.columns[name].scope != "pointing"]
+    with hdf5.open_file(block.path) as file:
+        pointing = None
+        pointed = [block.columns[name] for name in columns if name not in stored]
+        if pointed:
+            pointing = read_pointing(file, block.path, pointed[0].group)
+            needed = [TRIGGER_TIME] if pointing.measured else []
+            stored += [name for name in needed if name not in stored]
+        reader = _open_reader(block, file, stored, rows if stream else None)
+        while (rows_read := reader.next_rows()) is not None:
+            events, repeated = rows_read
+            if pointing is not None:
+                events = _with_pointing(events, pointing).select(*EVENT_KEYS, *columns)
+            yield Window(events, repeated)
+
+
+def _with_pointing(events: pl.DataFrame, pointing: Pointing) -> pl.DataFrame:
+    tel_ids, obs_ids = (events[name].to_numpy().astype(np.int64) for name in ("tel_id", "obs_id"))
+    time_s = events[TRIGGER_TIME].to_numpy() if pointing.measured else None
+    altitude, azimuth = pointing.directions(tel_ids, obs_ids, time_s).T
+    return events.with_columns(pl.Series(ALTITUDE, altitude), pl.Series(AZIMUTH, azimuth))
+
+
+def scan_events(
+    block: Block, leading: str, *, rows: int = WINDOW_ROWS, stream: bool = True
+) -> pl.LazyFrame:
+    """EVENTS of a block as a polars lazy frame.
+
+    Only the tables of the projected columns are opened; a filter is applied window by window
+    before the rows leave the reader.
+
+    Parameters
+    ----------
+    block : Block
+        The file.
+    leading : str
+        The column whose tables define the rows.
+    rows, stream
+        As in `windows`.
+
+    Returns
+    -------
+    polars.LazyFrame
+        All columns of the block.
+    """
+    _require_columns(block, [leading])
+    types = {name: source.polars_type for name, source in block.columns.items()}
+    schema = pl.Schema(EVENT_KEYS | {leading: types[leading]} | types)
+
+    def source(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,  # noqa: ARG001  a hint; windows follow showers instead
+    ) -> Iterator[pl.DataFrame]:
+        wanted = list(schema) if with_columns is None else with_columns
+        tested = [] if predicate is None else predicate.meta.root_names()
+        read = [n for n in dict.fromkeys([leading, *wanted, *tested]) if n not in EVENT_KEYS]
+        for window in windows(block, read, rows=rows, stream=stream):
+            frame = window.events if predicate is None else window.events.filter(predicate)
+            frame = frame.select(wanted)
+            if n_rows is None:
+                yield frame
+            else:
+                yield frame.head(n_rows)
+                n_rows -= len(frame)
+                if n_rows <= 0:
+                    return
+
+    return register_io_source(source, schema=schema, validate_schema=True)
+
+
+def _open_reader(block: Block, file: hdf5.File, columns: Sequence[str], rows: int | None) -> Reader:
+    """Open the tables of some columns, to hold about `rows` rows; None for all."""
+    sources = {name: block.columns[name] for name in columns}
+    leading, *companions = by_group(sources, "telescope")
+    tables = _tables_with_rows(block, file, leading.group)
+    beside = [(group, hdf5.telescope_tables(file, group.group, block.path)) for group in companions]
+    total = sum(map(len, tables.values()))
+    shares = Shares(1.0, 1.0)
+    if rows is not None and rows < total:
+        shares = Shares(rows / total, max(rows, READ_ROWS) / total)
+    numbering, scratch = Numbering(block.path, block.obs_ids), hdf5.Scratch()
+
+    def cursor(table: hdf5.Table | None, group: Group, tel_id: int | None = None) -> Cursor:
+        return Cursor(table, group.sources, numbering, shares, scratch, tel_id)
+
+    telescopes = tuple(
+        TelescopeCursor(
+            tel_id,
+            cursor(table, leading, tel_id),
+            tuple(cursor(found.get(tel_id), group, tel_id) for group, found in beside),
+        )
+        for tel_id, table in tables.items()
+    )
+    showers = tuple(
+        cursor(hdf5.require_table(file, group.group, block.path), group)
+        for group in by_group(sources, "subarray")
+    )
+    schema = EVENT_KEYS | {name: source.polars_type for name, source in sources.items()}
+    return Reader(numbering, pl.Schema(schema), telescopes, showers)
+
+
+def _tables_with_rows(block: Block, file: hdf5.File, group: str) -> dict[int, hdf5.Table]:
+    """Tables of the leading group; a telescope that never triggered has none, or an empty one."""
+    tables = hdf5.telescope_tables(file, group, block.path)
+    found = {tel_id: table for tel_id, table in tables.items() if len(table)}
+    strangers = sorted(set(found) - set(block.subarray.tel_ids))
+    if strangers:
+        raise CannotCompute(
+            f"{block.path}: {group} has rows of telescopes {strangers}, which {LAYOUT} does not "
+            "list. Was the file merged from different arrays?"
+        )
+    return found
+
+
+def _data_model(file: hdf5.File, path: Path) -> str:
+    version = hdf5.root_attribute(file, "CTA PRODUCT DATA MODEL VERSION", path)
+    if not version:
+        raise CannotCompute(
+            f"{path}: no ctapipe file, the attribute CTA PRODUCT DATA MODEL VERSION is missing."
+        )
+    match = re.match(r"v(\d+)\.", version)
+    if match is None or int(match[1]) not in SUPPORTED_MODELS:
+        if hdf5.child_names(file, COEFFICIENTS, path):
+            raise CannotCompute(
+                f"{path}: expected a block of DL2 events, found the result of a calibration. "
+                "Give the blocks that it was made from; arraycal apply takes results."
+            )
+        raise CannotCompute(
+            f"{path}: data model {version} is not supported, expected v4 to v7. "
+            "Process the data again with a current ctapipe."
+        )
+    return version
+
+
+def _observation_ids(file: hdf5.File, path: Path) -> tuple[int, ...]:
+    """Observation ids in the order in which a merge appended them."""
+    table = hdf5.find_table(file, OBSERVATION_BLOCK, path)
+    if table is None or len(table) == 0:
+        table = hdf5.require_table(file, TRIGGER, path)
+    table.require("obs_id")
+    found: dict[int, None] = {}
+    step = max(WINDOW_ROWS // table.chunk_rows, 1) * table.chunk_rows
+    for start in range(0, len(table), step):
+        ids = table.read(start, start + step)["obs_id"].astype(np.int64)
+        changes = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))
+        found |= dict.fromkeys(ids[changes].tolist())
+    return tuple(found)
+
+
+def _require_columns(block: Block, columns: Sequence[str]) -> None:
+    for name in columns:
+        if name not in block.columns:
+            near = get_close_matches(name, block.columns, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise CannotCompute(
+                f"{block.path}: there is no column {name}; {hint}"
+                f"Per telescope and shower there are: {', '.join(sorted(block.columns))}."
+            )
+    if block.columns[columns[0]].scope != "telescope":
+        raise ValueError(
+            f"{columns[0]} is a column of the shower, not of a telescope; it cannot lead EVENTS."
+        )

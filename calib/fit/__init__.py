@@ -1,0 +1,1 @@
+"""Showers to sums to network to log throughputs."""

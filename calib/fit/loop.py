@@ -1,0 +1,411 @@
+"""The loop around `summary` and `network`: weights and selection follow the solution.
+
+A pass sums over all showers with the current model; the solution of those sums, the residuals
+and the turn-on of the telescopes give the next model. The files are never read again: a pass
+runs over cached PAIRS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arraycal.calib.fit import network, resolutions
+from arraycal.calib.fit.block_sums import sums_by_block
+from arraycal.calib.fit.model import NO_CURVE, Model, split_values
+from arraycal.calib.fit.slope import NO_SLOPE
+from arraycal.calib.fit.summary import Summary, empty_summary, merge, summarise
+from arraycal.calib.fit.thresholds import ceilings, own_offsets, thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from arraycal.calib.fit.curve import Knots
+    from arraycal.calib.fit.model import Split
+    from arraycal.calib.fit.robust import Robust
+    from arraycal.calib.fit.showers import Showers
+    from arraycal.calib.fit.slope import Slope
+    from arraycal.calib.subarray import Subarray
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+    Windows = Callable[[], Iterable[Showers]]
+
+__all__ = [
+    "SPLITS",
+    "Fit",
+    "FitOptions",
+    "carried_on",
+    "fit",
+    "half_differences",
+    "in_both",
+    "solve",
+    "systematic_error",
+]
+
+#: A pass that moves no telescope by more than this part of its error is the last.
+SETTLED = 0.02
+#: Passes before the selection begins. The first gives the throughputs, the second the
+#: resolutions around them: around nothing, a telescope of unusual throughput would look noisy,
+#: and the margin, which follows the noise, would swallow it.
+WARM_UP = 2
+#: Resolutions and selection are held once a pass moves no telescope by more than this part of its
+#: error. Any fixed weights give an unbiased solution; a selection that followed every small step
+#: would keep the iteration from ending.
+STATIONARY = 0.5
+#: Passes after which resolutions and throughputs go half of each step: with few showers the
+#: selection may go to and fro between two sets of rows.
+UNDAMPED = 6
+#: Passes kept for the end, with everything held.
+FINAL_PASSES = 4
+#: An error below this belongs to data without noise.
+ROUNDING = 1e-12
+SPLITS: tuple[Split, ...] = ("value", "impact", "multiplicity")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What the loop may do; see the configuration sections of the same names.
+
+    Parameters
+    ----------
+    estimator : {"event", "pair"}
+        Which solver.
+    min_events, min_common : int
+        Least number of showers of a telescope, and in common with a neighbour.
+    robust : {"none", "huber", "tukey"}
+        Weighting of outliers.
+    threshold : None, "auto" or mapping of int to float
+        No margin, thresholds from the data, or ln(value) by telescope id.
+    margin : float
+        Distance from the threshold in units of sigma.
+    binned_resolution : bool
+        Whether the resolution may depend on impact distance and shower value.
+    max_iterations : int
+        Largest number of passes.
+    knots : Knots
+        Of the distance curves to fit along; none by default.
+    slope : Slope
+        Energy slopes of types to fit along; none by default.
+    ceiling : mapping of int to float, optional
+        ln(value) by telescope id above which telescopes saturate.
+    """
+
+    estimator: str
+    min_events: int
+    min_common: int
+    robust: Robust
+    threshold: str | Mapping[int, float] | None
+    margin: float
+    binned_resolution: bool
+    max_iterations: int
+    knots: Knots = NO_CURVE
+    slope: Slope = NO_SLOPE
+    ceiling: Mapping[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Result of the loop.
+
+    Parameters
+    ----------
+    solution : network.Solution
+        Log throughputs up to a shift per component.
+    summary : Summary
+        Sums of the last pass.
+    model : Model
+        Weights and selection of the last pass.
+    half_differences : tuple of network.Solution
+        Half the difference of ln c between disjoint halves of the showers, split by value, impact
+        distance and multiplicity; see `systematic_error`.
+    passes : int
+        Passes over the pairs, splits not counted.
+    settled : bool
+        Whether the last pass changed nothing that matters.
+    halves : tuple of Summary
+        Sums of the upper halves, in the order of `SPLITS`.
+    blocks : dict of int to Summary
+        Sums of the last pass by block, of those with any shower; only what a solver reads.
+    by_block : tuple of int
+        Telescopes whose errors are clustered by block, see `arraycal.calib.fit.block_errors`.
+    """
+
+    solution: network.Solution
+    summary: Summary
+    model: Model
+    half_differences: tuple[network.Solution, ...]
+    passes: int
+    settled: bool
+    halves: tuple[Summary, ...] = ()
+    blocks: Mapping[int, Summary] = field(default_factory=dict)
+    by_block: tuple[int, ...] = ()
+
+
+def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
+    """Iterate to a consistent solution.
+
+    Parameters
+    ----------
+    windows : callable
+        Returns the showers window by window; called once per pass.
+    subarray : Subarray
+        The telescopes.
+    options : FitOptions
+        What to do.
+
+    Returns
+    -------
+    Fit
+        The solution and how it was reached.
+    """
+    model = Model.initial(
+        subarray,
+        variance=resolutions.START_SIGMA**2,
+        margin=options.margin,
+        knots=options.knots,
+        slope=options.slope,
+    )
+    if next(iter(windows()), None) is None:
+        return _nothing(model)
+    if options.estimator == "pair":
+        summary, blocks = sums_by_block(windows(), model)
+        return Fit(solve(summary, options), summary, model, (), 1, settled=True, blocks=blocks)
+    held = stationary = settled = False
+    previous: network.Solution | None = None
+    for passes in range(1, options.max_iterations + 1):
+        summary, blocks = sums_by_block(windows(), model)
+        solution = solve(summary, options)
+        step = _largest_step(previous, solution)
+        if held and step <= SETTLED:
+            settled = stationary
+            break
+        if not held and passes > WARM_UP + 1:
+            stationary = step <= STATIONARY
+            held = stationary or passes >= options.max_iterations - FINAL_PASSES
+        model = _next_model(model, summary, solution, subarray, options, passes, held=held)
+        previous = solution
+    halves = _upper_halves(windows, model)
+    differences = half_differences(summary, halves, options)
+    return Fit(solution, summary, model, differences, passes, settled, halves, blocks)
+
+
+def solve(summary: Summary, options: FitOptions, columns: Floats | None = None) -> network.Solution:
+    """Solve sums with the estimator of the options, for the telescopes that are tied together.
+
+    Parameters
+    ----------
+    summary : Summary
+        The sums.
+    options : FitOptions
+        Estimator and least numbers of showers.
+    columns : array, shape (m,), optional
+        Values at which global columns are held; by default they are fitted along.
+    """
+    component = _components(summary, options)
+    if options.estimator == "pair":
+        return network.solve_pairs(summary, component)
+    return network.solve_events(summary, component, columns)
+
+
+def _nothing(model: Model) -> Fit:
+    """Return the fit of no shower at all."""
+    n = len(model.now.variance)
+    nan = np.full(n, np.nan)
+    solution = network.Solution(nan, np.zeros((n, n)), np.full(n, -1), 0.0, 0.0)
+    return Fit(solution, empty_summary(model), model, (), 0, settled=True)
+
+
+def _components(summary: Summary, options: FitOptions) -> Indices:
+    n_common = summary.log_ratio.n
+    if options.estimator == "pair":
+        n_common = np.where(network.pair_usable(summary), n_common, 0)
+    return network.components(
+        n_common, summary.n_events, min_common=options.min_common, min_events=options.min_events
+    )
+
+
+def _largest_step(before: network.Solution | None, after: network.Solution) -> float:
+    """Largest move of a telescope in units of its error; infinite if the components changed."""
+    if before is None or not np.array_equal(before.component, after.component):
+        return float("inf")
+    connected = after.component >= 0
+    if not connected.any():
+        return 0.0
+    step = np.abs(after.log_throughput - before.log_throughput)[connected]
+    error = np.sqrt(np.diag(after.covariance))[connected]
+    # Noiseless data have no error; rounding is no step.
+    return float(np.max(np.divide(step, error, out=np.zeros_like(step), where=error > ROUNDING)))
+
+
+def _next_model(
+    model: Model,
+    summary: Summary,
+    solution: network.Solution,
+    subarray: Subarray,
+    options: FitOptions,
+    passes: int,
+    *,
+    held: bool,
+) -> Model:
+    s = carried_on(model.now.log_throughput, solution)
+    curve = model.now.curve if solution.linear is None else solution.linear.prediction
+    if passes < WARM_UP or held:
+        return replace(model, now=replace(model.now, log_throughput=s, curve=curve))
+    variance = resolutions.variances(model.now, summary, subarray.type_codes)
+    shape = resolutions.shapes(model.now, summary) if options.binned_resolution else model.now.shape
+    if passes > UNDAMPED:
+        s = 0.5 * (s + model.now.log_throughput)
+        variance, shape = np.sqrt(variance * model.now.variance), np.sqrt(shape * model.now.shape)
+    now = replace(model.now, log_throughput=s, curve=curve, variance=variance, shape=shape)
+    if passes == WARM_UP:
+        model = replace(model, threshold=thresholds(summary, subarray, options.threshold))
+    elif passes == WARM_UP + 1 and options.threshold == "auto":
+        model = replace(model, threshold_offset=own_offsets(summary, subarray, now))
+    return replace(
+        model,
+        now=now,
+        selector=now,
+        ceiling=ceilings(subarray, options.ceiling),
+        # Outliers can only be told once the resolution is known.
+        robust=options.robust,
+    )
+
+
+def carried_on(before: Floats, solution: network.Solution) -> Floats:
+    """Take the new log throughputs; keep the old one of a telescope that has dropped out.
+
+    A telescope that loses its showers to the margin for once must come back with its own
+    throughput, not as an average one. The mean of a component says nothing, so it stays as it was.
+    """
+    s = before.copy()
+    for number in range(int(solution.component.max(initial=-1)) + 1):
+        nodes = solution.component == number
+        new = solution.log_throughput[nodes]
+        s[nodes] = new + (before[nodes] - new).mean()
+    return s
+
+
+def _upper_halves(windows: Windows, model: Model) -> tuple[Summary, ...]:
+    """Sums of the showers above the point where each split cuts."""
+    model = replace(model, split_at=_split_points(windows, model))
+    return tuple(
+        merge(summarise(showers, model, split) for showers in windows()) for split in SPLITS
+    )
+
+
+def half_differences(
+    summary: Summary, halves: Iterable[Summary], options: FitOptions
+) -> tuple[network.Solution, ...]:
+    """Half the difference between the solutions of disjoint halves of the showers.
+
+    Parameters
+    ----------
+    summary : Summary
+        Sums of all showers.
+    halves : iterable of Summary
+        Sums of the upper half, by split.
+    options : FitOptions
+        Of the solution.
+    """
+    differences = []
+    for upper in halves:
+        one, two = (solve(half, options) for half in (upper, _subtract(summary, upper)))
+        differences.append(
+            network.Solution(
+                log_throughput=0.5 * (one.log_throughput - two.log_throughput),
+                covariance=0.25 * (one.covariance + two.covariance),
+                component=in_both(one.component, two.component),
+                chi2=0.0,
+                ndf=0.0,
+            )
+        )
+    return tuple(differences)
+
+
+def systematic_error(
+    fitted: Fit,
+    nodes: Indices,
+    gauge: network.Gauge,
+    reference: int | None = None,
+    left_out: Indices | Sequence[int] = (),
+) -> Floats:
+    """Excess rms of ln c over the splits, beyond what their statistical errors explain.
+
+    Parameters
+    ----------
+    fitted : Fit
+        With its half differences.
+    nodes : array of int, shape (m,)
+        Telescopes of one component.
+    gauge : {"reference", "geometric_mean", "arithmetic_mean"}
+        Which telescopes the error is relative to, see `network.fix_gauge`.
+    reference : int, optional
+        Node of the reference telescope.
+    left_out : array or sequence of int
+        Nodes that are no part of a mean.
+
+    Returns
+    -------
+    array, shape (m,)
+        Zero where nothing exceeds the statistical errors; NaN where no split has enough showers
+        in both halves.
+    """
+    squares = []
+    for half in fitted.half_differences:
+        shared = half.component[nodes]
+        if np.all((shared >= 0) & (shared == shared[0])):
+            fixed = network.fix_gauge(half, nodes, gauge, reference=reference, left_out=left_out)
+            difference, noise = fixed.log_throughput[nodes], np.diag(fixed.covariance)[nodes]
+            squares.append(difference**2 - noise)
+    if not squares:
+        return np.full(len(nodes), np.nan)
+    return np.asarray(np.sqrt(np.maximum(np.mean(squares, axis=0), 0.0)))
+
+
+def in_both(one: Indices, two: Indices) -> Indices:
+    """Number telescopes that are in one component in either half; -1 where one half has none.
+
+    Each half has a free shift of its own, so that differences compare and nothing else does.
+    """
+    known = (one >= 0) & (two >= 0)
+    both = np.where(known, one * len(one) + two, -1)
+    values, label = np.unique(both, return_inverse=True)
+    return np.asarray(np.where(known, label - np.searchsorted(values, 0), -1), np.intp)
+
+
+def _split_points(windows: Windows, model: Model) -> dict[Split, Floats]:
+    """Medians by type, from the first window: any cut serves, a rough half is enough."""
+    n_types = len(model.threshold)
+    showers = next(iter(windows()))
+    points: dict[Split, Floats] = {}
+    for name, (values, kind) in split_values(showers, model).items():
+        points[name] = np.array([_median(values[kind == code]) for code in range(n_types)])
+    return points
+
+
+def _median(values: Floats) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else 0.0
+
+
+def _subtract(whole: Summary, part: Summary) -> Summary:
+    """Sums of the showers of `whole` that are not in `part`; only what a solver reads."""
+    return replace(
+        whole,
+        weight=whole.weight - part.weight,
+        weighted=whole.weighted - part.weighted,
+        curvature=whole.curvature - part.curvature,
+        meat=whole.meat - part.meat,
+        log_ratio=replace(whole.log_ratio, n=whole.log_ratio.n - part.log_ratio.n),
+        n_showers=whole.n_showers - part.n_showers,
+        n_groups=whole.n_groups - part.n_groups,
+        n_rows=whole.n_rows - part.n_rows,
+        n_events=whole.n_events - part.n_events,
+        columns=whole.columns - part.columns,
+        chi2=whole.chi2 - part.chi2,
+    )

@@ -1,0 +1,262 @@
+"""What the weights and the selection of a pass depend on.
+
+The selection near a threshold never looks at one telescope's own value. It uses the
+inverse-variance mean of all telescopes of the shower, whose noise is uncorrelated with the
+difference of any two of them whatever the energy spectrum, and keeps a telescope only where the
+value *expected* from that mean clears its threshold by a margin (and, where telescopes saturate,
+stays below their ceiling by as much).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from arraycal.calib.fit.curve import Knots
+from arraycal.calib.fit.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M
+from arraycal.calib.fit.slope import NO_SLOPE
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from arraycal.calib.fit.robust import Robust
+    from arraycal.calib.fit.showers import Showers
+    from arraycal.calib.fit.slope import Slope
+    from arraycal.calib.subarray import Subarray
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+
+__all__ = [
+    "VALUE_CENTRES",
+    "VALUE_EDGES",
+    "Estimate",
+    "Model",
+    "Split",
+    "corrected",
+    "resolution",
+    "split_values",
+    "type_threshold_at",
+    "upper_half",
+    "within_margin",
+]
+
+Split = Literal["value", "impact", "multiplicity"]
+
+#: Edges of the bins in the logarithm of the value expected of a telescope: quarter e-folds from
+#: 1e-3 to 1e7 units. Counting noise changes by a quarter from one to the next.
+VALUE_EDGES = np.arange(np.log(1e-3), np.log(1e7), 0.25)
+#: Logarithm of the value of each bin, under- and overflow included.
+VALUE_CENTRES = np.append(VALUE_EDGES, VALUE_EDGES[-1] + 0.25) - 0.125
+
+NO_CURVE = Knots()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Throughputs and resolutions, as one pass has found them.
+
+    Parameters
+    ----------
+    log_throughput : array, shape (n,)
+        ln c of every telescope.
+    variance : array, shape (n,)
+        Variance of ln(value), averaged over the telescope's showers.
+    shape : array, shape (n_types, n_impact_bins, n_value_bins)
+        Variance relative to that average, by type, impact distance and value expected of the
+        telescope (not of the shower: a telescope of low throughput has noisier images).
+    curve : array, shape (n_columns,)
+        Parameters of the global columns: distance curves (`arraycal.calib.fit.curve`), then energy
+        slopes (`arraycal.calib.fit.slope`).
+    knots : Knots
+        Where the curves are supported.
+    slope : Slope
+        Which types have a slope.
+    """
+
+    log_throughput: Floats
+    variance: Floats
+    shape: Floats
+    curve: Floats = field(default_factory=lambda: np.empty(0))
+    knots: Knots = NO_CURVE
+    slope: Slope = NO_SLOPE
+
+    @staticmethod
+    def initial(
+        subarray: Subarray, *, variance: float, knots: Knots = NO_CURVE, slope: Slope = NO_SLOPE
+    ) -> Estimate:
+        """Return equal telescopes, flat curves and no slope."""
+        bins = (len(set(subarray.types)), len(IMPACT_EDGES_M) + 1, len(VALUE_EDGES) + 1)
+        return Estimate(
+            log_throughput=np.zeros(len(subarray)),
+            variance=np.full(len(subarray), variance),
+            shape=np.ones(bins),
+            curve=np.zeros(knots.n_columns + slope.n_columns),
+            knots=knots,
+            slope=slope,
+        )
+
+    def offset(self, showers: Showers) -> Floats:
+        """ln(value) of the telescope over that of its shower, every row.
+
+        That is ``s_i + f_T(d) + k_T (ln E_e - ln E0)``.
+        """
+        offset = self.log_throughput[showers.node]
+        n_curve = self.knots.n_columns
+        if n_curve:
+            offset = offset + self.knots.at(showers.impact_m, showers.kind, self.curve[:n_curve])
+        if self.slope.n_columns:
+            offset = offset + self._slope_columns(showers) @ self.curve[n_curve:]
+        return offset
+
+    def columns(self, showers: Showers) -> Floats:
+        """Derivatives of `offset` by the parameters at given E_e, shape (n_rows, n_columns)."""
+        curves = self.knots.columns(showers.impact_m, showers.kind)
+        if not self.slope.n_columns:
+            return curves
+        return np.hstack([curves, self._slope_columns(showers)])
+
+    def _slope_columns(self, showers: Showers) -> Floats:
+        n_curve = self.knots.n_columns
+        flat = replace(self, slope=NO_SLOPE, curve=self.curve[:n_curve])
+        sigma2, mean, _ = resolution(showers, flat)
+        distance = self.slope.distance(showers, mean, 1.0 / sigma2, self.curve[n_curve:])
+        return self.slope.columns(showers, distance)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the weights and the selection of one pass depend on.
+
+    Parameters
+    ----------
+    now : Estimate
+        Gives the weights and the point around which residuals are taken.
+    selector : Estimate
+        Decides which rows clear the threshold. It follows `now` at first and is then held, so
+        that the iteration ends on a fixed set of rows.
+    threshold : array, shape (n_types, n_impact_bins)
+        ln(value) below which a telescope loses showers, at the middle of each bin, see
+        `type_threshold_at`; ``-inf`` switches the selection off.
+    margin : float
+        Distance of a row's expected value from the threshold in units of its sigma.
+    robust : {"none", "huber", "tukey"}
+        Weighting of outlying telescope events.
+    split_at : dict of str to array, shape (n_types,)
+        Where `summarise` cuts the showers in two halves, by type.
+    ceiling : array, shape (n_types,)
+        ln(value) above which telescopes saturate; ``inf`` where they do not.
+    threshold_offset : array, shape (n,)
+        How far the threshold of each telescope lies above that of its type, in ln(value).
+    """
+
+    now: Estimate
+    selector: Estimate
+    threshold: Floats
+    margin: float
+    robust: Robust
+    split_at: dict[Split, Floats]
+    ceiling: Floats
+    threshold_offset: Floats
+
+    @staticmethod
+    def initial(
+        subarray: Subarray,
+        *,
+        variance: float,
+        margin: float,
+        knots: Knots = NO_CURVE,
+        slope: Slope = NO_SLOPE,
+    ) -> Model:
+        """Return the model of a first pass: equal telescopes, no selection, no robust weights."""
+        start = Estimate.initial(subarray, variance=variance, knots=knots, slope=slope)
+        threshold = np.full(start.shape.shape[:2], -np.inf)
+        ceiling = np.full(len(threshold), np.inf)
+        offset = np.zeros(len(subarray))
+        return Model(start, start, threshold, margin, "none", {}, ceiling, offset)
+
+
+def corrected(showers: Showers, estimate: Estimate) -> Floats:
+    """Take the offset off every row; all telescopes of a shower should then agree."""
+    return showers.y - estimate.offset(showers)
+
+
+def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, Indices]:
+    """Variance of every row, inverse-variance mean of every group, value bin of every row."""
+    offset = estimate.offset(showers)
+    z = showers.y - offset
+    weight = plain = 1.0 / estimate.variance[showers.node]
+    mean = showers.total(plain * z) / showers.total(plain)
+    for _ in range(ROUNDS):
+        value_bin = np.digitize(mean[showers.group] + offset, VALUE_EDGES)
+        sigma2 = estimate.shape[showers.kind, showers.impact_bin, value_bin] / plain
+        weight = 1.0 / sigma2
+        mean = showers.total(weight * z) / showers.total(weight)
+    return sigma2, mean, value_bin
+
+
+#: Rounds in which the noise of telescopes follows the mean of their shower and the reverse.
+ROUNDS = 3
+
+
+def within_margin(showers: Showers, model: Model) -> npt.NDArray[np.bool_]:
+    """Rows whose expected value keeps the margin from the threshold and from the ceiling."""
+    return clearance(showers, model) > model.margin
+
+
+def clearance(showers: Showers, model: Model) -> Floats:
+    """Distance of every row's expected value from threshold and ceiling, whichever is nearer.
+
+    In units of its sigma; negative below the threshold and beyond the ceiling, infinite without
+    either.
+    """
+    if not len(showers.y) or not np.isfinite([*model.threshold.flat, *model.ceiling]).any():
+        return np.full(len(showers.y), np.inf)
+    sigma2, mean, _ = resolution(showers, model.selector)
+    expected = mean[showers.group] + model.selector.offset(showers)
+    threshold = type_threshold_at(showers, model) + model.threshold_offset[showers.node]
+    nearer = np.minimum(expected - threshold, model.ceiling[showers.kind] - expected)
+    return np.asarray(nearer / np.sqrt(sigma2))
+
+
+def type_threshold_at(showers: Showers, model: Model) -> Floats:
+    """ln(value) of the type's threshold at every row, in line between the middles of bins.
+
+    Inside a bin it may climb by more than the resolution. A row without a distance takes the
+    value of its bin.
+    """
+    threshold = model.threshold[showers.kind, showers.impact_bin]
+    known = np.isfinite(showers.impact_m)
+    for code, values in enumerate(model.threshold):
+        if np.isfinite(values).all():
+            rows = known & (showers.kind == code)
+            threshold[rows] = np.interp(showers.impact_m[rows], IMPACT_CENTRES_M, values)
+    return threshold
+
+
+def split_values(showers: Showers, model: Model) -> dict[Split, tuple[Floats, Indices]]:
+    """Quantity of each split and code of the type, by group."""
+    mean = resolution(showers, model.selector)[1]
+    kind = showers.kind[showers.group_start]
+    return {
+        name: (_split_value(showers, mean, name), kind)
+        for name in ("value", "impact", "multiplicity")
+    }
+
+
+def _split_value(showers: Showers, mean: Floats, split: Split) -> Floats:
+    multiplicity = np.bincount(showers.group, minlength=len(showers.group_start)).astype(float)
+    if split == "value":
+        return mean
+    return (
+        multiplicity if split == "multiplicity" else showers.total(showers.impact_m) / multiplicity
+    )
+
+
+def upper_half(showers: Showers, model: Model, split: Split) -> npt.NDArray[np.bool_]:
+    """Groups above the point where a split cuts the showers of their type, shape (n_groups,)."""
+    mean = resolution(showers, model.selector)[1]
+    cut = model.split_at[split][showers.kind[showers.group_start]]
+    return np.asarray(_split_value(showers, mean, split) > cut)

@@ -1,0 +1,159 @@
+"""PAIRS as arrays: telescope rows sorted by shower, and the pairs between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arraycal.calib.index import node_index, shower_index
+from arraycal.calib.schema import PAIRS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import polars as pl
+
+    from arraycal.calib.subarray import Subarray
+
+    Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
+
+__all__ = ["IMPACT_CENTRES_M", "IMPACT_EDGES_M", "Showers", "prepare", "tally"]
+
+#: Edges of the impact-distance bins in which resolution and threshold may differ: as fine as the
+#: core is known, because the threshold climbs steeply beyond the shoulder of the light pool at
+#: 120 m and a bin that mixes thresholds is cut in the wrong place. A missing distance falls in
+#: the last bin.
+IMPACT_EDGES_M = np.concatenate(
+    [np.arange(20.0, 260.0, 20.0), np.arange(260.0, 620.0, 40.0), [800.0]]
+)
+#: Middle of each bin; the last is open.
+IMPACT_CENTRES_M = np.append(
+    0.5 * (np.append(0.0, IMPACT_EDGES_M[:-1]) + IMPACT_EDGES_M), IMPACT_EDGES_M[-1] + 50.0
+)
+
+
+@dataclass(frozen=True)
+class Showers:
+    """PAIRS of complete showers as arrays: telescope rows sorted by shower, and pairs of rows.
+
+    Parameters
+    ----------
+    node : array of int, shape (n_rows,)
+        Index of the telescope in the subarray.
+    kind : array of int, shape (n_rows,)
+        Code of its type.
+    y : array, shape (n_rows,)
+        ln(value).
+    impact_m, impact_bin : array, shape (n_rows,)
+        Impact distance (m, NaN if unknown) and its bin.
+    group : array of int, shape (n_rows,)
+        Number of the group: telescopes of a shower that share a free shower term.
+    group_start : array of int, shape (n_groups,)
+        First row of each group.
+    shower_start : array of int, shape (n_showers + 1,)
+        First row of each shower, and the number of rows.
+    first, second : array of int, shape (n_pairs,)
+        Rows of the two telescopes of each pair.
+    n_nodes : int
+        Number of telescopes of the subarray.
+    covariates : dict of str to array, shape (n_groups,)
+        The further columns of PAIRS, which describe the shower of each group.
+    block : int
+        Number of the block they are of.
+    """
+
+    node: Indices
+    kind: Indices
+    y: Floats
+    impact_m: Floats
+    impact_bin: Indices
+    group: Indices
+    group_start: Indices
+    shower_start: Indices
+    first: Indices
+    second: Indices
+    n_nodes: int
+    covariates: dict[str, Floats] = field(default_factory=dict)
+    block: int = 0
+
+    def total(self, values: Floats) -> Floats:
+        """Sum over the rows of each group, shape (n_groups,)."""
+        return np.add.reduceat(values, self.group_start) if len(values) else np.empty(0)
+
+
+def prepare(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Showers:
+    """Turn PAIRS of complete showers into arrays.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        PAIRS; the rows of a shower may be in any order but must all be present.
+    subarray : Subarray
+        The telescopes.
+    block : int
+        Number of their block, to tell the sums of blocks apart.
+
+    Returns
+    -------
+    Showers
+        Rows sorted by shower and telescope.
+    """
+    n_nodes = len(subarray)
+    shower = shower_index(pairs)
+    n_showers = int(shower.max(initial=-1)) + 1
+    keys = [shower * n_nodes + node_index(pairs[f"tel_id_{side}"], subarray) for side in (1, 2)]
+    present = np.zeros(n_showers * n_nodes, np.bool_)
+    present[keys[0]] = present[keys[1]] = True
+    slots = np.flatnonzero(present)
+    row_of = np.cumsum(present, dtype=np.int32) - 1
+    first, second = (row_of[key].astype(np.intp) for key in keys)
+    y, impact = np.empty(len(slots)), np.empty(len(slots))
+    for side, rows in ((1, first), (2, second)):
+        y[rows] = np.log(pairs[f"value_{side}"].to_numpy())
+        impact[rows] = pairs[f"impact_{side}_m"].to_numpy()
+    node, row_shower = slots % n_nodes, slots // n_nodes
+    kind = subarray.type_codes[node]
+    new_shower = np.diff(row_shower, prepend=-1) > 0
+    new_group = _new_groups(pairs, new_shower, kind)
+    shower_of_group = row_shower[new_group]
+    return Showers(
+        node=node,
+        kind=kind,
+        y=y,
+        impact_m=impact,
+        impact_bin=np.digitize(impact, IMPACT_EDGES_M),
+        group=np.cumsum(new_group) - 1,
+        group_start=np.flatnonzero(new_group),
+        shower_start=np.append(np.flatnonzero(new_shower), len(slots)),
+        first=first,
+        second=second,
+        n_nodes=n_nodes,
+        covariates={
+            name: _of_shower(pairs[name], shower, n_showers)[shower_of_group]
+            for name in pairs.columns[len(PAIRS) :]
+        },
+        block=block,
+    )
+
+
+def _of_shower(column: pl.Series, shower: Indices, n_showers: int) -> Floats:
+    """Take a column that is the same in all rows of a shower, shape (n_showers,)."""
+    values = np.empty(n_showers)
+    values[shower] = column.to_numpy()
+    return values
+
+
+def _new_groups(
+    pairs: pl.DataFrame, new_shower: npt.NDArray[np.bool_], kind: Indices
+) -> npt.NDArray[np.bool_]:
+    """Where a shower term begins: with each shower, and with each type if no pair mixes types."""
+    mixed = pairs["tel_type"].str.contains("-", literal=True).any()
+    return new_shower if mixed else new_shower | (np.diff(kind, prepend=-1) != 0)
+
+
+def tally(index: Indices, values: Floats, size: int) -> Floats:
+    """Sum `values` by `index`, shape (size,)."""
+    # For the type checker: stubs promise integers, weights make it floats.
+    return np.bincount(index, values, size).astype(np.float64, copy=False)

@@ -1,0 +1,1 @@
+"""What is 1 (or 0): gauges, reference telescopes, outliers."""

@@ -1,0 +1,1 @@
+"""The monitoring file: coefficients written, read back, and where they come from."""

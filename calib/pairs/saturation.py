@@ -1,0 +1,279 @@
+"""Pixels that saturate: found in the brightest pixels of the images of a block.
+
+A pixel that saturates stops counting at a level, so that many images share one brightest pixel.
+Their number by brightest pixel falls steadily up to the level, piles up there and ends. Images of
+a telescope that has such a spike are saturated from the smallest sizes seen in it on; that size
+is the ceiling of the selection (`arraycal.calib.fit.model.clearance`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from arraycal.calib.index import node_index
+from arraycal.calib.pairs.matching import PAIR_LEVEL
+from arraycal.calib.schema import REJECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from arraycal.calib.subarray import Subarray
+
+    Integers = npt.NDArray[np.int64]
+
+__all__ = [
+    "MOSTLY",
+    "SATURATED",
+    "UNCHECKED",
+    "BrightestPixels",
+    "Saturation",
+    "ceilings_found",
+    "described",
+    "lost_pairs",
+    "unsaturated",
+    "without_number",
+]
+
+#: Flag of a telescope without a number, and topic of the notes.
+SATURATED, TOPIC = "saturated", "saturation"
+#: A telescope with this share of saturated images has no room between threshold and ceiling: the
+#: number of images falls with the power 1.7 of the size, so that half of them exceed 1.5 times
+#: the threshold, and the margins at either end take more than that.
+MOSTLY = 0.5
+#: Name of the rule by which pairs with such a telescope are left out.
+MOSTLY_SATURATED = "most images of the {} are saturated"
+#: What a block without the column is told.
+UNCHECKED = (TOPIC, "not checked: the file has no intensity_max, the brightest pixel of an image")
+
+#: Bins in the logarithm of the brightest pixel and of the size, p.e.
+LOG_LOW, LOG_HIGH = math.log(1e-2), math.log(1e8)
+PIXEL_STEP, SIZE_STEP = 0.002, 0.02
+N_PIXEL, N_SIZE = (int((LOG_HIGH - LOG_LOW) / step) + 1 for step in (PIXEL_STEP, SIZE_STEP))
+#: Widths of a spike that are tried, in bins, and the images it must hold beyond twice those just
+#: below it. Equal pixels share one bin. Gains that differ from pixel to pixel smear the level; of
+#: a wide spike more is asked, because the brightest few images of a falling spectrum may be close.
+WIDTHS = ((1, 10), (10, 10), (50, 25), (100, 25))
+#: Images above a spike, at most this part of those in it.
+ABOVE = 0.1
+#: Part of the saturated images below the ceiling.
+ONSET = 0.02
+
+
+class Saturation(NamedTuple):
+    """What was found of one telescope of one block.
+
+    Parameters
+    ----------
+    tel_id : int
+        Telescope.
+    level : float
+        Brightest pixel of saturated images, p.e.
+    images, saturated : int
+        Images with a size and a brightest pixel, and those that reach the level.
+    ceiling : float
+        Size above which images saturate, p.e.
+    """
+
+    tel_id: int
+    level: float
+    images: int
+    saturated: int
+    ceiling: float
+
+    @property
+    def share(self) -> float:
+        """Part of the images that are saturated."""
+        return self.saturated / self.images
+
+    @property
+    def mostly(self) -> bool:
+        """Whether so many are that nothing is left to compare."""
+        return self.share >= MOSTLY
+
+
+@dataclass
+class BrightestPixels:
+    """Counts images by telescope, brightest pixel and size; memory does not grow with the block."""
+
+    subarray: Subarray
+    cells: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    counts: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def add(self, events: pl.DataFrame, size: str, brightest: str) -> None:
+        """Count the images of some EVENTS."""
+        known = events.filter(
+            pl.all_horizontal(
+                (pl.col(name) > 0) & pl.col(name).is_finite() for name in (size, brightest)
+            )
+        )
+        cell = node_index(known["tel_id"], self.subarray).astype(np.int64)
+        for name, step, n in ((brightest, PIXEL_STEP, N_PIXEL), (size, SIZE_STEP, N_SIZE)):
+            logs = np.log(known[name].to_numpy().astype(float))
+            cell = cell * n + np.clip(((logs - LOG_LOW) / step).astype(np.int64), 0, n - 1)
+        cells, where = np.unique(np.concatenate([self.cells, cell]), return_inverse=True)
+        counts = np.concatenate([self.counts, np.ones(len(cell), np.int64)])
+        self.cells, self.counts = cells, np.bincount(where, counts).astype(np.int64)
+
+    def found(self) -> list[Saturation]:
+        """Find the telescopes that saturate.
+
+        Each by its own images; those whose own images do not tell, by all such of their type.
+        """
+        node, rest = np.divmod(self.cells, N_PIXEL * N_SIZE)
+        pixel, size = np.divmod(rest, N_SIZE)
+        levels: dict[int, tuple[int, int]] = {}
+        for members in self._groups():
+            unknown = [i for i in members if i not in levels]
+            rows = np.isin(node, unknown)
+            level = spike(np.bincount(pixel[rows], self.counts[rows], N_PIXEL))
+            if level is not None:
+                levels |= dict.fromkeys(unknown, level)
+        found = []
+        for i, (low, high) in sorted(levels.items()):
+            own = node == i
+            top = own & (pixel >= low)
+            if top.any():
+                found.append(
+                    Saturation(
+                        self.subarray.tel_ids[i],
+                        _value(0.5 * (low + high), PIXEL_STEP),
+                        int(self.counts[own].sum()),
+                        int(self.counts[top].sum()),
+                        _value(_low_quantile(size[top], self.counts[top]), SIZE_STEP),
+                    )
+                )
+        return found
+
+    def _groups(self) -> list[list[int]]:
+        """Return telescopes one by one, then types."""
+        kinds = self.subarray.type_codes
+        types = [np.flatnonzero(kinds == code).tolist() for code in range(int(kinds.max()) + 1)]
+        return [*([i] for i in range(len(kinds))), *types]
+
+
+def spike(histogram: npt.NDArray[np.number[Any]]) -> tuple[int, int] | None:
+    """Find the bins in which a falling distribution piles up and ends.
+
+    Parameters
+    ----------
+    histogram : array, shape (n_bins,)
+        Images by brightest pixel.
+
+    Returns
+    -------
+    (int, int) or None
+        First bin of the spike and the one after its last; None if there is no spike.
+
+    Examples
+    --------
+    >>> spike(np.array([40.0, 20.0, 10.0, 5.0, 30.0, 0.0]))
+    (4, 5)
+    >>> spike(np.array([40.0, 20.0, 10.0, 5.0, 2.0, 0.0])) is None
+    True
+    """
+    up_to = np.concatenate([[0.0], np.cumsum(histogram)])
+    n = len(histogram)
+    for width, least in WIDTHS:
+        starts = np.arange(n - width + 1)
+        inside = up_to[starts + width] - up_to[starts]
+        above = up_to[-1] - up_to[starts + width]
+        below = up_to[starts] - up_to[np.maximum(starts - width, 0)]
+        fits = (inside >= least + 2 * below) & (above <= ABOVE * inside)
+        if fits.any():
+            start = int(np.argmax(np.where(fits, inside, -1.0)))
+            held = np.flatnonzero(histogram[start : start + width])
+            return start + int(held[0]), start + int(held[-1]) + 1
+    return None
+
+
+def _low_quantile(bins: Integers, counts: Integers) -> int:
+    """Bin below which lie no more than the part `ONSET` of the counts."""
+    order = np.argsort(bins, kind="stable")
+    reached = np.cumsum(counts[order]) > ONSET * counts.sum()
+    return int(bins[order][np.argmax(reached)])
+
+
+def _value(position: float, step: float) -> float:
+    return math.exp(LOG_LOW + position * step)
+
+
+def described(found: Sequence[Saturation], subarray: Subarray) -> list[tuple[str, str]]:
+    """Notes on a block, one for every type that saturates."""
+    notes = []
+    types = dict(zip(subarray.tel_ids, subarray.types, strict=True))
+    for tel_type in sorted(set(subarray.types)):
+        own = [item for item in found if types[item.tel_id] == tel_type]
+        if own:
+            images, saturated = (sum(getattr(i, n) for i in own) for n in ("images", "saturated"))
+            lowest = min(own, key=lambda item: item.ceiling)
+            note = (
+                f"{saturated:,} of {images:,} images of {len(own)} {tel_type} are saturated: "
+                f"their brightest pixel stops at {lowest.level:.3g} p.e., from sizes of "
+                f"{lowest.ceiling:,.0f} p.e. on"
+            )
+            notes.append((TOPIC, note))
+    return notes
+
+
+def ceilings_found(blocks: Iterable[Sequence[Saturation]], subarray: Subarray) -> dict[int, float]:
+    """Lowest ceiling of every telescope, ln(p.e.), where it is not left out altogether."""
+    ceilings = dict.fromkeys(subarray.tel_ids, math.inf)
+    for found in blocks:
+        for item in found:
+            if not item.mostly:
+                ceilings[item.tel_id] = min(ceilings[item.tel_id], math.log(item.ceiling))
+    return ceilings
+
+
+def without_number(blocks: Sequence[Sequence[Saturation]]) -> dict[int, tuple[str, str]]:
+    """What to say of a telescope should it get no number: flag and reason, by id.
+
+    The flag is that of a telescope which is left out of every block; it is empty where the
+    ceiling may have been the reason, beside others.
+    """
+    found: dict[int, list[Saturation]] = {}
+    for item in (item for block in blocks for item in block):
+        found.setdefault(item.tel_id, []).append(item)
+    return {
+        tel_id: (
+            SATURATED if sum(item.mostly for item in items) == len(blocks) else "",
+            f"{_share(items)} of its images are saturated",
+        )
+        for tel_id, items in sorted(found.items())
+    }
+
+
+def _share(items: Sequence[Saturation]) -> str:
+    saturated, images = sum(i.saturated for i in items), sum(i.images for i in items)
+    return "all" if saturated == images else f"{saturated / images:.1%}"
+
+
+def unsaturated(pairs: pl.DataFrame, found: Sequence[Saturation]) -> pl.DataFrame:
+    """PAIRS without the telescopes of which most images are saturated."""
+    lost = _left_out(found)
+    return pairs.filter(~_with_any(lost)) if lost else pairs
+
+
+def lost_pairs(pairs: pl.LazyFrame, found: Sequence[Saturation]) -> pl.DataFrame:
+    """REJECTED rows of what `unsaturated` leaves out, by type."""
+    lost = _left_out(found)
+    if not lost:
+        return REJECTED.to_frame()
+    counts = pairs.filter(_with_any(lost)).group_by("tel_type").len().sort("tel_type").collect()
+    rows = [(PAIR_LEVEL, MOSTLY_SATURATED.format(kind), n) for kind, n in counts.rows()]
+    return pl.DataFrame(rows, schema=REJECTED, orient="row")
+
+
+def _left_out(found: Iterable[Saturation]) -> list[int]:
+    return [item.tel_id for item in found if item.mostly]
+
+
+def _with_any(tel_ids: Sequence[int]) -> pl.Expr:
+    return pl.col("tel_id_1").is_in(tel_ids) | pl.col("tel_id_2").is_in(tel_ids)

@@ -1,0 +1,1 @@
+"""The result of a calibration as tables, and its verdict."""

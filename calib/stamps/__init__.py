@@ -1,0 +1,1 @@
+"""Block file to time stamps with the geometry of their shower."""

@@ -1,0 +1,1 @@
+"""Courses of telescopes over nights: drifts, steps, and the gauge between nights."""

@@ -1,0 +1,1 @@
+"""Telescope types compared with each other."""

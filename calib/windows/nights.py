@@ -1,0 +1,214 @@
+"""The nights of a window: which are in it, and how well they agree, as tables and remarks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from arraycal.calib.history.window import LEFT_OUT, WindowNight
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date
+
+    from arraycal.calib.checks.constancy import Constancy, Difference
+    from arraycal.calib.fit.sums import Sums
+
+__all__ = [
+    "NIGHTS",
+    "STABILITY",
+    "WINDOW",
+    "disagreement",
+    "inherited",
+    "left_out",
+    "night_table",
+    "stability_table",
+    "unsettled",
+    "window_table",
+]
+
+#: Nights disagree when chance alone does so less often than this *and* the throughput of a
+#: telescope scatters by more than that: either alone is normal somewhere.
+MAX_CHANCE, MIN_SCATTER = 1e-3, 0.005
+#: Names in a sentence, before it says how many more there are.
+MAX_NAMED = 5
+
+#: One row per night of the window, `night` as YYYY-MM-DD; many successive nights without a run are
+#: one row, "YYYY-MM-DD to YYYY-MM-DD". `chi2` and `ndf` compare the night with
+#: all others together (telescopes that both have); 0 degrees of freedom where nothing compares.
+WINDOW = pl.Schema(
+    {
+        "night": pl.String,
+        "status": pl.String,
+        "reason": pl.String,
+        "verdict": pl.String,
+        "n_blocks": pl.Int64,
+        "n_showers": pl.Int64,
+        "chi2": pl.Float64,
+        "ndf": pl.Float64,
+    }
+)
+
+#: One row per telescope and night in use: `log_ratio` is ln c of the night minus that of all other
+#: nights together, zero on average over the telescopes of the night; `pull` is it over its error.
+NIGHTS = pl.Schema(
+    {
+        "night": pl.String,
+        "tel_type": pl.String,
+        "tel_id": pl.Int64,
+        "n_events": pl.Int64,
+        "log_ratio": pl.Float64,
+        "error": pl.Float64,
+        "pull": pl.Float64,
+    }
+)
+
+#: One row per telescope: `scatter` is the rms of ln c over the nights beyond what their errors
+#: explain, `chi2` that of its nights with the probability to be as large by chance; `night` is the
+#: one that deviates most, by `largest_pull`.
+STABILITY = pl.Schema(
+    {
+        "tel_type": pl.String,
+        "tel_id": pl.Int64,
+        "n_nights": pl.Int64,
+        "scatter": pl.Float64,
+        "chi2": pl.Float64,
+        "probability": pl.Float64,
+        "night": pl.String,
+        "largest_pull": pl.Float64,
+    }
+)
+
+
+def window_table(
+    nights: Sequence[WindowNight], compared: Mapping[date, Difference]
+) -> pl.DataFrame:
+    """Table `WINDOW`, from the comparisons by night."""
+    rows = []
+    for night in nights:
+        sums, difference = night.sums, compared.get(night.night)
+        rows.append(
+            (
+                night.text,
+                night.status,
+                night.reason,
+                night.verdict,
+                0 if sums is None else int((sums.tables["blocks"]["status"] == "ok").sum()),
+                0 if sums is None else int(sums.summary.n_showers),
+                0.0 if difference is None else difference.chi2,
+                0.0 if difference is None else difference.ndf,
+            )
+        )
+    return pl.DataFrame(rows, schema=WINDOW, orient="row")
+
+
+def night_table(
+    used: Sequence[tuple[WindowNight, Sums]], compared: Mapping[date, Difference]
+) -> pl.DataFrame:
+    """Table `NIGHTS`, from the comparisons by night."""
+    parts = [NIGHTS.to_frame()]
+    for night, sums in used:
+        difference, subarray = compared[night.night], sums.subarray
+        error = difference.error
+        pull = np.divide(
+            difference.log_ratio, error, out=np.full(len(error), np.nan), where=error > 0
+        )
+        columns = {
+            "night": [night.night.isoformat()] * len(subarray),
+            "tel_type": list(subarray.types),
+            "tel_id": list(subarray.tel_ids),
+            "n_events": sums.summary.n_events.astype(np.int64),
+            "log_ratio": difference.log_ratio,
+            "error": error,
+            "pull": pull,
+        }
+        parts.append(pl.DataFrame(columns, schema=NIGHTS))
+    return pl.concat(parts).filter(pl.col("log_ratio").is_finite())
+
+
+def stability_table(nights: pl.DataFrame) -> pl.DataFrame:
+    """Table `STABILITY` from `NIGHTS`.
+
+    A throughput that scatters by t from night to night differs from the mean of n - 1 others by
+    ``t^2 n / (n - 1)`` in the square, beside the statistical error. A night with the share h of
+    the information deviates from the mean of all by ``1 - h`` of what it deviates from the others,
+    so ``sum (1 - h) pull^2`` is chi-square with n - 1 degrees of freedom; the showers of the
+    telescope stand for its information.
+    """
+    n = pl.len()
+    excess = (pl.col("log_ratio") ** 2 - pl.col("error") ** 2).mean()
+    share = pl.col("n_events") / pl.col("n_events").sum()
+    worst = pl.col("pull").abs().fill_nan(None).arg_max()
+    table = nights.group_by("tel_type", "tel_id").agg(
+        n_nights=n.cast(pl.Int64),
+        scatter=(excess * (n - 1) / n).clip(lower_bound=0.0).sqrt(),
+        chi2=((1.0 - share) * pl.col("pull").fill_nan(0.0) ** 2).sum(),
+        probability=pl.lit(float("nan")),
+        night=pl.col("night").gather(worst).first(),
+        largest_pull=pl.col("pull").gather(worst).first(),
+    )
+    ndf = np.maximum(table["n_nights"].to_numpy() - 1, 0)
+    chance = np.where(ndf > 0, stats.chi2.sf(table["chi2"].to_numpy(), np.maximum(ndf, 1)), np.nan)
+    table = table.with_columns(probability=pl.Series(chance, dtype=pl.Float64))
+    return table.select(STABILITY.names()).cast(STABILITY).sort("tel_type", "tel_id")
+
+
+def left_out(nights: Sequence[WindowNight]) -> list[str]:
+    """Say which runs are left out, and why."""
+    lost = [f"{n.night}: {n.reason}" for n in nights if n.status == LEFT_OUT]
+    if not lost:
+        return []
+    more = f"; and {len(lost) - MAX_NAMED} more" if len(lost) > MAX_NAMED else ""
+    runs = "1 run" if len(lost) == 1 else f"{len(lost)} runs"
+    return [f"{runs} of the window left out ({'; '.join(lost[:MAX_NAMED])}{more})"]
+
+
+def unsettled(used: Sequence[tuple[WindowNight, Sums]]) -> list[str]:
+    """Say which runs ended before their iteration did; a window has none of its own."""
+    nights = [str(night.night) for night, sums in used if not sums.settled]
+    if not nights:
+        return []
+    more = f" and {len(nights) - MAX_NAMED} more" if len(nights) > MAX_NAMED else ""
+    text = (
+        f"the iteration of {len(nights)} of {len(used)} runs in use did not settle "
+        f"({', '.join(nights[:MAX_NAMED])}{more}): calibrate them again with a larger "
+        "ShowerSelection.max_iterations, all nights of the window alike"
+    )
+    return [text]
+
+
+def inherited(used: Sequence[tuple[WindowNight, Sums]]) -> list[str]:
+    """Pass on what runs have found in their showers, which a window cannot judge anew."""
+    found = [(night.night, sums.remarks) for night, sums in used if sums.remarks]
+    if not found:
+        return []
+    night, remarks = found[-1]
+    text = (
+        f"{len(found)} of {len(used)} runs in use are degraded for what a window does not see "
+        f"({night}: {'; '.join(remarks)})"
+    )
+    return [text]
+
+
+def disagreement(agreement: Constancy, stability: pl.DataFrame) -> list[str]:
+    """Say that the nights disagree, if they do: all telescopes together, or single ones."""
+    moving = stability.filter(pl.col("scatter") > MIN_SCATTER).sort("probability")
+    # Of many telescopes one is unlikely by chance.
+    single = moving.filter(pl.col("probability") * len(stability) < MAX_CHANCE)
+    # NaN, where nothing compares, is no disagreement.
+    together = agreement.probability < MAX_CHANCE and not moving.is_empty()
+    if single.is_empty() and not together:
+        return []
+    rows = single.head(MAX_NAMED).iter_rows(named=True)
+    named = ", ".join(f"{r['tel_type']}-{r['tel_id']} by {r['scatter']:.1%}" for r in rows)
+    more = f" and {len(single) - MAX_NAMED} more" if len(single) > MAX_NAMED else ""
+    who = f"{named}{more}" if named else "no single telescope stands out"
+    text = (
+        f"the nights disagree beyond their errors ({who}; "
+        f"chi2 / ndf = {agreement.chi2:.0f} / {agreement.ndf:.0f}): coefficients are means over "
+        "the window, and their errors those of the mean"
+    )
+    return [text]

@@ -1,0 +1,93 @@
+"""Numbers for people: counts, times, and differences of logarithms as percent.
+
+Everything is solved in ln c; -0.7 there is 50 % less. Tables keep the logarithms where their
+documentation says ln; what is said in percent goes through here.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["counted", "few_common", "percent", "readable_ns", "relative"]
+
+#: Ratios beyond which a percentage reads badly and the ratio itself is given.
+MIN_RATIO, MAX_RATIO = 0.01, 10.0
+#: Logarithm of the largest number there is: beyond it a ratio is infinite to nobody's use.
+MAX_LOG = 709.0
+
+
+def relative(log_difference: float, log_error: float = 0.0) -> tuple[float, float]:
+    """Relative difference, and its error, of a difference of logarithms.
+
+    Parameters
+    ----------
+    log_difference, log_error : float
+        ln(a / b) and its standard error; NaN stays NaN.
+
+    Returns
+    -------
+    tuple of float
+        a / b - 1, and the error of it to first order.
+    """
+    bounded = log_difference if math.isnan(log_difference) else min(log_difference, MAX_LOG)
+    return math.expm1(bounded), math.exp(bounded) * log_error
+
+
+def percent(log_difference: float) -> str:
+    """Text of a difference of logarithms: ``-50.0%``, or ``x 1e+30`` where percent reads badly."""
+    change, _ = relative(log_difference)
+    if MIN_RATIO <= 1.0 + change <= MAX_RATIO:
+        return f"{change:+.1%}"
+    return f"x {1.0 + change:.2g}" if change > 0 else f"x {math.exp(log_difference):.2g}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun.
+
+    Examples
+    --------
+    >>> [counted(number, "shower") for number in (0, 1, 2)]
+    ['0 showers', '1 shower', '2 showers']
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def few_common(best: int, needed: int) -> str:
+    """Why a telescope with enough showers is tied to no other.
+
+    Parameters
+    ----------
+    best : int
+        Most showers in common with any telescope, those without a result included.
+    needed : int
+        What makes two telescopes neighbours (`min_common_events`).
+
+    Examples
+    --------
+    >>> few_common(1, 20)
+    'at most 1 shower in common with any telescope, 20 needed (min_common_events)'
+    """
+    showers = f"{counted(best, 'shower')} in common"
+    if best < needed:
+        return f"at most {showers} with any telescope, {needed} needed (min_common_events)"
+    return (
+        f"the telescopes with {needed} or more showers in common (min_common_events; at most "
+        f"{best}) were left out themselves"
+    )
+
+
+def readable_ns(value_ns: float, *, sign: bool = True) -> str:
+    """Write a time in the unit that suits it; a width or an error has no sign.
+
+    Examples
+    --------
+    >>> [readable_ns(value) for value in (-3.456, 12_345.0, 1e9)]
+    ['-3.46 ns', '+12.345 us', '+1 s']
+    >>> readable_ns(27.05, sign=False)
+    '27.05 ns'
+    """
+    size, plus = abs(value_ns), "+" if sign else ""
+    for unit, length in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if size >= length:
+            return f"{value_ns / length:{plus}.6g} {unit}"
+    return f"{value_ns:{plus}.2f} ns"

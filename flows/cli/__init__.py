@@ -1,0 +1,1 @@
+"""The command line: arguments of each command, and what it does."""

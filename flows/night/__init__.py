@@ -1,0 +1,1 @@
+"""One night: its blocks, its calibrations, its page."""

@@ -1,0 +1,1 @@
+"""Server, worker and deployments of a site."""
