@@ -14,7 +14,7 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit import network
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.summary import Moments, Summary, summarise
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def summary_of_graph(n: int, n_pairs: int) -> Summary:
     """Sums of a random connected graph: every telescope sees its next neighbours."""
     subarray = toy_subarray(4)
     small = summarise(
-        prepare(toy_pairs(Toy([0.0] * 4, [0.2] * 4, 50, 3), 1), subarray),
+        prepare_pairs(toy_pairs(Toy([0.0] * 4, [0.2] * 4, 50, 3), 1), subarray),
         Model.initial(subarray, variance=0.04, margin=0.0),
     )
     rng = np.random.default_rng(1)
@@ -74,10 +74,10 @@ def main() -> None:
     Console().print(table)
     subarray = toy_subarray(51)
     pairs = toy_pairs(Toy([0.0] * 51, [0.2] * 51, 100_000, 5), 1)
-    showers = prepare(pairs, subarray)
+    showers = prepare_pairs(pairs, subarray)
     model = Model.initial(subarray, variance=0.04, margin=0.0)
     sums = cheapest(lambda: summarise(showers, model)).cpu
-    arrays = cheapest(lambda: prepare(pairs, subarray)).cpu
+    arrays = cheapest(lambda: prepare_pairs(pairs, subarray)).cpu
     million = 1e6 / len(pairs)
     Console().print(
         f"per 1e6 pair rows: to arrays {arrays * million:.2f} s, one pass {sums * million:.2f} s"

@@ -15,7 +15,7 @@ import numpy as np
 from toy_stamps import TimingToy, toy_setup, toy_stamps, toy_timing_array
 
 from arraycal.calib.timing.answer import answer
-from arraycal.calib.timing.showers import prepare
+from arraycal.calib.timing.showers import prepare_stamps
 from arraycal.config.models import CalculateTimingCalibrationOptions
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def main() -> None:
         for seed in range(n_windows)
     ]
     setup, options = toy_setup(array), CalculateTimingCalibrationOptions()
-    told("arrays of stamps", lambda: [prepare(frame, setup) for frame in frames])
-    windows = [prepare(frame, setup) for frame in frames]
+    told("arrays of stamps", lambda: [prepare_stamps(frame, setup) for frame in frames])
+    windows = [prepare_stamps(frame, setup) for frame in frames]
     told("model and solution", lambda: answer(lambda: windows, array, options, compensated=False))
     tracemalloc.start()
     found = answer(lambda: windows, array, options, compensated=False)

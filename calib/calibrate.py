@@ -20,7 +20,7 @@ from arraycal.calib.checks.saturation_table import with_saturation
 from arraycal.calib.fit.block_errors import with_block_errors
 from arraycal.calib.fit.loop import FitOptions, fit
 from arraycal.calib.fit.options import fit_options
-from arraycal.calib.fit.showers import Showers, prepare
+from arraycal.calib.fit.showers import Showers, prepare_pairs
 from arraycal.calib.fit.sums import Sums
 from arraycal.calib.gauge.references import check_references
 from arraycal.calib.monitoring.inter import inter_of_result, read_inter
@@ -224,7 +224,7 @@ def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Windows:
             for pairs in block.entry.windows() if block.entry else ():
                 kept = unsaturated(pairs, block.saturation)
                 if len(kept):
-                    yield prepare(kept, subarray, number)
+                    yield prepare_pairs(kept, subarray, number)
 
     if sum(block.n_pairs for block in blocks) > IN_MEMORY_PAIRS:
         return read

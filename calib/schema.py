@@ -30,7 +30,7 @@ __all__ = [
     "PARTICIPATION",
     "REJECTED",
     "SCHEMA_ID",
-    "check",
+    "check_schema",
     "pairs_with",
 ]
 
@@ -93,7 +93,9 @@ def pairs_with(shower_columns: Iterable[str]) -> pl.Schema:
     return pl.Schema(PAIRS | dict.fromkeys(shower_columns, pl.Float64()))
 
 
-def check(frame: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> None:
+def check_schema(
+    frame: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]]
+) -> None:
     """Raise TypeError unless `frame` has exactly the columns and dtypes of `schema`."""
     expected = pl.Schema(schema)
     if frame.schema != expected:

@@ -11,7 +11,7 @@ from arraycal.calib.errors import ArraycalError, NothingToDo, WrongUsage
 from arraycal.calib.observables import OBSERVABLES
 from arraycal.calib.publish.writing import refuse_existing
 from arraycal.config.errors import ConfigurationError
-from arraycal.flows.jobs.job import prepare
+from arraycal.flows.jobs.job import prepare_job
 from arraycal.flows.jobs.logs import log_file
 from arraycal.flows.jobs.parameters import CalibrateParameters
 from arraycal.flows.jobs.site_settings import run_settings
@@ -41,7 +41,7 @@ def calibrate(parameters: CalibrateParameters) -> State[Any]:
     with run_log(settings.log_level):
         try:
             own = of_deployment(parameters, runtime.deployment.name)
-            job = prepare(own, settings)
+            job = prepare_job(own, settings)
             refuse_existing(job.output, overwrite=job.overwrite)
         except (ArraycalError, ConfigurationError) as error:
             log.error("%s", error)  # noqa: TRY400  expected: the message says it all

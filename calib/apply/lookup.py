@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arraycal.calib import hdf5
-from arraycal.calib.apply.tables import SERVICE_APPLY, columns_of, facts_of
+from arraycal.calib.apply.tables import SERVICE_APPLY, facts_of, table_columns
 from arraycal.calib.disk.files import sync
 from arraycal.calib.monitoring.correction import corrections
 from arraycal.calib.monitoring.product import Product, key_value, reference_metadata
@@ -72,7 +72,7 @@ def write_lookup(
 def _ecsv(coefficients: Coefficients, provenance: Mapping[str, Any]) -> bytes:
     from astropy.table import Table
 
-    columns = columns_of(corrections(coefficients))
+    columns = table_columns(corrections(coefficients))
     table = Table({name: column.data for name, column in columns.items()})
     for name, column in columns.items():
         table[name].unit = column.unit or None
@@ -96,7 +96,7 @@ def _hdf5(coefficients: Coefficients, provenance: Mapping[str, Any]) -> bytes:
         metadata = reference_metadata(product, coefficients.obs_ids, provenance)
         hdf5.set_attributes(file, metadata)
         for name, columns in (
-            ("factors", columns_of(corrections(coefficients))),
+            ("factors", table_columns(corrections(coefficients))),
             ("coefficients", key_value(facts_of(coefficients))),
             ("provenance", key_value(provenance)),
         ):

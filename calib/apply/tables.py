@@ -29,9 +29,9 @@ __all__ = [
     "COUNTS",
     "SERVICE_APPLY",
     "Tally",
-    "columns_of",
     "facts_of",
     "service_tables",
+    "table_columns",
     "time_parts",
     "value_parts",
 ]
@@ -256,8 +256,8 @@ def service_tables(
     provenance: Mapping[str, Any],
 ) -> Iterator[Part]:
     """Tables that explain the corrections."""
-    yield f"{SERVICE_APPLY}/factors", columns_of(corrections)
-    yield f"{SERVICE_APPLY}/counts", columns_of(counts)
+    yield f"{SERVICE_APPLY}/factors", table_columns(corrections)
+    yield f"{SERVICE_APPLY}/counts", table_columns(counts)
     yield f"{SERVICE_APPLY}/coefficients", key_value(facts_of(coefficients))
     yield f"{SERVICE_APPLY}/provenance", key_value(provenance)
 
@@ -283,7 +283,7 @@ def facts_of(coefficients: Coefficients) -> dict[str, Any]:
     }
 
 
-def columns_of(frame: pl.DataFrame) -> dict[str, Column]:
+def table_columns(frame: pl.DataFrame) -> dict[str, Column]:
     """Columns of a table of telescopes."""
     columns = {}
     for series in frame:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from arraycal.calib import dl2
-from arraycal.calib.blocks.stage import block_stage
+from arraycal.calib.blocks.stage import cached_block
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.pairs.matching import (
     REPEATED,
@@ -74,7 +74,7 @@ def _pairs_of_block(
     path: Path, observable: Observable, configuration: Configuration, cache_root: Path
 ) -> BlockPairs:
     windows = partial(_pair_windows, observable=observable, configuration=configuration)
-    return block_stage(path, cache_root, pair_configuration(observable, configuration), windows)
+    return cached_block(path, cache_root, pair_configuration(observable, configuration), windows)
 
 
 def window_rows(rules: PairRules, chunk_size: int) -> int:

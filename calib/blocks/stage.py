@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BlockPairs",
     "UsableBlocks",
-    "block_stage",
+    "cached_block",
     "select_blocks",
     "usable_blocks",
 ]
@@ -113,18 +113,18 @@ class BlockPairs:
         return pl.DataFrame(rows, schema=PARTICIPATION, orient="row")
 
 
-class Rows(Protocol):
+class RowWindows(Protocol):
     """Yields the rows of a block, window by window, and leaves what it found in `summary`."""
 
     def __call__(self, block: dl2.Block, summary: dict[str, Any], *, stream: bool) -> Frames:
         """`stream` is false when the whole file is to be sorted first."""
 
 
-def block_stage(
+def cached_block(
     path: Path,
     cache_root: Path,
     decisive: Mapping[str, Any],
-    windows: Rows,
+    windows: RowWindows,
 ) -> BlockPairs:
     """Make, or find in the cache, the rows of one block.
 
@@ -136,7 +136,7 @@ def block_stage(
         Folder of cached rows.
     decisive : mapping
         The part of the configuration that decides the rows.
-    windows : Rows
+    windows : RowWindows
         Makes the rows. A file that is out of order is read again, not streamed.
 
     Returns
@@ -182,7 +182,7 @@ def _stored(
     cache: PairCache,
     key: str,
     block: dl2.Block,
-    windows: Rows,
+    windows: RowWindows,
     before: tuple[int, int],
 ) -> Entry:
     for stream in (True, False):

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from arraycal.calib import dl2
-from arraycal.calib.blocks.stage import block_stage
+from arraycal.calib.blocks.stage import cached_block
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.stamps.stamps import STAMPS_ID, Facts, altitude_of, stamp_windows
 
@@ -40,7 +40,7 @@ def stamps_of_block(
 ) -> BlockPairs:
     """Make, or find in the cache, the STAMPS of one block; see `pairs_of_block`."""
     windows = partial(_windows, configuration=configuration)
-    return block_stage(path, cache_root, _reading_options(observable, configuration), windows)
+    return cached_block(path, cache_root, _reading_options(observable, configuration), windows)
 
 
 def _reading_options(observable: Observable, configuration: Configuration) -> dict[str, Any]:

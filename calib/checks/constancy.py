@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import stats
 
-from arraycal.calib.fit.loop import in_both, solve
+from arraycal.calib.fit.loop import in_both, solve_summary
 from arraycal.calib.fit.normal import members
-from arraycal.calib.fit.summary import merge
+from arraycal.calib.fit.summary import merge_summaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,13 +61,13 @@ def against_others(
     list of Against
         One per part.
     """
-    before = list(accumulate(parts[:-1], lambda one, two: merge([one, two])))
-    after = list(accumulate(parts[:0:-1], lambda one, two: merge([one, two])))[::-1]
+    before = list(accumulate(parts[:-1], lambda one, two: merge_summaries([one, two])))
+    after = list(accumulate(parts[:0:-1], lambda one, two: merge_summaries([one, two])))[::-1]
     found = []
     for number, own in enumerate(parts):
         rest = [*before[max(number - 1, 0) : number], *after[number : number + 1]]
-        others = solve(merge(rest), options, columns) if rest else None
-        found.append(Against(solve(own, options, columns), others))
+        others = solve_summary(merge_summaries(rest), options, columns) if rest else None
+        found.append(Against(solve_summary(own, options, columns), others))
     return found
 
 

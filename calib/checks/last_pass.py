@@ -15,7 +15,7 @@ from arraycal.calib.checks.pair_histograms import (
     informative_pairs,
 )
 from arraycal.calib.checks.scan import ScanSums, margins_to_scan, scan_window
-from arraycal.calib.checks.scan_tables import Group, compare_margins, scan_remarks
+from arraycal.calib.checks.scan_tables import GaugeGroup, compare_margins, scan_remarks
 from arraycal.calib.fit.weighing import weigh
 from arraycal.calib.result.verdict import with_remarks
 
@@ -107,10 +107,10 @@ def _sums(
     return sums, histograms
 
 
-def _groups(value: Floats, subarray: Subarray, reference: str | None) -> list[Group]:
+def _groups(value: Floats, subarray: Subarray, reference: str | None) -> list[GaugeGroup]:
     """Telescopes with a coefficient by gauge."""
     known, types = np.isfinite(value), np.asarray(subarray.types)
     if reference is not None:
-        return [Group(np.flatnonzero(known), np.flatnonzero(known & (types == reference)))]
+        return [GaugeGroup(np.flatnonzero(known), np.flatnonzero(known & (types == reference)))]
     own = [np.flatnonzero(known & (types == name)) for name in sorted(set(subarray.types))]
-    return [Group(nodes, nodes) for nodes in own]
+    return [GaugeGroup(nodes, nodes) for nodes in own]

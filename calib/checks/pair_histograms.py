@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from arraycal.calib.fit.loop import Fit
     from arraycal.calib.fit.model import Model
     from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.weighing import Rows
+    from arraycal.calib.fit.weighing import WeighedRows
     from arraycal.calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]
@@ -146,7 +146,7 @@ def empty_histograms(pairs: tuple[Indices, Indices]) -> PairHistograms:
 
 
 def histogram_window(
-    showers: Showers, model: Model, rows: Rows, pairs: tuple[Indices, Indices]
+    showers: Showers, model: Model, rows: WeighedRows, pairs: tuple[Indices, Indices]
 ) -> PairHistograms:
     """Histograms of some showers.
 
@@ -156,7 +156,7 @@ def histogram_window(
         Rows and pairs.
     model : Model
         Of the last pass.
-    rows : Rows
+    rows : WeighedRows
         The rows in use, from `arraycal.calib.fit.weighing.weigh`.
     pairs : tuple of two arrays of int, shape (k,)
         From `informative_pairs`.

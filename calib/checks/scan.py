@@ -22,7 +22,7 @@ from scipy import sparse
 from arraycal.calib.fit.columns import column_sums, columns_by_shower
 from arraycal.calib.fit.model import clearance
 from arraycal.calib.fit.showers import tally
-from arraycal.calib.fit.summary import Moments, Summary, empty_summary, merge
+from arraycal.calib.fit.summary import Moments, Summary, empty_summary, merge_summaries
 from arraycal.calib.fit.weighing import weigh_kept
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.fit.model import Model
     from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.weighing import Rows
+    from arraycal.calib.fit.weighing import WeighedRows
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -61,7 +61,7 @@ class ScanSums:
     def __add__(self, other: ScanSums) -> ScanSums:
         """Merge sums of disjoint showers."""
         return ScanSums(
-            merge([self.summary, other.summary]),
+            merge_summaries([self.summary, other.summary]),
             self.cross + other.cross,
             self.n_changed + other.n_changed,
         )
@@ -102,7 +102,7 @@ class _Gradients(NamedTuple):
 
 
 def scan_window(
-    showers: Showers, model: Model, rows: Rows, margins: Sequence[float]
+    showers: Showers, model: Model, rows: WeighedRows, margins: Sequence[float]
 ) -> dict[float, ScanSums]:
     """Sums of some showers at every margin.
 
@@ -112,7 +112,7 @@ def scan_window(
         Rows and pairs.
     model : Model
         Of the last pass.
-    rows : Rows
+    rows : WeighedRows
         The rows at the margin in use, from `arraycal.calib.fit.weighing.weigh`.
     margins : sequence of float
         From `margins_to_scan`.
@@ -147,7 +147,7 @@ def _count_changed(showers: Showers, changed: npt.NDArray[np.bool_], n_types: in
 
 
 def _sums(
-    showers: Showers, model: Model, rows: Rows, columns: Floats
+    showers: Showers, model: Model, rows: WeighedRows, columns: Floats
 ) -> tuple[Summary, _Gradients]:
     """Sums a solver reads, and the gradients of the showers."""
     n, node, (first, second) = showers.n_nodes, showers.node, (rows.first, rows.second)

@@ -40,7 +40,15 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["CHANCE", "SCAN", "SCAN_TYPES", "SMALLEST", "Group", "compare_margins", "scan_remarks"]
+__all__ = [
+    "CHANCE",
+    "SCAN",
+    "SCAN_TYPES",
+    "SMALLEST",
+    "GaugeGroup",
+    "compare_margins",
+    "scan_remarks",
+]
 
 #: One row per telescope with a coefficient and margin. `difference` is that of ln c from the margin
 #: in use, the geometric mean of the telescopes that have a value at both being the same. `value` is
@@ -96,7 +104,7 @@ RANK_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Group:
+class GaugeGroup:
     """Telescopes that share a gauge.
 
     Parameters
@@ -116,7 +124,7 @@ def compare_margins(
     in_use: float,
     subarray: Subarray,
     value: Floats,
-    groups: Sequence[Group],
+    groups: Sequence[GaugeGroup],
     options: RelativeThroughputFitterOptions,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Solve at every margin and compare with the margin in use.
@@ -202,7 +210,7 @@ class _Differences(NamedTuple):
 
 
 def _differences(
-    there: _Solved, here: _Solved, groups: Sequence[Group], slope: float
+    there: _Solved, here: _Solved, groups: Sequence[GaugeGroup], slope: float
 ) -> _Differences:
     n = len(here.s)
     value, error = np.full(n, np.nan), np.full(n, np.nan)
@@ -223,7 +231,7 @@ def _differences(
     return _Differences(value, covariance, error)
 
 
-def _shared(group: Group, there: _Solved, here: _Solved) -> tuple[Indices, Indices]:
+def _shared(group: GaugeGroup, there: _Solved, here: _Solved) -> tuple[Indices, Indices]:
     """Telescopes of a group that are connected at both margins, and the anchors among them."""
     nodes = group.nodes
     known = np.isfinite(there.s[nodes]) & np.isfinite(here.s[nodes])

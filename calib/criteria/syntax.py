@@ -14,7 +14,7 @@ from arraycal.calib.errors import ArraycalError
 __all__ = [
     "FUNCTION_ARGUMENTS",
     "CriterionError",
-    "Source",
+    "CriterionText",
     "UnknownColumn",
     "columns_in",
     "function_name",
@@ -92,7 +92,7 @@ class UnknownColumn(CriterionError):
 
 
 @dataclass(frozen=True)
-class Source:
+class CriterionText:
     """The text of a criterion, to point at in messages.
 
     Attributes
@@ -126,7 +126,7 @@ class Source:
         return CriterionError(f"criterion {self.name!r}: {message}\n    {window}\n    {marker}")
 
 
-def parse(name: str, text: str) -> tuple[Source, ast.expr]:
+def parse(name: str, text: str) -> tuple[CriterionText, ast.expr]:
     """Parse a criterion and refuse whatever is not on the list.
 
     Parameters
@@ -138,7 +138,7 @@ def parse(name: str, text: str) -> tuple[Source, ast.expr]:
 
     Returns
     -------
-    Source
+    CriterionText
         To report later mistakes with.
     ast.expr
         The checked syntax tree.
@@ -149,7 +149,7 @@ def parse(name: str, text: str) -> tuple[Source, ast.expr]:
         If the text is no expression, too long, too deep or contains anything that is not
         allowed.
     """
-    source = Source(name, " ".join(text.split()))
+    source = CriterionText(name, " ".join(text.split()))
     if len(source.text) > MAX_LENGTH:
         raise source.error_at(f"longer than {MAX_LENGTH} characters", 0, 1)
     if "#" in source.text:  # the lines have been joined: a comment would swallow the rest
@@ -160,7 +160,7 @@ def parse(name: str, text: str) -> tuple[Source, ast.expr]:
     return source, tree
 
 
-def _parse(source: Source) -> ast.expr:
+def _parse(source: CriterionText) -> ast.expr:
     if not source.text:
         raise source.error("the criterion is empty")
     try:
@@ -172,7 +172,7 @@ def _parse(source: Source) -> ast.expr:
         raise source.error(f"not an expression: {error}") from None
 
 
-def _check(source: Source, tree: ast.expr) -> None:
+def _check(source: CriterionText, tree: ast.expr) -> None:
     waiting = [(tree, 1)]
     while waiting:
         node, depth = waiting.pop()
@@ -185,7 +185,7 @@ def _check(source: Source, tree: ast.expr) -> None:
         waiting += [(operand, depth + 1) for operand in _operands(node)]
 
 
-def _check_node(source: Source, node: ast.expr) -> None:
+def _check_node(source: CriterionText, node: ast.expr) -> None:
     for part in ast.iter_child_nodes(node):
         if isinstance(part, ast.operator | ast.unaryop | ast.boolop | ast.cmpop) and not isinstance(
             part, _OPERATORS
@@ -203,7 +203,7 @@ def _check_node(source: Source, node: ast.expr) -> None:
         _check_call(source, node)
 
 
-def _check_attribute(source: Source, node: ast.Attribute) -> None:
+def _check_attribute(source: CriterionText, node: ast.Attribute) -> None:
     owner = node.value.id if isinstance(node.value, ast.Name) else None
     if owner == UNITS and not node.attr.startswith("_"):
         return  # whether there is such a unit is seen in translation
@@ -218,7 +218,7 @@ def _check_attribute(source: Source, node: ast.Attribute) -> None:
     )
 
 
-def _check_call(source: Source, node: ast.Call) -> None:
+def _check_call(source: CriterionText, node: ast.Call) -> None:
     name = function_name(node)
     if name not in FUNCTION_ARGUMENTS:
         raise source.error(

@@ -25,9 +25,9 @@ __all__ = [
     "arithmetic",
     "bitwise",
     "column",
-    "compare",
+    "compare_terms",
     "constant",
-    "describe",
+    "describe_term",
     "power",
     "sign",
     "unit_named",
@@ -134,7 +134,7 @@ def unit_named(name: str) -> Term:
     raise TermError(f"astropy has no unit {name!r}{hint}")
 
 
-def describe(term: Term) -> str:
+def describe_term(term: Term) -> str:
     """Say what a term is, for messages."""
     if term.kind == "bool":
         return "a Boolean"
@@ -172,7 +172,7 @@ def power(base: Term, exponent: Term) -> Term:
 def sign(symbol: ast.unaryop, term: Term) -> Term:
     """Compute a unary ``+ - ~ not``."""
     if isinstance(symbol, ast.Not) and term.kind != "bool":
-        raise TermError(f"'not' needs a Boolean, found {describe(term)}")
+        raise TermError(f"'not' needs a Boolean, found {describe_term(term)}")
     if isinstance(symbol, ast.Not) or (isinstance(symbol, ast.Invert) and term.kind == "bool"):
         return Term(~term.expr, "bool")
     _need_numbers("computed with", term)
@@ -193,12 +193,12 @@ def bitwise(symbol: ast.operator, left: Term, right: Term) -> Term:
     if left.kind == right.kind == "int" and left.unit == right.unit == PLAIN:
         return Term(operation(left.expr, right.expr), "int")
     raise TermError(
-        f"cannot combine {describe(left)} and {describe(right)} by &, | or ^, which bind more "
-        "tightly than comparisons: put each comparison in parentheses, or use and, or, not"
+        f"cannot combine {describe_term(left)} and {describe_term(right)} by &, | or ^, which bind "
+        "more tightly than comparisons: put each comparison in parentheses, or use and, or, not"
     )
 
 
-def compare(symbol: ast.cmpop, left: Term, right: Term) -> Term:
+def compare_terms(symbol: ast.cmpop, left: Term, right: Term) -> Term:
     """Compare two terms; the result is unknown (null) where a number is not finite."""
     operation = _COMPARISONS[type(symbol)]
     if "bool" in (left.kind, right.kind):
@@ -286,7 +286,7 @@ def _as_boolean(term: Term) -> Term:
         return term
     if term.unit == PLAIN and term.constant in (0, 1):
         return constant(bool(term.constant))
-    raise TermError(f"cannot compare a Boolean with {describe(term)}")
+    raise TermError(f"cannot compare a Boolean with {describe_term(term)}")
 
 
 def _need_numbers(purpose: str, *terms: Term) -> None:
@@ -302,7 +302,7 @@ def _aligned(left: Term, right: Term, purpose: str) -> tuple[Term, Term]:
         return replace(left, unit=right.unit), right
     if _is_any_zero(right):
         return left, replace(right, unit=left.unit)
-    about = f"{purpose} with {describe(left if left.constant is None else right)}"
+    about = f"{purpose} with {describe_term(left if left.constant is None else right)}"
     if left.constant is not None and right.constant is None:
         return _converted(left, right.unit, about), right
     return left, _converted(right, left.unit, about)
@@ -316,7 +316,7 @@ def _converted(term: Term, unit: Any, purpose: str) -> Term:  # noqa: ANN401  as
     try:
         factor = float(term.unit.to(unit))
     except (u.UnitsError, TypeError):
-        raise TermError(f"{describe(term)} cannot be {purpose}{_hint(term, unit)}") from None
+        raise TermError(f"{describe_term(term)} cannot be {purpose}{_hint(term, unit)}") from None
     if factor == 1.0:
         return replace(term, unit=unit)
     if term.constant is not None:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from arraycal.calib.criteria.syntax import Source, UnknownColumn, function_name
+from arraycal.calib.criteria.syntax import CriterionText, UnknownColumn, function_name
 from arraycal.calib.criteria.terms import (
     NoColumn,
     Term,
@@ -18,9 +18,9 @@ from arraycal.calib.criteria.terms import (
     arithmetic,
     bitwise,
     column,
-    compare,
+    compare_terms,
     constant,
-    describe,
+    describe_term,
     power,
     sign,
     unit_named,
@@ -37,12 +37,12 @@ __all__ = ["translate"]
 MAX_LISTED = 30
 
 
-def translate(source: Source, tree: ast.expr, catalog: Mapping[str, str]) -> pl.Expr:
+def translate(source: CriterionText, tree: ast.expr, catalog: Mapping[str, str]) -> pl.Expr:
     """Translate a criterion.
 
     Parameters
     ----------
-    source : Source
+    source : CriterionText
         Its text, for messages.
     tree : ast.expr
         Its syntax tree, checked by `arraycal.calib.criteria.syntax.parse`.
@@ -62,7 +62,7 @@ def translate(source: Source, tree: ast.expr, catalog: Mapping[str, str]) -> pl.
     """
     term = _Translation(source, catalog).term(tree)
     if term.kind != "bool":
-        raise source.error(f"the criterion is {describe(term)}; compare it with something")
+        raise source.error(f"the criterion is {describe_term(term)}; compare it with something")
     return term.expr.fill_null(value=False)
 
 
@@ -70,7 +70,7 @@ def translate(source: Source, tree: ast.expr, catalog: Mapping[str, str]) -> pl.
 class _Translation:
     """From a checked syntax tree to terms; mistakes get their position in the text."""
 
-    source: Source
+    source: CriterionText
     catalog: Mapping[str, str]
 
     def term(self, node: ast.expr) -> Term:
@@ -126,7 +126,7 @@ class _Translation:
         for node, term in zip(nodes, terms, strict=True):
             if term.kind != "bool":
                 raise self.source.error(
-                    f"'and' and 'or' need Booleans, found {describe(term)}", node
+                    f"'and' and 'or' need Booleans, found {describe_term(term)}", node
                 )
         joint = ast.BitAnd() if isinstance(symbol, ast.And) else ast.BitOr()
         return reduce(lambda left, right: bitwise(joint, left, right), terms)
@@ -134,7 +134,7 @@ class _Translation:
     def _compare(self, nodes: Sequence[ast.expr], symbols: Sequence[ast.cmpop]) -> Term:
         terms = [self.term(node) for node in nodes]
         links = [
-            compare(symbol, left, right)
+            compare_terms(symbol, left, right)
             for symbol, left, right in zip(symbols, terms, terms[1:], strict=False)
         ]
         return reduce(lambda left, right: bitwise(ast.BitAnd(), left, right), links)

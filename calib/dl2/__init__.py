@@ -3,9 +3,9 @@
 from arraycal.calib.dl2.block import (
     WINDOW_ROWS,
     Block,
-    Source,
+    ColumnSource,
+    EventWindow,
     UnsortedRows,
-    Window,
     open_block,
     read_subarray,
     scan_events,
@@ -15,9 +15,9 @@ from arraycal.calib.dl2.block import (
 __all__ = [
     "WINDOW_ROWS",
     "Block",
-    "Source",
+    "ColumnSource",
+    "EventWindow",
     "UnsortedRows",
-    "Window",
     "open_block",
     "read_subarray",
     "scan_events",

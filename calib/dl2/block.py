@@ -30,7 +30,13 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from arraycal.calib import hdf5
-from arraycal.calib.dl2.columns import TRIGGER_TIME, Group, Source, by_group, find_columns
+from arraycal.calib.dl2.columns import (
+    TRIGGER_TIME,
+    ColumnSource,
+    TableGroup,
+    by_group,
+    find_columns,
+)
 from arraycal.calib.dl2.cursor import (
     Cursor,
     Numbering,
@@ -53,9 +59,9 @@ if TYPE_CHECKING:
 __all__ = [
     "WINDOW_ROWS",
     "Block",
-    "Source",
+    "ColumnSource",
+    "EventWindow",
     "UnsortedRows",
-    "Window",
     "open_block",
     "read_subarray",
     "scan_events",
@@ -100,7 +106,7 @@ class Block:
     process_type: str
     obs_ids: tuple[int, ...]
     subarray: Subarray
-    columns: dict[str, Source] = field(repr=False)
+    columns: dict[str, ColumnSource] = field(repr=False)
 
     @property
     def catalog(self) -> dict[str, str]:
@@ -108,7 +114,7 @@ class Block:
         return {name: source.kind for name, source in self.columns.items()}
 
 
-class Window(NamedTuple):
+class EventWindow(NamedTuple):
     """EVENTS of complete showers, and how many repeated rows were dropped from them."""
 
     events: pl.DataFrame
@@ -181,7 +187,7 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
 
 def windows(
     block: Block, columns: Sequence[str], *, rows: int = WINDOW_ROWS, stream: bool = True
-) -> Iterator[Window]:
+) -> Iterator[EventWindow]:
     """Read EVENTS in windows of complete showers.
 
     Parameters
@@ -198,7 +204,7 @@ def windows(
 
     Yields
     ------
-    Window
+    EventWindow
         Showers ascend from window to window; inside one, rows are grouped by telescope.
 
     Raises
@@ -224,7 +230,7 @@ def windows(
             events, repeated = rows_read
             if pointing is not None:
                 events = _with_pointing(events, pointing).select(*EVENT_KEYS, *columns)
-            yield Window(events, repeated)
+            yield EventWindow(events, repeated)
 
 
 def _with_pointing(events: pl.DataFrame, pointing: Pointing) -> pl.DataFrame:
@@ -295,7 +301,7 @@ def _open_reader(block: Block, file: hdf5.File, columns: Sequence[str], rows: in
         shares = Shares(rows / total, max(rows, READ_ROWS) / total)
     numbering, scratch = Numbering(block.path, block.obs_ids), hdf5.Scratch()
 
-    def cursor(table: hdf5.Table | None, group: Group, tel_id: int | None = None) -> Cursor:
+    def cursor(table: hdf5.Table | None, group: TableGroup, tel_id: int | None = None) -> Cursor:
         return Cursor(table, group.sources, numbering, shares, scratch, tel_id)
 
     telescopes = tuple(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["MISSING", "TRIGGER_TIME", "Group", "Source", "by_group", "find_columns"]
+__all__ = ["MISSING", "TRIGGER_TIME", "ColumnSource", "TableGroup", "by_group", "find_columns"]
 
 TELESCOPE_GROUPS = (
     "/dl2/event/telescope/energy",
@@ -58,7 +58,7 @@ MISSING: dict[str, float | bool | int] = {"f": np.nan, "b": False, "i": -1, "u":
 
 
 @dataclass(frozen=True)
-class Source:
+class ColumnSource:
     """Where a column is found.
 
     Parameters
@@ -109,16 +109,16 @@ class Source:
             )
 
 
-class Group(NamedTuple):
+class TableGroup(NamedTuple):
     """Columns that come from the same table, or from the same table of each telescope."""
 
     group: str
-    sources: dict[str, Source]
+    sources: dict[str, ColumnSource]
 
 
-def find_columns(file: hdf5.File, path: Path) -> dict[str, Source]:
+def find_columns(file: hdf5.File, path: Path) -> dict[str, ColumnSource]:
     """Catalogue every column by its name; on a name clash the DL2 tables win."""
-    found: dict[str, Source] = {}
+    found: dict[str, ColumnSource] = {}
     for group in (*_algorithms(file, TELESCOPE_GROUPS, path), *TELESCOPE_TABLES):
         _catalogue(found, group, hdf5.first_telescope_table(file, group, path), "telescope")
     for group in (*_algorithms(file, SUBARRAY_GROUPS, path), *SUBARRAY_TABLES):
@@ -126,20 +126,20 @@ def find_columns(file: hdf5.File, path: Path) -> dict[str, Source]:
             _catalogue(found, group, hdf5.find_table(file, group, path), "subarray")
     trigger = hdf5.find_table(file, TRIGGER, path)
     if trigger is not None and TRIGGER_COLUMN in trigger.columns:
-        found[TRIGGER_TIME] = Source(TRIGGER, TRIGGER_COLUMN, "subarray", TIME_KIND)
+        found[TRIGGER_TIME] = ColumnSource(TRIGGER, TRIGGER_COLUMN, "subarray", TIME_KIND)
     pointing = find_pointing(file, path)
     if pointing:
         for name in (ALTITUDE, AZIMUTH):
-            found[name] = Source(pointing, "", "pointing", "rad")
+            found[name] = ColumnSource(pointing, "", "pointing", "rad")
     return found
 
 
-def by_group(sources: Mapping[str, Source], scope: str) -> list[Group]:
+def by_group(sources: Mapping[str, ColumnSource], scope: str) -> list[TableGroup]:
     """Columns of one scope by the tables they come from, both in order of first mention."""
-    groups: dict[str, Group] = {}
+    groups: dict[str, TableGroup] = {}
     for name, source in sources.items():
         if source.scope == scope:
-            groups.setdefault(source.group, Group(source.group, {})).sources[name] = source
+            groups.setdefault(source.group, TableGroup(source.group, {})).sources[name] = source
     return list(groups.values())
 
 
@@ -157,7 +157,7 @@ def _algorithms(file: hdf5.File, groups: Iterable[str], path: Path) -> list[str]
 
 
 def _catalogue(
-    found: dict[str, Source],
+    found: dict[str, ColumnSource],
     group: str,
     table: hdf5.Table | None,
     scope: Literal["telescope", "subarray"],
@@ -170,6 +170,6 @@ def _catalogue(
         if stored in EVENT_KEYS or dtype.shape or dtype.kind not in MISSING:
             continue
         name = OLD_IMPACT.sub(r"_tel_impact_distance\1", stored)
-        found.setdefault(name, Source(group, stored, scope, kind_of(table, stored)))
+        found.setdefault(name, ColumnSource(group, stored, scope, kind_of(table, stored)))
         if stored == CAMERA_FRAME_SIZE:
             found.setdefault(SIZE, found[name])

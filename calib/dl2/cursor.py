@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from arraycal.calib.dl2.columns import Source
+    from arraycal.calib.dl2.columns import ColumnSource
     from arraycal.calib.hdf5.table import Scratch, Table
 
     Keys = npt.NDArray[np.int64]
@@ -177,7 +177,7 @@ class Cursor:
     def __init__(
         self,
         table: Table | None,
-        sources: Mapping[str, Source],
+        sources: Mapping[str, ColumnSource],
         numbering: Numbering,
         shares: Shares,
         scratch: Scratch,

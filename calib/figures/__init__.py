@@ -1,5 +1,12 @@
 """Figures of a result, by matplotlib."""
 
-from arraycal.calib.figures.gallery import CLOCK_FIGURES, FIGURES, Picture, caption, encode, figures
+from arraycal.calib.figures.gallery import (
+    CLOCK_FIGURES,
+    FIGURES,
+    Picture,
+    caption,
+    draw_figures,
+    encode,
+)
 
-__all__ = ["CLOCK_FIGURES", "FIGURES", "Picture", "caption", "encode", "figures"]
+__all__ = ["CLOCK_FIGURES", "FIGURES", "Picture", "caption", "draw_figures", "encode"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.result.result import CalibrationResult
 
-__all__ = ["CLOCK_FIGURES", "FIGURES", "Picture", "caption", "encode", "figures"]
+__all__ = ["CLOCK_FIGURES", "FIGURES", "Picture", "caption", "draw_figures", "encode"]
 
 
 class Picture(NamedTuple):
@@ -35,7 +35,7 @@ FIGURES: Mapping[str, Callable[[CalibrationResult], Figure | None]] = {
     "coefficients": telescopes.coefficients,
     "array map": telescopes.array_map,
     "pulls": pairs.pulls,
-    "residuals": pairs.residuals,
+    "residuals": pairs.residual_figure,
     "residual matrix": pairs.residual_matrix,
     "clock history": timing.clock_history,
     "distance residuals": timing.distance_residuals,
@@ -113,7 +113,9 @@ def caption(name: str, result: CalibrationResult) -> str:
     )
 
 
-def figures(result: CalibrationResult, names: Iterable[str] = tuple(FIGURES)) -> dict[str, Figure]:
+def draw_figures(
+    result: CalibrationResult, names: Iterable[str] = tuple(FIGURES)
+) -> dict[str, Figure]:
     """Draw the figures of a result.
 
     Parameters
@@ -141,7 +143,7 @@ def encode(figure: Figure, form: Literal["svg", "png"], *, dpi: int = 110) -> st
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        From `figures`.
+        From `draw_figures`.
     form : {"svg", "png"}
         Vector, or raster for viewers that need one.
     dpi : int

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["MIN_SHOWERS", "pulls", "rejected", "residual_matrix", "residuals"]
+__all__ = ["MIN_SHOWERS", "pulls", "rejected", "residual_figure", "residual_matrix"]
 
 #: Colours and histograms of pulls end here, with a note of what lies beyond.
 PULL_LIMIT = 4.0
@@ -126,7 +126,7 @@ def _draw_gaussian(axes: Axes, area: float) -> None:
     axes.plot(x, density, color=INK, linewidth=1.1, label="unit Gaussian")
 
 
-def residuals(result: CalibrationResult) -> Figure | None:
+def residual_figure(result: CalibrationResult) -> Figure | None:
     """Residuals of single showers by type."""
     table = result.residuals.filter(pl.col("rows").sum().over("tel_type") > 0)
     if table.is_empty():

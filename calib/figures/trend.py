@@ -73,7 +73,7 @@ def trend_figures(trends: Trends, tel_ids: Collection[int] = ()) -> dict[str, Fi
     Parameters
     ----------
     trends : Trends
-        From `arraycal.calib.trends.trends.trends`.
+        From `arraycal.calib.trends.trends.telescope_trends`.
     tel_ids : collection of int
         Which telescopes; all if empty.
 
@@ -96,7 +96,7 @@ def trend_figure(
     Parameters
     ----------
     trends : Trends
-        From `arraycal.calib.trends.trends.trends`.
+        From `arraycal.calib.trends.trends.telescope_trends`.
     calibration : str, optional
         Only this one.
     tel_ids : collection of int

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.fit.summary import Summary, empty_summary, merge, summarise
+from arraycal.calib.fit.summary import Summary, empty_summary, merge_summaries, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,11 +48,11 @@ def sums_by_block(windows: Iterable[Showers], model: Model) -> tuple[Summary, di
 
     def by_block() -> Iterator[Summary]:
         for block, its in groupby(windows, lambda showers: showers.block):
-            summary = merge(summarise(showers, model) for showers in its)
+            summary = merge_summaries(summarise(showers, model) for showers in its)
             blocks[block] = _for_solver(summary, empty)
             yield summary
 
-    return merge(by_block()), blocks
+    return merge_summaries(by_block()), blocks
 
 
 def _for_solver(summary: Summary, empty: Summary) -> Summary:

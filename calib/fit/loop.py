@@ -16,7 +16,7 @@ from arraycal.calib.fit import network, resolutions
 from arraycal.calib.fit.block_sums import sums_by_block
 from arraycal.calib.fit.model import NO_CURVE, Model, split_values
 from arraycal.calib.fit.slope import NO_SLOPE
-from arraycal.calib.fit.summary import Summary, empty_summary, merge, summarise
+from arraycal.calib.fit.summary import Summary, empty_summary, merge_summaries, summarise
 from arraycal.calib.fit.thresholds import ceilings, own_offsets, thresholds
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from arraycal.calib.fit.model import Split
     from arraycal.calib.fit.robust import Robust
     from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.slope import Slope
+    from arraycal.calib.fit.slope import EnergySlope
     from arraycal.calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ __all__ = [
     "fit",
     "half_differences",
     "in_both",
-    "solve",
+    "solve_summary",
     "systematic_error",
 ]
 
@@ -89,7 +89,7 @@ class FitOptions:
         Largest number of passes.
     knots : Knots
         Of the distance curves to fit along; none by default.
-    slope : Slope
+    slope : EnergySlope
         Energy slopes of types to fit along; none by default.
     ceiling : mapping of int to float, optional
         ln(value) by telescope id above which telescopes saturate.
@@ -104,7 +104,7 @@ class FitOptions:
     binned_resolution: bool
     max_iterations: int
     knots: Knots = NO_CURVE
-    slope: Slope = NO_SLOPE
+    slope: EnergySlope = NO_SLOPE
     ceiling: Mapping[int, float] | None = None
 
 
@@ -174,12 +174,14 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
         return _nothing(model)
     if options.estimator == "pair":
         summary, blocks = sums_by_block(windows(), model)
-        return Fit(solve(summary, options), summary, model, (), 1, settled=True, blocks=blocks)
+        return Fit(
+            solve_summary(summary, options), summary, model, (), 1, settled=True, blocks=blocks
+        )
     held = stationary = settled = False
     previous: network.Solution | None = None
     for passes in range(1, options.max_iterations + 1):
         summary, blocks = sums_by_block(windows(), model)
-        solution = solve(summary, options)
+        solution = solve_summary(summary, options)
         step = _largest_step(previous, solution)
         if held and step <= SETTLED:
             settled = stationary
@@ -194,7 +196,9 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
     return Fit(solution, summary, model, differences, passes, settled, halves, blocks)
 
 
-def solve(summary: Summary, options: FitOptions, columns: Floats | None = None) -> network.Solution:
+def solve_summary(
+    summary: Summary, options: FitOptions, columns: Floats | None = None
+) -> network.Solution:
     """Solve sums with the estimator of the options, for the telescopes that are tied together.
 
     Parameters
@@ -294,7 +298,8 @@ def _upper_halves(windows: Windows, model: Model) -> tuple[Summary, ...]:
     """Sums of the showers above the point where each split cuts."""
     model = replace(model, split_at=_split_points(windows, model))
     return tuple(
-        merge(summarise(showers, model, split) for showers in windows()) for split in SPLITS
+        merge_summaries(summarise(showers, model, split) for showers in windows())
+        for split in SPLITS
     )
 
 
@@ -314,7 +319,7 @@ def half_differences(
     """
     differences = []
     for upper in halves:
-        one, two = (solve(half, options) for half in (upper, _subtract(summary, upper)))
+        one, two = (solve_summary(half, options) for half in (upper, _subtract(summary, upper)))
         differences.append(
             network.Solution(
                 log_throughput=0.5 * (one.log_throughput - two.log_throughput),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.fit.robust import Robust
     from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.slope import Slope
+    from arraycal.calib.fit.slope import EnergySlope
     from arraycal.calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]
@@ -72,7 +72,7 @@ class Estimate:
         slopes (`arraycal.calib.fit.slope`).
     knots : Knots
         Where the curves are supported.
-    slope : Slope
+    slope : EnergySlope
         Which types have a slope.
     """
 
@@ -81,11 +81,15 @@ class Estimate:
     shape: Floats
     curve: Floats = field(default_factory=lambda: np.empty(0))
     knots: Knots = NO_CURVE
-    slope: Slope = NO_SLOPE
+    slope: EnergySlope = NO_SLOPE
 
     @staticmethod
     def initial(
-        subarray: Subarray, *, variance: float, knots: Knots = NO_CURVE, slope: Slope = NO_SLOPE
+        subarray: Subarray,
+        *,
+        variance: float,
+        knots: Knots = NO_CURVE,
+        slope: EnergySlope = NO_SLOPE,
     ) -> Estimate:
         """Return equal telescopes, flat curves and no slope."""
         bins = (len(set(subarray.types)), len(IMPACT_EDGES_M) + 1, len(VALUE_EDGES) + 1)
@@ -168,7 +172,7 @@ class Model:
         variance: float,
         margin: float,
         knots: Knots = NO_CURVE,
-        slope: Slope = NO_SLOPE,
+        slope: EnergySlope = NO_SLOPE,
     ) -> Model:
         """Return the model of a first pass: equal telescopes, no selection, no robust weights."""
         start = Estimate.initial(subarray, variance=variance, knots=knots, slope=slope)

@@ -22,8 +22,8 @@ from scipy import linalg, sparse
 
 from arraycal.calib.fit.columns import hold_columns, with_columns
 from arraycal.calib.fit.normal import (
-    Linear,
     Normal,
+    NormalSolution,
     laplacian,
     members,
     pseudo_inverse,
@@ -44,8 +44,8 @@ __all__ = [
     "Constraint",
     "Fixed",
     "Gauge",
-    "Linear",
     "Normal",
+    "NormalSolution",
     "Solution",
     "components",
     "equations",
@@ -82,7 +82,7 @@ class Solution:
     chi2, ndf : float
         Goodness of fit. For `solve_events`, of all telescope rows; for `solve_pairs`, of the
         pair means taken as independent, which they are not.
-    linear : Linear or None
+    linear : NormalSolution or None
         The same with the global columns and their covariances, where there are any.
     """
 
@@ -91,7 +91,7 @@ class Solution:
     component: Indices
     chi2: float
     ndf: float
-    linear: Linear | None = None
+    linear: NormalSolution | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["Linear", "Normal", "laplacian", "members", "pseudo_inverse", "solve_normal"]
+__all__ = ["Normal", "NormalSolution", "laplacian", "members", "pseudo_inverse", "solve_normal"]
 
 #: A combination of columns carries no information when, of its sum of squares, less than this
 #: part is left once the nodes have taken theirs; rounding leaves about 1e-15.
@@ -63,7 +63,7 @@ class Normal:
 
 
 @dataclass(frozen=True)
-class Linear:
+class NormalSolution:
     """Solution of `Normal`.
 
     Parameters
@@ -121,7 +121,7 @@ def members(component: Indices) -> list[Indices]:
     ]
 
 
-def solve_normal(normal: Normal, component: Indices) -> Linear:
+def solve_normal(normal: Normal, component: Indices) -> NormalSolution:
     """Solve the normal equations with event-clustered errors.
 
     Parameters
@@ -135,7 +135,7 @@ def solve_normal(normal: Normal, component: Indices) -> Linear:
 
     Returns
     -------
-    Linear
+    NormalSolution
         The solution. Its covariance is the sandwich ``G (sum_e g_e g_e^T) G^T N / (N - 1)`` with
         the generalised inverse G of the curvature, which holds whatever the correlations inside
         a shower are (Arellano 1987).
@@ -162,7 +162,7 @@ def solve_normal(normal: Normal, component: Indices) -> Linear:
     clusters = normal.n_clusters
     scale = clusters / (clusters - 1) if clusters > 1 else np.nan
     covariance = bread @ normal.meat @ bread.T * scale
-    return Linear(solution[:n], solution[n:], covariance, prediction, bread)
+    return NormalSolution(solution[:n], solution[n:], covariance, prediction, bread)
 
 
 def _linked(block: Floats) -> list[Indices]:

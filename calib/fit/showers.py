@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["IMPACT_CENTRES_M", "IMPACT_EDGES_M", "Showers", "prepare", "tally"]
+__all__ = ["IMPACT_CENTRES_M", "IMPACT_EDGES_M", "Showers", "prepare_pairs", "tally"]
 
 #: Edges of the impact-distance bins in which resolution and threshold may differ: as fine as the
 #: core is known, because the threshold climbs steeply beyond the shoulder of the light pool at
@@ -83,7 +83,7 @@ class Showers:
         return np.add.reduceat(values, self.group_start) if len(values) else np.empty(0)
 
 
-def prepare(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Showers:
+def prepare_pairs(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Showers:
     """Turn PAIRS of complete showers into arrays.
 
     Parameters

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["NO_SLOPE", "Slope"]
+__all__ = ["NO_SLOPE", "EnergySlope"]
 
 
 @dataclass(frozen=True)
-class Slope:
+class EnergySlope:
     """Which types have a slope, and where it is zero.
 
     Parameters
@@ -77,4 +77,4 @@ class Slope:
         return np.where(own, distance[showers.group][:, None], 0.0)
 
 
-NO_SLOPE = Slope()
+NO_SLOPE = EnergySlope()

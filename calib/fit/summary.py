@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.fit.model import Model, Split
     from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.weighing import Rows
+    from arraycal.calib.fit.weighing import WeighedRows
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -47,7 +47,7 @@ __all__ = [
     "Moments",
     "Summary",
     "empty_summary",
-    "merge",
+    "merge_summaries",
     "summarise",
 ]
 
@@ -169,7 +169,7 @@ class Summary:
     columns: ColumnSums
 
 
-def merge(summaries: Iterable[Summary]) -> Summary:
+def merge_summaries(summaries: Iterable[Summary]) -> Summary:
     """Add summaries of disjoint showers.
 
     Raises
@@ -308,7 +308,7 @@ class _Spread(NamedTuple):
     expected: Floats
 
 
-def _spread(showers: Showers, model: Model, rows: Rows) -> _Spread:
+def _spread(showers: Showers, model: Model, rows: WeighedRows) -> _Spread:
     """Sums for the telescopes' variances and for the resolution bins.
 
     A pair row has ``Var(z_i - z_j) = sigma_i^2 + sigma_j^2``, linear in the variances; rows are
@@ -367,7 +367,7 @@ def _turn_on_own(showers: Showers, model: Model) -> Floats:
     return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(float)
 
 
-def _residuals(showers: Showers, rows: Rows, n_types: int) -> Floats:
+def _residuals(showers: Showers, rows: WeighedRows, n_types: int) -> Floats:
     first, second = rows.first, rows.second
     size = np.sqrt(rows.sigma2[first] + rows.sigma2[second])
     n_bins = len(RESIDUAL_EDGES) - 1

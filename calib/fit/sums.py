@@ -26,7 +26,7 @@ from arraycal.calib.errors import CannotCompute
 from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.model import Estimate, Model
-from arraycal.calib.fit.slope import Slope
+from arraycal.calib.fit.slope import EnergySlope
 from arraycal.calib.fit.summary import Moments, Summary, empty_summary
 from arraycal.calib.subarray import Subarray
 
@@ -211,7 +211,7 @@ def _sums(about: dict[str, Any], arrays: Arrays) -> Sums:
 
 def _model(about: dict[str, Any], arrays: Arrays) -> Model:
     knots = Knots(tuple(tuple(positions) for positions in about["knots_m"]))
-    slope = Slope(tuple(about["slope"]["kinds"]), about["slope"]["log_pivot"])
+    slope = EnergySlope(tuple(about["slope"]["kinds"]), about["slope"]["log_pivot"])
     now, selector = (
         Estimate(
             log_throughput=arrays[f"{name}/log_throughput"],

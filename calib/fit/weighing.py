@@ -1,6 +1,6 @@
 """Rows of a pass: which are selected, and what they weigh.
 
-Takes showers and a `arraycal.calib.fit.model.Model`, gives `Rows`, from which
+Takes showers and a `arraycal.calib.fit.model.Model`, gives `WeighedRows`, from which
 `arraycal.calib.fit.summary` and whatever looks at single residuals are made.
 """
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["Rows", "log_ratios", "weigh", "weigh_kept"]
+__all__ = ["WeighedRows", "log_ratios", "weigh", "weigh_kept"]
 
 
-class Rows(NamedTuple):
+class WeighedRows(NamedTuple):
     """Rows of a pass with their weights.
 
     Telescope rows: corrected value `z`, variance `sigma2`, bin of the shower's value, whether
@@ -46,7 +46,7 @@ class Rows(NamedTuple):
     n_below_margin: int
 
 
-def weigh(showers: Showers, model: Model, split: Split | None) -> Rows:
+def weigh(showers: Showers, model: Model, split: Split | None) -> WeighedRows:
     """Select rows and give them their weights."""
     z = corrected(showers, model.now)
     # Of the selector, so that what is held is held: bins would follow every step of the solution.
@@ -64,8 +64,8 @@ def weigh_kept(
     values: tuple[Floats, Floats, Indices],
     keep: npt.NDArray[np.bool_],
     n_below_margin: int = 0,
-) -> Rows:
-    """Give the kept rows their weights; `values` are the first three fields of `Rows`."""
+) -> WeighedRows:
+    """Give the kept rows their weights; `values` are the first three fields of `WeighedRows`."""
     z, sigma2, value_bin = values
     both = keep[showers.first] & keep[showers.second]
     first, second = showers.first[both], showers.second[both]
@@ -78,7 +78,7 @@ def weigh_kept(
     inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     mean = showers.total(weight * z) * inverse
     pair_weight = weight[first] * weight[second] * inverse[showers.group[first]]
-    return Rows(
+    return WeighedRows(
         z=z,
         sigma2=sigma2,
         value_bin=value_bin,
@@ -95,7 +95,7 @@ def weigh_kept(
     )
 
 
-def log_ratios(showers: Showers, model: Model, rows: Rows) -> Floats:
+def log_ratios(showers: Showers, model: Model, rows: WeighedRows) -> Floats:
     """ln(v1 / v2) of the pair rows, less what curves say of it: its mean is ``s_1 - s_2``."""
     first, second = rows.first, rows.second
     if not len(model.now.curve):

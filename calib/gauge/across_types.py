@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["Joint", "Linear", "TypeGauge", "mean_of", "scale_jointly"]
+__all__ = ["Joint", "LinearFunction", "TypeGauge", "mean_of", "scale_jointly"]
 
 
-class Linear(NamedTuple):
+class LinearFunction(NamedTuple):
     """A linear function of the solution: its value, variance and excess rms over the splits."""
 
     value: float
@@ -73,7 +73,7 @@ class TypeGauge:
     nodes: Indices
     reason: str
     fixed: network.Fixed
-    log_factor: Linear | None
+    log_factor: LinearFunction | None
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def scale_jointly(
     return Joint(scaled, types, state, connected)
 
 
-def mean_of(state: _State, weights: Floats) -> Linear:
+def mean_of(state: _State, weights: Floats) -> LinearFunction:
     """Value, variance and systematic error of ``weights . s``, whose weights sum to zero.
 
     Telescopes of weight zero need no value.
@@ -186,7 +186,9 @@ def mean_of(state: _State, weights: Floats) -> Linear:
         if used.any() and _together(component[used]):
             squares.append(float(w @ difference[used]) ** 2 - float(w @ covariance[part] @ w))
     systematic = math.sqrt(max(float(np.mean(squares)), 0.0)) if squares else math.nan
-    return Linear(float(w @ state.s[used]), float(w @ state.covariance[part] @ w), systematic)
+    return LinearFunction(
+        float(w @ state.s[used]), float(w @ state.covariance[part] @ w), systematic
+    )
 
 
 def mean_weights(n: int, nodes: Indices) -> Floats:
@@ -294,7 +296,7 @@ def _type_gauge(
         raw = mean_of(state, gauge.weights - base.weights)
         # The gauge itself need not be linear (arithmetic mean), its error is.
         value = (gauge.value - norm) - (base.value - base_norm)
-        factor = Linear(value, raw.variance, raw.systematic)
+        factor = LinearFunction(value, raw.variance, raw.systematic)
     return TypeGauge(str(own["gauge"]), nodes, "", _fixed(state, nodes, gauge, norm), factor)
 
 
@@ -308,7 +310,11 @@ def _as_it_is(type_gauge: TypeGauge, fixed: network.Fixed) -> TypeGauge:
         fixed.covariance[part],
     )
     return TypeGauge(
-        "constraints", type_gauge.nodes, "", network.Fixed(values, full), Linear(0.0, 0.0, 0.0)
+        "constraints",
+        type_gauge.nodes,
+        "",
+        network.Fixed(values, full),
+        LinearFunction(0.0, 0.0, 0.0),
     )
 
 

@@ -22,10 +22,10 @@ __all__ = [
     "EXPORTS",
     "FORMATS",
     "check_destination",
-    "coefficient_table",
+    "export_table",
+    "exported_coefficients",
     "run_table",
     "trend_table",
-    "write_table",
 ]
 
 #: Columns in the unit of the calibration, and those in it per day.
@@ -56,7 +56,7 @@ DESCRIPTIONS = {
 OF_RUN = ("configuration_digest", "published", "status", "unit")
 
 
-def coefficient_table(view: TrendView) -> pl.DataFrame:
+def exported_coefficients(view: TrendView) -> pl.DataFrame:
     """Every coefficient with its run, and for those in the trends the relative value."""
     ours = view.runs.select("run_id", *OF_RUN, in_trend="chosen")
     table = view.coefficients.join(ours, on="run_id", maintain_order="left")
@@ -91,7 +91,7 @@ def run_table(view: TrendView) -> pl.DataFrame:
 
 #: What can be written, by name.
 EXPORTS: Mapping[str, Callable[[TrendView], pl.DataFrame]] = {
-    "coefficients": coefficient_table,
+    "coefficients": exported_coefficients,
     "trends": trend_table,
     "runs": run_table,
 }
@@ -116,7 +116,7 @@ def check_destination(path: Path, suffixes: tuple[str, ...], *, overwrite: bool)
         raise WrongUsage(f"{path} exists. Replace it with --overwrite, or choose another name.")
 
 
-def write_table(table: pl.DataFrame, path: Path, provenance: Mapping[str, Any]) -> None:
+def export_table(table: pl.DataFrame, path: Path, provenance: Mapping[str, Any]) -> None:
     """Write a table whole or not at all; the suffix says how.
 
     Parameters

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["COEFFICIENTS", "RUNS", "Selection", "coefficients", "covariances", "runs"]
+__all__ = ["COEFFICIENTS", "RUNS", "Selection", "covariances", "recorded_coefficients", "runs"]
 
 #: Bytes of a number in a covariance.
 NUMBER = 8
@@ -111,7 +111,7 @@ def runs(history: History, selection: Selection) -> pl.DataFrame:
     return pl.DataFrame([tuple(row) for row in rows], schema=RUNS, orient="row")
 
 
-def coefficients(
+def recorded_coefficients(
     history: History, selection: Selection, tel_ids: tuple[int, ...] = ()
 ) -> pl.DataFrame:
     """Return the coefficients of a selection as a frame of schema `COEFFICIENTS`.

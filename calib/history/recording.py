@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from arraycal.calib.result.result import CalibrationResult
     from arraycal.config.models import Configuration
 
-__all__ = ["Entry", "entry_of", "record"]
+__all__ = ["RecordedResult", "entry_of", "record"]
 
 BLOCK_COLUMNS = ("path", "status", "reason", "obs_ids", "digest")
 INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecordedResult:
     """What the history keeps of a result.
 
     Parameters
@@ -59,7 +59,7 @@ def entry_of(
     result_path: Path,
     span: Span | None = None,
     unit: str = "",
-) -> Entry:
+) -> RecordedResult:
     """Make the entry of a result.
 
     Parameters
@@ -79,7 +79,7 @@ def entry_of(
 
     Returns
     -------
-    Entry
+    RecordedResult
         Plain values, ready for the database.
     """
     run = {
@@ -103,7 +103,7 @@ def entry_of(
     }
     columns = ("tel_id", "tel_type", "value", "error", "systematic", "n_events", "flag", "reason")
     rows = result.telescopes.select(columns).iter_rows(named=True)
-    return Entry(_storable(run), [_storable(row) for row in rows], _packed(result))
+    return RecordedResult(_storable(run), [_storable(row) for row in rows], _packed(result))
 
 
 def _packed(result: CalibrationResult) -> bytes | None:
@@ -140,14 +140,14 @@ def _storable(value: Any) -> Any:  # noqa: ANN401  values of a row have no commo
     return value
 
 
-def record(history: History, entry: Entry) -> int:
+def record(history: History, entry: RecordedResult) -> int:
     """Put an entry into the history, in place of one with the same key.
 
     Parameters
     ----------
     history : History
         From `open_history`.
-    entry : Entry
+    entry : RecordedResult
         From `entry_of`.
 
     Returns

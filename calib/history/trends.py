@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from arraycal.calib.history.reading import Selection, coefficients, covariances, runs
+from arraycal.calib.history.reading import Selection, covariances, recorded_coefficients, runs
 from arraycal.calib.trends.series import AGEING, STEP
-from arraycal.calib.trends.trends import Trends, has_place, trends
+from arraycal.calib.trends.trends import Trends, has_place, telescope_trends
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -177,7 +177,7 @@ def _view(
     history: History, selection: Selection, options: TrendMonitorOptions, folder: Path | None
 ) -> TrendView:
     found = runs(history, selection)
-    table = coefficients(history, selection)
+    table = recorded_coefficients(history, selection)
     choice = choose_runs(found, folder)
     chosen = table.filter(pl.col("run_id").is_in(list(choice.run_ids)))
     if selection.since is not None and not chosen.is_empty():
@@ -186,7 +186,9 @@ def _view(
     return TrendView(
         runs=found.with_columns(chosen=pl.col("run_id").is_in(list(choice.run_ids))),
         coefficients=table,
-        trends=trends(chosen, covariances(history, _window(chosen, selection, options)), options),
+        trends=telescope_trends(
+            chosen, covariances(history, _window(chosen, selection, options)), options
+        ),
         remarks=(*choice.remarks, *_not_positive(chosen)),
     )
 

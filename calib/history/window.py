@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from arraycal.calib.history.database import History
     from arraycal.calib.history.reading import Selection
 
-__all__ = ["LEFT_OUT", "NO_RUN", "USED", "Window", "WindowNight", "read_window", "window_dates"]
+__all__ = [
+    "LEFT_OUT",
+    "NO_RUN",
+    "USED",
+    "NightWindow",
+    "WindowNight",
+    "read_window",
+    "window_dates",
+]
 
 USED, LEFT_OUT, NO_RUN = "used", "left out", "no run"
 
@@ -84,7 +92,7 @@ class WindowNight:
 
 
 @dataclass(frozen=True)
-class Window:
+class NightWindow:
     """The nights of a window.
 
     Parameters
@@ -103,7 +111,7 @@ class Window:
     origin: dict[str, Any]
 
 
-def read_window(history: History, selection: Selection) -> Window:
+def read_window(history: History, selection: Selection) -> NightWindow:
     """Read the sums of a calibration from one night to another.
 
     Parameters
@@ -116,7 +124,7 @@ def read_window(history: History, selection: Selection) -> Window:
 
     Returns
     -------
-    Window
+    NightWindow
         A run that cannot be used is left out, with its reason; so is one with observations that
         are in an earlier night already. More than `MOST_SINGLE` successive nights without a run
         are one `WindowNight`.
@@ -157,7 +165,7 @@ def read_window(history: History, selection: Selection) -> Window:
         "to": until.isoformat(),
         "runs": [_about(row) for row in used],
     }
-    return Window(judged, _configuration(newest), origin)
+    return NightWindow(judged, _configuration(newest), origin)
 
 
 def window_dates(selection: Selection) -> tuple[date, date]:

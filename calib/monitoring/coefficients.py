@@ -22,12 +22,12 @@ from arraycal.calib.monitoring.origin import (
     CoefficientTable,
     Quantity,
     calibration_of,
-    columns_of,
     configuration_of,
     quantity_of,
     refuse_column,
     refuse_unusable,
     slope_of,
+    source_columns,
 )
 from arraycal.calib.monitoring.writing import SERVICE
 
@@ -160,7 +160,7 @@ def read_coefficients(
         refuse_unusable(file, path, calibration)
         telescopes = _telescopes(stored, NUMBERS[chosen], positive=chosen != "timing")
         options = configuration_of(file, path, calibration) if calibration else {}
-        usual = columns_of(calibration, found, options)
+        usual = source_columns(calibration, found, options)
         refuse_column(path, found, column, usual[0] if calibration else "")
         return Coefficients(
             path=path,

@@ -24,12 +24,12 @@ __all__ = [
     "CoefficientTable",
     "Quantity",
     "calibration_of",
-    "columns_of",
     "configuration_of",
     "quantity_of",
     "refuse_column",
     "refuse_unusable",
     "slope_of",
+    "source_columns",
 ]
 
 Quantity = Literal["energy", "size", "time"]
@@ -161,7 +161,9 @@ def _option(options: Mapping[str, Any], section: str, key: str) -> Any:  # noqa:
     return content.get(key) if isinstance(content, dict) else None
 
 
-def columns_of(calibration: str, quantity: Quantity, options: Mapping[str, Any]) -> tuple[str, ...]:
+def source_columns(
+    calibration: str, quantity: Quantity, options: Mapping[str, Any]
+) -> tuple[str, ...]:
     """Columns that coefficients were made from: the first of them that a block has."""
     if calibration in COLUMN_KEYS:
         section, key, template = COLUMN_KEYS[calibration]

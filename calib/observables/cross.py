@@ -6,7 +6,7 @@ all telescopes of all types in one solution.
 
 from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH
 from arraycal.calib.observables.energy import ENERGY_FILTERS
-from arraycal.calib.observables.filters import Quantity
+from arraycal.calib.observables.filters import ColumnTemplate
 from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
 __all__ = ["ENERGY_CROSS"]
@@ -24,10 +24,10 @@ ENERGY_CROSS = Observable(
     label="energy_asymmetry",
     monitoring_path="/dl2/monitoring/subarray/cross_calibration/coefficients",
     shower=(
-        ("altitude_deg", Quantity("{geometry}_alt", "deg")),
-        ("azimuth_deg", Quantity("{geometry}_az", "deg")),
+        ("altitude_deg", ColumnTemplate("{geometry}_alt", "deg")),
+        ("azimuth_deg", ColumnTemplate("{geometry}_az", "deg")),
         # Telescopes point in parallel: that of any of them serves for the shower.
-        ("pointing_altitude_rad", Quantity(ALTITUDE, "rad")),
-        ("pointing_azimuth_rad", Quantity(AZIMUTH, "rad")),
+        ("pointing_altitude_rad", ColumnTemplate(ALTITUDE, "rad")),
+        ("pointing_azimuth_rad", ColumnTemplate(AZIMUTH, "rad")),
     ),
 )

@@ -3,14 +3,14 @@
 Method: Mitchell, Parsons, Hofmann, Bernlohr 2016, Astropart. Phys. 75, 1 (arXiv:1510.06526).
 """
 
-from arraycal.calib.observables.filters import DISTANCE_ASYMMETRY, EventFilter, Quantity
+from arraycal.calib.observables.filters import DISTANCE_ASYMMETRY, ColumnTemplate, EventFilter
 from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
 __all__ = ["ENERGY_FILTERS", "ENERGY_INTER"]
 
 ENERGY_FILTERS = (
-    EventFilter("min_gammaness", (Quantity("{gammaness}_tel_prediction", ""),), ">="),
-    EventFilter("min_energy", (Quantity("{energy}_tel_energy", "TeV"),), ">="),
+    EventFilter("min_gammaness", (ColumnTemplate("{gammaness}_tel_prediction", ""),), ">="),
+    EventFilter("min_energy", (ColumnTemplate("{energy}_tel_energy", "TeV"),), ">="),
     DISTANCE_ASYMMETRY,
 )
 

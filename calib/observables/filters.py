@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     Values = tuple[npt.NDArray[np.float64], ...]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["DISTANCE_ASYMMETRY", "EventFilter", "PairFilter", "Quantity", "distance_asymmetry"]
+__all__ = [
+    "DISTANCE_ASYMMETRY",
+    "ColumnTemplate",
+    "EventFilter",
+    "PairFilter",
+    "distance_asymmetry",
+]
 
 
-class Quantity(NamedTuple):
+class ColumnTemplate(NamedTuple):
     """A column, as a template, and its unit."""
 
     column: str
@@ -51,7 +57,7 @@ class EventFilter:
     """
 
     key: str
-    quantities: tuple[Quantity, ...]
+    quantities: tuple[ColumnTemplate, ...]
     sense: Literal[">=", "<=", "<"]
     limits: Callable[[Mapping[int, float], Block, str], Mapping[int, float] | str] | None = None
 
@@ -71,7 +77,7 @@ class PairFilter:
     """
 
     key: str
-    quantities: tuple[Quantity, ...]
+    quantities: tuple[ColumnTemplate, ...]
     passes: Callable[[Values, Values, Values], Bools]
 
 
@@ -96,6 +102,6 @@ def _within_asymmetry(one: Values, two: Values, limits: Values) -> Bools:
 
 DISTANCE_ASYMMETRY = PairFilter(
     key="max_distance_asymmetry",
-    quantities=(Quantity("{geometry}_tel_impact_distance", "m"),),
+    quantities=(ColumnTemplate("{geometry}_tel_impact_distance", "m"),),
     passes=_within_asymmetry,
 )

@@ -12,7 +12,12 @@ import numpy as np
 
 from arraycal.calib.dl2.cameras import camera_radii
 from arraycal.calib.dl2.pointing import ALTITUDE
-from arraycal.calib.observables.filters import EventFilter, PairFilter, Quantity, distance_asymmetry
+from arraycal.calib.observables.filters import (
+    ColumnTemplate,
+    EventFilter,
+    PairFilter,
+    distance_asymmetry,
+)
 from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
 if TYPE_CHECKING:
@@ -47,7 +52,7 @@ def _equidistant(one: Values, two: Values, limits: Values) -> npt.NDArray[np.boo
     return np.asarray(distance_asymmetry(one[0], two[0]) < limits[0] + limits[1] * np.cos(altitude))
 
 
-_DISTANCE = Quantity("{geometry}_tel_impact_distance", "m")
+_DISTANCE = ColumnTemplate("{geometry}_tel_impact_distance", "m")
 
 IMAGE_INTER = Observable(
     name="image-inter",
@@ -56,21 +61,23 @@ IMAGE_INTER = Observable(
     uncertainty=None,
     impact="{geometry}_tel_impact_distance",
     unit="",
-    brightest=Quantity("intensity_max", ""),
+    brightest=ColumnTemplate("intensity_max", ""),
     scope="same_type",
     statistic=LOG_RATIO_STATISTIC,
     filters=(
-        EventFilter("minimum_individual_intensity", (Quantity("{image}", ""),), ">="),
-        EventFilter("min_pixels", (Quantity("morphology_n_pixels", "int"),), ">="),
-        EventFilter("max_leakage", (Quantity("leakage_intensity_width_2", ""),), "<"),
+        EventFilter("minimum_individual_intensity", (ColumnTemplate("{image}", ""),), ">="),
+        EventFilter("min_pixels", (ColumnTemplate("morphology_n_pixels", "int"),), ">="),
+        EventFilter("max_leakage", (ColumnTemplate("leakage_intensity_width_2", ""),), "<"),
         EventFilter(
             "max_radius_fraction",
-            (Quantity("hillas_r", "deg"), Quantity("camera_frame_hillas_r", "m")),
+            (ColumnTemplate("hillas_r", "deg"), ColumnTemplate("camera_frame_hillas_r", "m")),
             "<",
             _containment,
         ),
         PairFilter(
-            "equidistant_event_selection", (_DISTANCE, Quantity(ALTITUDE, "rad")), _equidistant
+            "equidistant_event_selection",
+            (_DISTANCE, ColumnTemplate(ALTITUDE, "rad")),
+            _equidistant,
         ),
     ),
     label="image_asymmetry",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 if TYPE_CHECKING:
-    from arraycal.calib.observables.filters import EventFilter, PairFilter, Quantity
+    from arraycal.calib.observables.filters import ColumnTemplate, EventFilter, PairFilter
 
 __all__ = ["LOG_RATIO_STATISTIC", "Observable"]
 
@@ -70,5 +70,5 @@ class Observable:
     filters: tuple[EventFilter | PairFilter, ...]
     label: str
     monitoring_path: str
-    shower: tuple[tuple[str, Quantity], ...] = ()
-    brightest: Quantity | None = None
+    shower: tuple[tuple[str, ColumnTemplate], ...] = ()
+    brightest: ColumnTemplate | None = None

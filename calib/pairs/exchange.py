@@ -19,7 +19,7 @@ from arraycal.calib.disk.files import sync
 from arraycal.calib.errors import CannotCompute, NothingToDo
 from arraycal.calib.hdf5.file import has_table, open_file
 from arraycal.calib.hdf5.writing import create_file
-from arraycal.calib.schema import PAIRS, REJECTED, check
+from arraycal.calib.schema import PAIRS, REJECTED, check_schema
 from arraycal.calib.subarray import Subarray
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def write_asymmetries(
         If the file cannot be written; nothing is left behind.
     """
     frame = pairs.lazy().collect()
-    check(frame, PAIRS)
+    check_schema(frame, PAIRS)
     table = _to_table(frame, observable, value_column, unit)
     buffer = io.BytesIO()
     with create_file(buffer) as file:
@@ -177,7 +177,7 @@ def read_asymmetries(path: Path, observable: Observable) -> Asymmetries:
     if pairs.select("obs_id", "event_id", "tel_id_1", "tel_id_2").is_duplicated().any():
         msg = f"{path}: some showers have the same telescope pair twice. Produce the file again."
         raise CannotCompute(msg)
-    check(pairs, PAIRS)
+    check_schema(pairs, PAIRS)
     lost = [(PAIR_LEVEL, UNUSABLE_VALUE, len(frame) - len(kept))]
     return Asymmetries(pairs, pl.DataFrame(lost, schema=REJECTED, orient="row"))
 

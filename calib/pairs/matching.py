@@ -17,7 +17,7 @@ import polars as pl
 
 from arraycal.calib.index import node_index, shower_index
 from arraycal.calib.pairs.company import Company
-from arraycal.calib.schema import EVENT_KEYS, PARTICIPATION, REJECTED, check, pairs_with
+from arraycal.calib.schema import EVENT_KEYS, PARTICIPATION, REJECTED, check_schema, pairs_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -196,7 +196,7 @@ def pair_events(
         rejected[PAIR_LEVEL, TOO_FEW_OF_A_TYPE.format(company.least)] += company.refused
         participation = company.participation(subarray)
     pairs = _pair_rows(selected, rules, subarray, allowed, matches)
-    check(pairs, pairs_with(name for name, _ in rules.shower))
+    check_schema(pairs, pairs_with(name for name, _ in rules.shower))
     return Paired(pairs, _rejected_frame(rejected), participation)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.dl2.block import Block
     from arraycal.calib.observables import Observable
-    from arraycal.calib.observables.filters import EventFilter, Quantity
+    from arraycal.calib.observables.filters import ColumnTemplate, EventFilter
     from arraycal.calib.subarray import Subarray
     from arraycal.config.models import Configuration, Options
     from arraycal.config.telescope import TelescopeParameter
@@ -224,7 +224,7 @@ def _if_there(
 
 
 def _needed(
-    block: Block, quantity: Quantity, names: Mapping[str, str], key: str
+    block: Block, quantity: ColumnTemplate, names: Mapping[str, str], key: str
 ) -> tuple[str, str]:
     """Column of a filter and its unit."""
     column = quantity.column.format(**names)

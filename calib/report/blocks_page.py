@@ -35,7 +35,7 @@ def constancy_section(result: CalibrationResult) -> Iterator[str]:
         f"coefficients are clustered by {method}; the factor {BIRGE} is not applied to them.</p>"
     )
     yield _type_table(types)
-    yield page.figures(constancy_pictures(result))
+    yield page.figure_elements(constancy_pictures(result))
     yield page.details(f"Block by block ({len(blocks)})", _block_table(blocks))
 
 

@@ -11,7 +11,7 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from arraycal.calib.figures import CLOCK_FIGURES, FIGURES, Picture, caption, figures
+from arraycal.calib.figures import CLOCK_FIGURES, FIGURES, Picture, caption, draw_figures
 from arraycal.calib.report import elements as page
 from arraycal.calib.report.blocks_page import constancy_section
 from arraycal.calib.report.facts import (
@@ -23,7 +23,7 @@ from arraycal.calib.report.facts import (
     moment,
     nights,
     observations,
-    shown,
+    shown_fact,
 )
 from arraycal.calib.report.scan_page import gallery_section, scan_section
 from arraycal.calib.report.sizes_page import comparison_section, sizes_section
@@ -145,8 +145,10 @@ def _coefficient_table(result: CalibrationResult) -> str:
 
 
 def _figures(result: CalibrationResult) -> str:
-    drawn = figures(result)
-    shown = page.figures(Picture(name, caption(name, result), drawn[name]) for name in drawn)
+    drawn = draw_figures(result)
+    shown = page.figure_elements(
+        Picture(name, caption(name, result), drawn[name]) for name in drawn
+    )
     absent = [
         name
         for name in FIGURES
@@ -224,7 +226,7 @@ def _pair_table(result: CalibrationResult) -> str:
 
 
 def _background(result: CalibrationResult) -> Iterator[str]:
-    facts = [(name.replace("_", " "), shown(value)) for name, value in result.fit.items()]
+    facts = [(name.replace("_", " "), shown_fact(value)) for name, value in result.fit.items()]
     yield page.details("Fit", page.table(("quantity", "value"), facts))
     yield page.details("Configuration", f"<pre>{page.text(result.configuration)}</pre>")
     made = [(name.replace("_", " "), _in_words(value)) for name, value in _flat(result.provenance)]

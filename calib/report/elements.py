@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.figures import Picture
 
-__all__ = ["Html", "details", "figure", "figures", "page", "table", "text"]
+__all__ = ["Html", "details", "figure", "figure_elements", "page", "table", "text"]
 
 #: Columns sort at a click, what is missing stays last; figures are saved as the vector graphics
 #: they are. Both buttons are made here, so that without a script there is none that does nothing.
@@ -243,7 +243,7 @@ def figure(uri: str, name: str, caption: str, size: str = "") -> str:
     return f"<figure{kind}>{picture}{told}</figure>"
 
 
-def figures(pictures: Iterable[Picture], *, natural: bool = False) -> str:
+def figure_elements(pictures: Iterable[Picture], *, natural: bool = False) -> str:
     """Build the figures of a section; nothing without any.
 
     Parameters

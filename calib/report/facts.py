@@ -25,7 +25,7 @@ __all__ = [
     "nights",
     "observations",
     "printable",
-    "shown",
+    "shown_fact",
 ]
 
 #: Stands for a number there is not.
@@ -43,8 +43,10 @@ def printable(text: str) -> str:
     >>> printable("a\x00b") == "a\N{REPLACEMENT CHARACTER}b"
     True
     """
-    shown = (c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return "".join(shown)
+    shown_fact = (
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    return "".join(shown_fact)
 
 
 def observations(result: CalibrationResult) -> str:
@@ -110,7 +112,7 @@ def key_facts(result: CalibrationResult) -> Iterator[tuple[str, str]]:
     }
     for key, name in names.items():
         if key in result.fit:
-            yield name, shown(result.fit[key])
+            yield name, shown_fact(result.fit[key])
     yield "telescope pairs", f"{len(result.pairs):,}"
     chi2, ndf = (_number(result.fit.get(key)) for key in ("chi2", "ndf"))
     if ndf > 0 and math.isfinite(chi2):
@@ -124,7 +126,7 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def shown(value: object) -> str:
+def shown_fact(value: object) -> str:
     """Return a fact of the fit as a reader wants it."""
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -28,7 +28,7 @@ def scan_section(result: CalibrationResult) -> Iterator[str]:
     yield "<h2>Threshold scan</h2>"
     lines = "".join(f"<li>{page.text(line)}</li>" for line in _plateaus(types))
     yield f"<ul>{lines}</ul>"
-    yield page.figures(scan_pictures(result))
+    yield page.figure_elements(scan_pictures(result))
     yield page.details("Types at other margins", _type_table(types), is_open=True)
     table = result.extras["threshold_scan"]
     yield page.details(f"Telescopes at other margins ({len(table)})", _telescope_table(table))
@@ -132,7 +132,7 @@ def gallery_section(result: CalibrationResult) -> Iterator[str]:
     if "pair_histograms" not in result.extras:
         return
     yield "<h2>Log ratios of telescope pairs</h2>"
-    yield page.figures(gallery_pictures(result))
+    yield page.figure_elements(gallery_pictures(result))
 
 
 def gallery_pictures(result: CalibrationResult) -> Iterator[Picture]:

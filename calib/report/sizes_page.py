@@ -32,7 +32,7 @@ def sizes_section(result: CalibrationResult) -> Iterator[str]:
     if curve is None:
         return
     yield "<h2>Dependence on the impact distance</h2>"
-    yield page.figures(size_pictures(result))
+    yield page.figure_elements(size_pictures(result))
     bins = result.extras.get("residual_bins")
     yield page.details(f"Distance curves ({len(curve)} knots)", _curve_table(curve))
     if bins is not None:
@@ -96,7 +96,7 @@ def comparison_section(result: CalibrationResult) -> Iterator[str]:
         "and have no contrast; one with a contrast has another size or another energy than its "
         "throughput explains.</p>"
     )
-    yield page.figures(comparison_pictures(result))
+    yield page.figure_elements(comparison_pictures(result))
     header = (
         "type", "telescope", "sizes", "energies", "ln contrast", "error", "z", "flag", "reason",
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arraycal.calib.figures import Picture, caption, encode, figures
+from arraycal.calib.figures import Picture, caption, draw_figures, encode
 from arraycal.calib.report.blocks_page import constancy_pictures
 from arraycal.calib.report.facts import fixed, in_percent, key_facts, observations, printable
 from arraycal.calib.report.scan_page import gallery_pictures, scan_pictures
@@ -177,5 +177,5 @@ def _in_order(result: CalibrationResult) -> Iterator[Picture]:
 
 def _drawn(result: CalibrationResult, names: Iterable[str]) -> Iterator[Picture]:
     for name in names:
-        for figure in figures(result, [name]).values():
+        for figure in draw_figures(result, [name]).values():
             yield Picture(name, caption(name, result), figure)

@@ -84,7 +84,7 @@ def trends_section(seen: Sequence[SeenTrends]) -> Iterator[str]:
         rows = [_flagged_row(row) for row in flagged]
         yield page.table(FLAGGED_HEADER, rows, numbers=FLAGGED_NUMBERS, tones=["warn"] * len(rows))
         pictures = [picture for item in seen for picture in trend_pictures(item)]
-        yield page.figures(pictures, natural=True)
+        yield page.figure_elements(pictures, natural=True)
         yield f'<p class="quiet">{page.text(TREND_CAPTION)}</p>' if pictures else ""
     else:
         yield "<p>No telescope has changed.</p>"

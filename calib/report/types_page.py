@@ -31,7 +31,7 @@ def types_section(result: CalibrationResult) -> Iterator[str]:
     bins = result.extras.get("contrast_bins")
     if bins is None or bins.is_empty():
         return
-    yield page.figures(type_pictures(result))
+    yield page.figure_elements(type_pictures(result))
     yield page.details("Straight lines through the bins", _trend_table(result), is_open=True)
     yield page.details(f"Contrasts in bins ({len(bins)})", _bin_table(bins))
 

@@ -1,7 +1,7 @@
 """What triggers and analysis make of toy showers: times, geometry, energies, gammaness.
 
-Takes a `Sample`, gives a `Block`. The energy of an image is the light-equivalent energy L of its
-shower times the light the image has in excess of what L and the distance let expect, and
+Takes a `Sample`, gives a `SimulatedBlock`. The energy of an image is the light-equivalent energy L
+of its shower times the light the image has in excess of what L and the distance let expect, and
 noise::
 
     E_rec,i = L c_i b_i(L) exp(u + eps_i + eta_i),   var(eta_i) constant per kind of telescope
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arraycal.calib.simulation import camera
-from arraycal.calib.simulation.block import Block, Images, Showers
+from arraycal.calib.simulation.block import Images, SimulatedBlock, SimulatedShowers
 from arraycal.calib.simulation.geometry import (
     direction_vector,
     displace,
@@ -46,7 +46,7 @@ __all__ = ["reconstruct"]
 
 def reconstruct(
     sample: Sample, obs_id: int, clock_offset_ns: Mapping[int, float], rng: np.random.Generator
-) -> Block:
+) -> SimulatedBlock:
     """Make an observation block of a sample.
 
     Parameters
@@ -62,7 +62,7 @@ def reconstruct(
 
     Returns
     -------
-    Block
+    SimulatedBlock
         What an observatory would have of it, beside the truth.
     """
     settings, true = sample.settings, sample.showers
@@ -72,7 +72,7 @@ def reconstruct(
     times = time_stamps(sample, start_s, clock_offset_ns, rng)
     measured = _measure(sample, geometry, is_clean, times.images, rng)
     n_showers = len(true.light_tev)
-    return Block(
+    return SimulatedBlock(
         obs_id=obs_id,
         settings=settings,
         layout=sample.layout,
@@ -81,7 +81,7 @@ def reconstruct(
         start_s=start_s,
         duration_s=settings.block_duration_s + LEAD_S,
         run=_run_values(sample),
-        showers=Showers(
+        showers=SimulatedShowers(
             time=times.showers,
             energy_tev=true.energy_tev,
             is_proton=true.is_proton,

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["Block", "Images", "Showers"]
+__all__ = ["Images", "SimulatedBlock", "SimulatedShowers"]
 
 
 @dataclass(frozen=True)
-class Showers:
+class SimulatedShowers:
     """Showers of a block; one entry per shower. What starts with ``rec_`` is reconstructed."""
 
     time: Integers
@@ -106,7 +106,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Block:
+class SimulatedBlock:
     """One observation block in memory."""
 
     obs_id: int
@@ -125,7 +125,7 @@ class Block:
     """Duration."""
     run: Mapping[str, Any]
     """Values of the simulation table."""
-    showers: Showers
+    showers: SimulatedShowers
     """The showers."""
     images: Images
     """Their images."""

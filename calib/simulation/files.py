@@ -1,8 +1,9 @@
 """Block files of the simulation: ctapipe DL2 files of data model v7.6.0.
 
-Takes a `Block` of plain arrays, gives a file that ctapipe and the tools built on it read as
-one of their own. The columns of the tables are in `arraycal.calib.simulation.tables`; here they get
-their values. The content of a file depends on the block alone, not on when or where it is written.
+Takes a `SimulatedBlock` of plain arrays, gives a file that ctapipe and the tools built on it read
+as one of their own. The columns of the tables are in `arraycal.calib.simulation.tables`; here they
+get their values. The content of a file depends on the block alone, not on when or where it is
+written.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from arraycal.calib.simulation.block import Block, Showers
+    from arraycal.calib.simulation.block import SimulatedBlock, SimulatedShowers
 
     Bools = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]
@@ -54,14 +55,14 @@ SIMULATION_TABLE = re.compile("^(/configuration)?/simulation/")
 MONITORING_STEP_S, MONITORING_MARGIN_S = 10, 10
 
 
-def write_block(path: Path, block: Block) -> None:
+def write_block(path: Path, block: SimulatedBlock) -> None:
     """Write a block as a DL2 file.
 
     Parameters
     ----------
     path : Path
         The file; it must not exist.
-    block : Block
+    block : SimulatedBlock
         What to write. Telescopes without an image get no tables, as in real files.
 
     Raises
@@ -82,12 +83,12 @@ def write_block(path: Path, block: Block) -> None:
         stream.write(content.getbuffer())
 
 
-def _is_observation(block: Block) -> bool:
+def _is_observation(block: SimulatedBlock) -> bool:
     """Whether the file passes for an observation's."""
     return block.settings.clocks.convention == "raw"
 
 
-def _all_tables(block: Block) -> Iterator[TableData]:
+def _all_tables(block: SimulatedBlock) -> Iterator[TableData]:
     """Tables of a block, made when they are asked for."""
     yield from instrument_tables(block.layout)
     yield from _observation(block)
@@ -103,7 +104,7 @@ def _all_tables(block: Block) -> Iterator[TableData]:
                 yield image_parameters(block, telescope, rows)
 
 
-def _header(block: Block, levels: str) -> dict[str, str]:
+def _header(block: SimulatedBlock, levels: str) -> dict[str, str]:
     """Root attributes: ctapipe's reference metadata."""
     seconds = [block.start_s, round(block.start_s + block.duration_s)]
     start, stop = (f"{np.datetime64(s, 's')}.000".replace("T", " ") for s in seconds)
@@ -142,7 +143,7 @@ def _header(block: Block, levels: str) -> dict[str, str]:
     }
 
 
-def _observation(block: Block) -> Iterator[TableData]:
+def _observation(block: SimulatedBlock) -> Iterator[TableData]:
     """Observation block, scheduling block and simulation settings."""
     start_mjd = UNIX_EPOCH_MJD + block.start_s / 86400
     is_pointing = "observation" in block.settings.pointing_tables
@@ -166,7 +167,7 @@ def _observation(block: Block) -> Iterator[TableData]:
     yield make_table("/configuration/simulation/run", tables.RUN, run)
 
 
-def _array_events(block: Block) -> Iterator[TableData]:
+def _array_events(block: SimulatedBlock) -> Iterator[TableData]:
     """Tables with one row per shower."""
     showers, n_showers = block.showers, len(block.showers.time)
     keys = {"obs_id": block.obs_id, "event_id": np.arange(1, n_showers + 1)}
@@ -200,14 +201,14 @@ def high_resolution(quanta: Integers) -> npt.NDArray[np.uint32]:
     return np.column_stack(np.divmod(quanta, QUANTA_PER_S)).astype(np.uint32)
 
 
-def _mask(block: Block, selected: Bools) -> npt.NDArray[np.uint8]:
+def _mask(block: SimulatedBlock, selected: Bools) -> npt.NDArray[np.uint8]:
     """Telescopes of each shower among the selected images, shape (n_showers, n_telescopes)."""
     mask = np.zeros((len(block.showers.time), len(block.layout.types)), np.uint8)
     mask[block.images.shower[selected], block.images.telescope[selected]] = 1
     return mask
 
 
-def _geometry(block: Block) -> dict[str, Any]:
+def _geometry(block: SimulatedBlock) -> dict[str, Any]:
     """Reconstructed geometry; the tilted frame is perpendicular to the pointing."""
     showers = block.showers
     alt, az = np.radians([block.pointing_alt_deg, block.pointing_az_deg])
@@ -227,9 +228,9 @@ def _geometry(block: Block) -> dict[str, Any]:
     }
 
 
-def _true_shower(block: Block) -> dict[str, Any]:
+def _true_shower(block: SimulatedBlock) -> dict[str, Any]:
     """Parameters of the simulated showers."""
-    showers: Showers = block.showers
+    showers: SimulatedShowers = block.showers
     depth = GROUND_DEPTH_G_PER_CM2 * np.exp(-showers.h_max_m / ATMOSPHERE_SCALE_M)
     return {
         "energy": showers.energy_tev,
@@ -244,7 +245,7 @@ def _true_shower(block: Block) -> dict[str, Any]:
     }
 
 
-def _telescope_triggers(block: Block) -> TableData:
+def _telescope_triggers(block: SimulatedBlock) -> TableData:
     """Table with one row per image."""
     images = block.images
     values = {
@@ -257,7 +258,7 @@ def _telescope_triggers(block: Block) -> TableData:
     return make_table("/dl1/event/telescope/trigger", tables.TELESCOPE_TRIGGER, values)
 
 
-def _telescope_pointing(block: Block, telescope: int) -> Iterator[TableData]:
+def _telescope_pointing(block: SimulatedBlock, telescope: int) -> Iterator[TableData]:
     """Pointing of one telescope: fixed, monitored or not at all."""
     tel_id = int(block.layout.tel_ids[telescope])
     azimuth, altitude = np.radians([block.pointing_az_deg, block.pointing_alt_deg])
@@ -284,7 +285,7 @@ def _telescope_pointing(block: Block, telescope: int) -> Iterator[TableData]:
             yield make_table(f"{path}/tel_{tel_id:03d}", schema, values)
 
 
-def _telescope_events(block: Block, telescope: int, rows: Integers) -> Iterator[TableData]:
+def _telescope_events(block: SimulatedBlock, telescope: int, rows: Integers) -> Iterator[TableData]:
     """Tables of one telescope with one row per image."""
     images, keys = block.images, telescope_keys(block, telescope, rows)
     name = f"tel_{keys['tel_id']:03d}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from arraycal.calib.simulation.block import Block
+    from arraycal.calib.simulation.block import SimulatedBlock
     from arraycal.calib.simulation.settings import SimulationSettings
 
 __all__ = [
@@ -143,7 +143,7 @@ def simulate_block(
     throughput: Mapping[int, float],
     rng: np.random.Generator | int,
     clock_offset_ns: Mapping[int, float] | None = None,
-) -> Block:
+) -> SimulatedBlock:
     """Simulate one observation block in memory.
 
     Parameters
@@ -161,7 +161,7 @@ def simulate_block(
 
     Returns
     -------
-    Block
+    SimulatedBlock
         Exactly ``settings.n_showers`` showers, each with two images or more.
     """
     rng = np.random.default_rng(rng)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.simulation.arrays import Kind
-    from arraycal.calib.simulation.block import Block, Images
+    from arraycal.calib.simulation.block import Images, SimulatedBlock
 
     Integers = npt.NDArray[np.int64]
 
@@ -47,7 +47,7 @@ FIXED_PARAMETERS: dict[str, Any] = {
 }
 
 
-def telescope_keys(block: Block, telescope: int, rows: Integers) -> dict[str, Any]:
+def telescope_keys(block: SimulatedBlock, telescope: int, rows: Integers) -> dict[str, Any]:
     """Keys of the images of one telescope."""
     event_id = block.images.shower[rows] + 1
     return {
@@ -57,12 +57,12 @@ def telescope_keys(block: Block, telescope: int, rows: Integers) -> dict[str, An
     }
 
 
-def image_parameters(block: Block, telescope: int, rows: Integers) -> TableData:
+def image_parameters(block: SimulatedBlock, telescope: int, rows: Integers) -> TableData:
     """Make the image parameters of one telescope.
 
     Parameters
     ----------
-    block : Block
+    block : SimulatedBlock
         The block.
     telescope : int
         Index of the telescope in the layout.

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from arraycal.calib.timing.showers import Plan, Showers
+    from arraycal.calib.timing.showers import Plan, StampedShowers
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -96,7 +96,7 @@ class Acquirer:
         self.sigma_ns = np.full(self.n_telescopes, START_SIGMA_NS)
         self._carried = np.full(self.n_telescopes, np.nan)
 
-    def follow(self, showers: Showers, first_shower: int) -> None:
+    def follow(self, showers: StampedShowers, first_shower: int) -> None:
         """Learn from a window of showers; windows come in order."""
         if not len(showers):
             return

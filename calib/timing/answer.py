@@ -11,8 +11,14 @@ from arraycal.calib.fit import network
 from arraycal.calib.fit.normal import solve_normal
 from arraycal.calib.timing.contradiction import contradictions_of, foreign_blocks, mostly_clipped
 from arraycal.calib.timing.detail import GUARD_COLUMNS, counts, detail, systematic_ns
-from arraycal.calib.timing.fit import FitOptions, fit, joined, moved_scale, settle
-from arraycal.calib.timing.guards import check, pointing_solutions, refuse_mirrored
+from arraycal.calib.timing.fit import (
+    ClockFitOptions,
+    fit_clocks,
+    joined,
+    moved_scale,
+    settle_clocks,
+)
+from arraycal.calib.timing.guards import check_convention, pointing_solutions, refuse_mirrored
 from arraycal.calib.timing.refine import refined
 from arraycal.calib.timing.solve import constant_nodes, pooled
 from arraycal.calib.timing.steps import Drift, drifts, find_jumps
@@ -23,16 +29,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.checks.changepoint import Step
-    from arraycal.calib.fit.normal import Linear, Normal
+    from arraycal.calib.fit.normal import Normal, NormalSolution
     from arraycal.calib.subarray import Subarray
     from arraycal.calib.timing.detail import Detail
-    from arraycal.calib.timing.fit import Fit, Windows
-    from arraycal.calib.timing.guards import Checks, Pointing
-    from arraycal.calib.timing.residuals import Model
+    from arraycal.calib.timing.fit import ClockFit, Windows
+    from arraycal.calib.timing.guards import Checks, PointingOffsets
+    from arraycal.calib.timing.residuals import FrontModel
     from arraycal.calib.timing.showers import Plan
     from arraycal.calib.timing.solve import Nodes
-    from arraycal.calib.timing.steps import History
-    from arraycal.calib.timing.trends import Trends
+    from arraycal.calib.timing.steps import ClockCourse
+    from arraycal.calib.timing.trends import ClockTrends
     from arraycal.calib.timing.trust import Trusted
     from arraycal.config.models import CalculateTimingCalibrationOptions
 
@@ -75,7 +81,7 @@ class Answer:
         Errors of front and walk belong to the names of `Model.names`.
     jumps : dict of int to list of Step
         Jumps by telescope index.
-    history : History
+    history : ClockCourse
         Offsets by chunk.
     drift : list of Drift
         By telescope.
@@ -108,7 +114,7 @@ class Answer:
     """
 
     plan: Plan
-    model: Model
+    model: FrontModel
     passes: int
     settled: bool
     remarks: tuple[str, ...]
@@ -122,13 +128,13 @@ class Answer:
     bowl_ns: Floats
     column_error: dict[str, float]
     jumps: dict[int, list[Step]]
-    history: History
+    history: ClockCourse
     drift: list[Drift]
     drifting: frozenset[int]
     reference_s: Floats
     detail: Detail
     checks: Checks
-    pointings: list[Pointing]
+    pointings: list[PointingOffsets]
     far: dict[int, float]
     anchored: bool
     left_out: tuple[int, ...]
@@ -175,7 +181,9 @@ def answer(
     CannotCompute
         If the stamps contradict the convention or the axes.
     """
-    fitted = fit(windows, len(set(subarray.types)), subarray.type_codes, FitOptions.of(options))
+    fitted = fit_clocks(
+        windows, len(set(subarray.types)), subarray.type_codes, ClockFitOptions.of(options)
+    )
     guarded = _guarded(fitted, subarray, options.max_residual_rms, compensated=compensated)
     followed = _followed(windows, fitted, subarray.type_codes, options.step_probability)
     if not guarded[1]:  # until chunks were cut where all clocks jump
@@ -191,21 +199,21 @@ def answer(
 
 
 def _guarded(
-    fitted: Fit, subarray: Subarray, limit_ns: float, *, compensated: bool
-) -> tuple[Checks, list[Pointing]]:
+    fitted: ClockFit, subarray: Subarray, limit_ns: float, *, compensated: bool
+) -> tuple[Checks, list[PointingOffsets]]:
     """Check the convention, but not of stamps of other showers, which would be accused of it."""
     pointings = [] if foreign_blocks(fitted) else pointing_solutions(fitted, limit_ns)
-    return check(pointings, subarray, compensated=compensated), pointings
+    return check_convention(pointings, subarray, compensated=compensated), pointings
 
 
 class _Followed(NamedTuple):
     """Clocks followed through time: lines taken out of the stamps, jumps at edges of chunks."""
 
     windows: Windows
-    fitted: Fit
-    trends: Trends
+    fitted: ClockFit
+    trends: ClockTrends
     jumps: dict[int, list[Step]]
-    past: History
+    past: ClockCourse
 
     @property
     def cuts(self) -> dict[int, list[int]]:
@@ -221,7 +229,7 @@ class _Followed(NamedTuple):
         ]
 
 
-def _followed(windows: Windows, fitted: Fit, kinds: Indices, probability: float) -> _Followed:
+def _followed(windows: Windows, fitted: ClockFit, kinds: Indices, probability: float) -> _Followed:
     trends = find_trends(fitted, probability)
     windows, fitted = _without_trends(windows, fitted, trends, kinds)
     jumps, past = find_jumps(fitted, probability, trends.drifting)
@@ -235,10 +243,10 @@ class _Solved(NamedTuple):
     """Offsets between jumps, up to a constant, from all showers at once."""
 
     nodes: Nodes
-    model: Model
+    model: FrontModel
     detail: Detail
     normal: Normal
-    solution: Linear
+    solution: NormalSolution
     total: Floats
     component: Indices
     common: Floats
@@ -289,7 +297,7 @@ def _solved(
     )  # fmt: skip
 
 
-def _refuse_mirrored(normal: Normal, component: Indices, model: Model, last: Detail) -> None:
+def _refuse_mirrored(normal: Normal, component: Indices, model: FrontModel, last: Detail) -> None:
     """Solve with the columns of the guard, which come last."""
     everything = solve_normal(normal, component)
     m = len(model.names())
@@ -301,7 +309,7 @@ def _told(
     followed: _Followed,
     solved: _Solved,
     trusted: Trusted,
-    guarded: tuple[Checks, list[Pointing]],
+    guarded: tuple[Checks, list[PointingOffsets]],
     min_events: int,
 ) -> Answer:
     fitted, nodes, k, gauge = followed.fitted, solved.nodes, len(solved.nodes), trusted.gauge
@@ -345,15 +353,15 @@ def _told(
 
 
 def _without_trends(
-    windows: Windows, fitted: Fit, trends: Trends, kinds: Indices
-) -> tuple[Windows, Fit]:
+    windows: Windows, fitted: ClockFit, trends: ClockTrends, kinds: Indices
+) -> tuple[Windows, ClockFit]:
     """Take drifts out of the stamps and settle again."""
     if not trends.rate.any():
         return windows, fitted
     windows = detrended(windows, trends)
     model = fitted.model
     model = replace(model, offset_ns=model.offset_ns - trends.chunks(fitted.plan))
-    return windows, joined(fitted, settle(windows, fitted.plan, model, kinds))
+    return windows, joined(fitted, settle_clocks(windows, fitted.plan, model, kinds))
 
 
 def _without_last(normal: Normal, count: int) -> Normal:
@@ -366,7 +374,7 @@ def _without_last(normal: Normal, count: int) -> Normal:
     )  # fmt: skip
 
 
-def _bowl_ns(normal: Normal, model: Model, component: Indices) -> Floats:
+def _bowl_ns(normal: Normal, model: FrontModel, component: Indices) -> Floats:
     """Shift of every node when the front is held at a wrong curvature, walks free.
 
     The change of the right-hand side is that of the stamps by the column of the curvature; without
@@ -385,7 +393,7 @@ def _bowl_ns(normal: Normal, model: Model, component: Indices) -> Floats:
     return np.nan_to_num(solve_normal(held, component).nodes)
 
 
-def _pooled_model(fitted: Fit, nodes: Nodes) -> Model:
+def _pooled_model(fitted: ClockFit, nodes: Nodes) -> FrontModel:
     """Model with the offsets of the nodes in all their chunks."""
     normal, start = pooled(fitted.sums, fitted.model.offset_ns, nodes)
     seen = np.zeros(len(nodes), np.bool_)
@@ -397,7 +405,7 @@ def _pooled_model(fitted: Fit, nodes: Nodes) -> Model:
     return _with_columns(replace(fitted.model, offset_ns=offset), solution.columns)
 
 
-def _with_columns(model: Model, columns: Floats) -> Model:
+def _with_columns(model: FrontModel, columns: Floats) -> FrontModel:
     by_name = dict(zip(model.names(), np.nan_to_num(columns), strict=True))
     walk = model.walk_ns + [by_name.get(f"walk_{kind}", 0.0) for kind in range(len(model.walk_ns))]
     log_scale = moved_scale(model.log_scale, float(by_name.get("curvature", 0.0)))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["CLIPPED", "Convention", "assemble"]
+__all__ = ["CLIPPED", "Convention", "assemble_clocks"]
 
 #: Name of the rule by which the fit itself leaves stamps out.
 CLIPPED = "stamp contradicts its shower (clip)"
@@ -57,7 +57,7 @@ class Convention(NamedTuple):
     reason: str
 
 
-def assemble(  # noqa: PLR0913
+def assemble_clocks(  # noqa: PLR0913
     found: Answer,
     subarray: Subarray,
     observable: Observable,

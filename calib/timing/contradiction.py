@@ -14,9 +14,9 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from arraycal.calib.timing.fit import Fit
+    from arraycal.calib.timing.fit import ClockFit
     from arraycal.calib.timing.solve import Nodes
-    from arraycal.calib.timing.sums import Sums
+    from arraycal.calib.timing.sums import ClockSums
 
     Floats = npt.NDArray[np.float64]
 
@@ -42,12 +42,12 @@ MIN_Z = 5.0
 NAMED = 3
 
 
-def mostly_clipped(sums: Sums, nodes: Nodes) -> dict[int, tuple[int, int]]:
+def mostly_clipped(sums: ClockSums, nodes: Nodes) -> dict[int, tuple[int, int]]:
     """Nodes most of whose stamps contradict their showers.
 
     Parameters
     ----------
-    sums : Sums
+    sums : ClockSums
         By chunk.
     nodes : Nodes
         Telescopes between their jumps.
@@ -72,12 +72,12 @@ def _clipped(used: Floats, stamps: Floats) -> float:
     return float(np.median(1.0 - used[some] / stamps[some])) if some.any() else 0.0
 
 
-def foreign_blocks(fitted: Fit) -> dict[int, float]:
+def foreign_blocks(fitted: ClockFit) -> dict[int, float]:
     """Blocks whose stamps are not those of their showers.
 
     Parameters
     ----------
-    fitted : Fit
+    fitted : ClockFit
         Where the loop ended. Every chunk has offsets of its own there, so that clocks that jump
         between chunks, and other blocks, cost a chunk no stamps.
 
@@ -103,12 +103,12 @@ def foreign_blocks(fitted: Fit) -> dict[int, float]:
     return found
 
 
-def contradictions_of(fitted: Fit, start_scale: float) -> tuple[str, ...]:
+def contradictions_of(fitted: ClockFit, start_scale: float) -> tuple[str, ...]:
     """Why no offset of this solution is believed.
 
     Parameters
     ----------
-    fitted : Fit
+    fitted : ClockFit
         Where the loop ended.
     start_scale : float
         Scale of the front's radius at which it began. One that is still there was not fitted.
@@ -145,7 +145,7 @@ def foreign_reason(lost: str) -> str:
     )
 
 
-def _of_front(fitted: Fit, start_scale: float) -> tuple[str, ...]:
+def _of_front(fitted: ClockFit, start_scale: float) -> tuple[str, ...]:
     """Sentence on a front that is not that of a shower; nothing if it may be one."""
     scale = float(np.exp(fitted.model.log_scale))
     if BELIEVED[0] <= scale <= BELIEVED[1] or np.isclose(scale, start_scale):

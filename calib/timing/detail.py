@@ -11,17 +11,17 @@ from arraycal.calib.fit.normal import solve_normal
 from arraycal.calib.fit.showers import tally
 from arraycal.calib.fit.summary import RESIDUAL_EDGES
 from arraycal.calib.timing.fit import with_chunks
-from arraycal.calib.timing.residuals import residuals
+from arraycal.calib.timing.residuals import stamp_residuals
 from arraycal.calib.timing.showers import WALK_SIZE
 from arraycal.calib.timing.solve import constant_nodes, pooled
-from arraycal.calib.timing.sums import Sums, empty_sums, pairs, sums
+from arraycal.calib.timing.sums import ClockSums, empty_sums, pairs, sums
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.timing.fit import Windows
-    from arraycal.calib.timing.residuals import Model, Residuals
-    from arraycal.calib.timing.showers import Plan, Showers
+    from arraycal.calib.timing.residuals import FrontModel, Residuals
+    from arraycal.calib.timing.showers import Plan, StampedShowers
     from arraycal.calib.timing.solve import Nodes
 
     Floats = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ class Detail:
 
     Parameters
     ----------
-    sums : Sums
+    sums : ClockSums
         By chunk, with the columns of the guard.
     common : array, shape (n_chunks, n, n)
         Showers in common, by chunk.
@@ -80,13 +80,13 @@ class Detail:
         Residuals (ns) by distance from the axis, and by size with the fitted walk put back.
     brightness : Profile
         ``WALK_SIZE / size`` in the bins of size, for the mean of it.
-    halves : Sums
+    halves : ClockSums
         Of the eight combinations of halves.
     direction : array, shape (3, 2)
         Number, sum and square of the shower directions along x and y relative to the pointing.
     """
 
-    sums: Sums
+    sums: ClockSums
     common: Floats
     pair_sum: Floats
     pair_square: Floats
@@ -94,7 +94,7 @@ class Detail:
     distance: Profile
     walk: Profile
     brightness: Profile
-    halves: Sums
+    halves: ClockSums
     direction: Floats
 
     @property
@@ -105,7 +105,7 @@ class Detail:
         return np.asarray(np.degrees(np.sqrt(np.maximum(square / np.maximum(n, 1) - mean**2, 0.0))))
 
 
-def detail(windows: Windows, plan: Plan, model: Model, n_types: int) -> Detail:
+def detail(windows: Windows, plan: Plan, model: FrontModel, n_types: int) -> Detail:
     """Run the last pass.
 
     Parameters
@@ -114,7 +114,7 @@ def detail(windows: Windows, plan: Plan, model: Model, n_types: int) -> Detail:
         Returns the showers window by window.
     plan : Plan
         Chunks.
-    model : Model
+    model : FrontModel
         The solution.
     n_types : int
         Number of telescope types.
@@ -140,7 +140,7 @@ def detail(windows: Windows, plan: Plan, model: Model, n_types: int) -> Detail:
     )
     limits: Floats | None = None
     for showers, chunk in with_chunks(windows, plan):
-        found = residuals(showers, chunk, model)
+        found = stamp_residuals(showers, chunk, model)
         low, high = int(chunk[0]), int(chunk[-1]) + 1
         result.sums.add(sums(showers, chunk - low, high - low, found, n), low, high)
         _add_pairs(result, showers, chunk - low, low, found)
@@ -167,7 +167,7 @@ def counts(last: Detail, nodes: Nodes) -> tuple[Floats, Floats]:
 
 
 def _add_pairs(
-    result: Detail, showers: Showers, chunk: Indices, first: int, found: Residuals
+    result: Detail, showers: StampedShowers, chunk: Indices, first: int, found: Residuals
 ) -> None:
     """Add what is counted and summed over pairs of stamps; `chunk` counts from `first`."""
     n, n_chunks = len(result.pair_sum), int(chunk[-1]) + 1
@@ -192,7 +192,9 @@ def _add_pairs(
     result.common[first : first + n_chunks] += blocks
 
 
-def _add_profiles(result: Detail, showers: Showers, found: Residuals, model: Model) -> None:
+def _add_profiles(
+    result: Detail, showers: StampedShowers, found: Residuals, model: FrontModel
+) -> None:
     used = np.flatnonzero(found.weight > 0)
     kind, value = showers.kind.take(used), found.value.take(used)
     free = (1.0 - found.share.take(used)) / found.weight.take(used)
@@ -217,7 +219,7 @@ def _bins(steps: Floats, edges: Floats) -> Indices:
     return np.clip(steps, 0.0, len(edges) - 2).astype(np.intp)
 
 
-def _split_values(showers: Showers, found: Residuals) -> Floats:
+def _split_values(showers: StampedShowers, found: Residuals) -> Floats:
     """What the halves are told apart by, shape (N_SPLITS, n_showers)."""
     return np.stack(
         [
@@ -228,12 +230,12 @@ def _split_values(showers: Showers, found: Residuals) -> Floats:
     )
 
 
-def systematic_ns(halves: Sums, transform: Floats, min_events: float) -> Floats:
+def systematic_ns(halves: ClockSums, transform: Floats, min_events: float) -> Floats:
     """Excess rms of the offsets over halves of the showers beyond their statistical errors.
 
     Parameters
     ----------
-    halves : Sums
+    halves : ClockSums
         Of the combinations of halves.
     transform : array, shape (n, n)
         From offsets to offsets in the gauge of the result.

@@ -13,25 +13,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arraycal.calib.timing.acquire import Acquirer
-from arraycal.calib.timing.residuals import Model, residuals
+from arraycal.calib.timing.residuals import FrontModel, stamp_residuals
 from arraycal.calib.timing.showers import make_plan
 from arraycal.calib.timing.solve import solve_chunks
-from arraycal.calib.timing.sums import Sums, empty_sums, sums
+from arraycal.calib.timing.sums import ClockSums, empty_sums, sums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
 
-    from arraycal.calib.timing.showers import Plan, Showers
+    from arraycal.calib.timing.showers import Plan, StampedShowers
     from arraycal.calib.timing.solve import ChunkSolution
     from arraycal.config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
-    Windows = Callable[[], Iterable[Showers]]
+    Windows = Callable[[], Iterable[StampedShowers]]
 
-__all__ = ["Fit", "FitOptions", "fit", "joined", "moved_scale", "one_pass", "settle", "with_chunks"]
+__all__ = [
+    "ClockFit",
+    "ClockFitOptions",
+    "fit_clocks",
+    "joined",
+    "moved_scale",
+    "one_pass",
+    "settle_clocks",
+    "with_chunks",
+]
 
 MAX_PASSES = 10
 #: What is said of stamps without any image size.
@@ -54,7 +63,7 @@ MAX_SCALE_ERROR = 0.5
 
 
 @dataclass(frozen=True)
-class FitOptions:
+class ClockFitOptions:
     """What the loop may do; see ``CalculateTimingCalibrationOptions``.
 
     Parameters
@@ -79,7 +88,7 @@ class FitOptions:
     chunk_showers: int
 
     @classmethod
-    def of(cls, options: CalculateTimingCalibrationOptions) -> FitOptions:
+    def of(cls, options: CalculateTimingCalibrationOptions) -> ClockFitOptions:
         """Take from the configuration what the loop needs."""
         return cls(
             clip=options.clip,
@@ -92,16 +101,16 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
-class Fit:
+class ClockFit:
     """Where the loop ended.
 
     Parameters
     ----------
     plan : Plan
         Chunks of time.
-    model : Model
+    model : FrontModel
         Offsets of every chunk, front, walk, noise.
-    sums : Sums
+    sums : ClockSums
         Of the last pass, made with `model`.
     solution : ChunkSolution
         What the last pass would still have changed, with its errors.
@@ -114,15 +123,15 @@ class Fit:
     """
 
     plan: Plan
-    model: Model
-    sums: Sums
+    model: FrontModel
+    sums: ClockSums
     solution: ChunkSolution
     passes: int
     settled: bool
     remarks: tuple[str, ...] = ()
 
 
-def with_chunks(windows: Windows, plan: Plan) -> Iterator[tuple[Showers, Indices]]:
+def with_chunks(windows: Windows, plan: Plan) -> Iterator[tuple[StampedShowers, Indices]]:
     """Yield the windows with the chunk of each shower."""
     first = 0
     for showers in windows():
@@ -131,18 +140,20 @@ def with_chunks(windows: Windows, plan: Plan) -> Iterator[tuple[Showers, Indices
             first += len(showers)
 
 
-def one_pass(windows: Windows, plan: Plan, model: Model) -> Sums:
+def one_pass(windows: Windows, plan: Plan, model: FrontModel) -> ClockSums:
     """Sum over all showers with one model, by chunk."""
     n = model.offset_ns.shape[1]
     total = empty_sums(len(plan), n, len(model.names()))
     for showers, chunk in with_chunks(windows, plan):
-        found = residuals(showers, chunk, model)
+        found = stamp_residuals(showers, chunk, model)
         low, high = int(chunk[0]), int(chunk[-1]) + 1
         total.add(sums(showers, chunk - low, high - low, found, n), low, high)
     return total
 
 
-def fit(windows: Windows, n_types: int, kinds: Indices, options: FitOptions) -> Fit:
+def fit_clocks(
+    windows: Windows, n_types: int, kinds: Indices, options: ClockFitOptions
+) -> ClockFit:
     """Find offsets, front and walk.
 
     Parameters
@@ -153,12 +164,12 @@ def fit(windows: Windows, n_types: int, kinds: Indices, options: FitOptions) -> 
         Number of telescope types.
     kinds : array of int, shape (n,)
         Type of every telescope.
-    options : FitOptions
+    options : ClockFitOptions
         What to do.
 
     Returns
     -------
-    Fit
+    ClockFit
         The model and how it was reached.
     """
     plan = make_plan(windows(), options.chunk_duration_s, options.chunk_showers)
@@ -171,7 +182,7 @@ def fit(windows: Windows, n_types: int, kinds: Indices, options: FitOptions) -> 
         with_sizes |= bool((showers.brightness > 0).any())
     remarks = () if with_sizes or not options.fit_walk else (NO_SIZES,)
     columns = ("curvature",) * options.fit_curvature + ("walk",) * (options.fit_walk and with_sizes)
-    model = Model(
+    model = FrontModel(
         offset_ns=acquirer.offset_ns,
         log_scale=start,
         walk_ns=np.zeros(n_types),
@@ -179,12 +190,12 @@ def fit(windows: Windows, n_types: int, kinds: Indices, options: FitOptions) -> 
         clip=options.clip,
         columns=columns,
     )
-    settled = settle(windows, plan, model, kinds)
+    settled = settle_clocks(windows, plan, model, kinds)
     return replace(settled, remarks=remarks + settled.remarks)
 
 
-def settle(windows: Windows, plan: Plan, model: Model, kinds: Indices) -> Fit:
-    """Repeat the pass until nothing moves; see `fit`."""
+def settle_clocks(windows: Windows, plan: Plan, model: FrontModel, kinds: Indices) -> ClockFit:
+    """Repeat the pass until nothing moves; see `fit_clocks`."""
     remarks: list[str] = []
     settled = False
     passes = 0
@@ -206,15 +217,17 @@ def settle(windows: Windows, plan: Plan, model: Model, kinds: Indices) -> Fit:
         passes += 1
         total = one_pass(windows, plan, model)
         solution = solve_chunks(total)
-    return Fit(plan, model, total, solution, passes, settled, tuple(remarks))
+    return ClockFit(plan, model, total, solution, passes, settled, tuple(remarks))
 
 
-def _undetermined(model: Model, solution: ChunkSolution) -> bool:
+def _undetermined(model: FrontModel, solution: ChunkSolution) -> bool:
     place = model.names().index("curvature")
     return bool(solution.column_error[place] > MAX_SCALE_ERROR)
 
 
-def _improved(model: Model, total: Sums, solution: ChunkSolution, kinds: Indices) -> Model:
+def _improved(
+    model: FrontModel, total: ClockSums, solution: ChunkSolution, kinds: Indices
+) -> FrontModel:
     by_name = dict(zip(model.names(), solution.columns, strict=True))
     walk = model.walk_ns + [by_name.get(f"walk_{kind}", 0.0) for kind in range(len(model.walk_ns))]
     return replace(
@@ -235,7 +248,7 @@ def moved_scale(log_scale: float, step: float) -> float:
     return float(np.clip(log_scale + step, *SCALE_RANGE))
 
 
-def _noise(sigma: Floats, total: Sums, kinds: Indices) -> Floats:
+def _noise(sigma: Floats, total: ClockSums, kinds: Indices) -> Floats:
     """Noise of the telescopes from their residuals, shrunk to their type where these are few.
 
     A residual has the variance 1/w - 1/W when the weights are right; the noise is scaled until its
@@ -266,7 +279,7 @@ def _usual(square: Floats, expected: Floats) -> float:
     return float(square[some][near].sum() / expected[some][near].sum())
 
 
-def _is_settled(old: Model, new: Model) -> bool:
+def _is_settled(old: FrontModel, new: FrontModel) -> bool:
     moved = np.nan_to_num(np.abs(new.offset_ns - old.offset_ns)).max(initial=0.0)
     walked = np.abs(new.walk_ns - old.walk_ns).max(initial=0.0)
     noisier = np.abs(np.log(new.sigma_ns / old.sigma_ns)).max(initial=0.0)
@@ -278,7 +291,7 @@ def _is_settled(old: Model, new: Model) -> bool:
     )
 
 
-def joined(first: Fit, again: Fit) -> Fit:
+def joined(first: ClockFit, again: ClockFit) -> ClockFit:
     """Return the second of two fits, with the passes and remarks of both."""
     remarks = tuple(dict.fromkeys(first.remarks + again.remarks))
     return replace(again, passes=first.passes + again.passes, remarks=remarks)

@@ -24,7 +24,7 @@ import numpy as np
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.fit.normal import solve_normal
 from arraycal.calib.stamps.front import C_M_PER_NS, separation_deg
-from arraycal.calib.timing.slopes import MIN_TELESCOPES, Slope, fit_slope
+from arraycal.calib.timing.slopes import MIN_TELESCOPES, PointingSlope, fit_slope
 from arraycal.calib.timing.solve import constant_nodes, pooled
 from arraycal.calib.timing.trust import residual_rms_ns
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.subarray import Subarray
-    from arraycal.calib.timing.fit import Fit
+    from arraycal.calib.timing.fit import ClockFit
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Checks", "Pointing", "check", "pointing_solutions", "refuse_mirrored"]
+__all__ = ["Checks", "PointingOffsets", "check_convention", "pointing_solutions", "refuse_mirrored"]
 
 #: Pointings closer than this are one pointing, deg.
 SAME_POINTING_DEG = 0.1
@@ -49,7 +49,7 @@ MIRRORED, MIN_MIRRORED_Z = 1.4, 5.0
 
 
 @dataclass(frozen=True)
-class Pointing:
+class PointingOffsets:
     """Offsets from the data of one pointing alone.
 
     Parameters
@@ -94,12 +94,12 @@ class Checks:
     unchecked: str = ""
 
 
-def pointing_solutions(fitted: Fit, max_rms_ns: float = np.inf) -> list[Pointing]:
+def pointing_solutions(fitted: ClockFit, max_rms_ns: float = np.inf) -> list[PointingOffsets]:
     """Solve every pointing on its own, front and walk held.
 
     Parameters
     ----------
-    fitted : Fit
+    fitted : ClockFit
         Where the loop ended.
     max_rms_ns : float
         Telescopes whose stamps scatter more around the front have no offset.
@@ -111,7 +111,7 @@ def pointing_solutions(fitted: Fit, max_rms_ns: float = np.inf) -> list[Pointing
     """
     noisy = residual_rms_ns(fitted.sums, fitted.model.sigma_ns) > max_rms_ns
     plan, offset = fitted.plan, fitted.model.offset_ns
-    result: list[Pointing] = []
+    result: list[PointingOffsets] = []
     left = np.isfinite(plan.pointing).all(axis=1)
     nodes = constant_nodes(len(plan), offset.shape[1], _leaps(offset))
     while left.any():
@@ -126,7 +126,7 @@ def pointing_solutions(fitted: Fit, max_rms_ns: float = np.inf) -> list[Pointing
         # Of a clock that leaps, the time with most stamps.
         best = nodes.of[np.argmax(rows[nodes.of], axis=0), np.arange(offset.shape[1])]
         values = np.where(noisy, np.nan, (start + solution.nodes)[best])
-        result.append(Pointing(aim, values, error[best], normal.n_clusters))
+        result.append(PointingOffsets(aim, values, error[best], normal.n_clusters))
     return result
 
 
@@ -144,8 +144,8 @@ def _leaps(offset_ns: Floats) -> dict[int, list[int]]:
     return {tel: (np.flatnonzero(far[:, tel]) + 1).tolist() for tel in found}
 
 
-def check(
-    solutions: list[Pointing], subarray: Subarray, *, compensated: bool, path: str = ""
+def check_convention(
+    solutions: list[PointingOffsets], subarray: Subarray, *, compensated: bool, path: str = ""
 ) -> Checks:
     """Apply the guards on offsets.
 
@@ -171,7 +171,7 @@ def check(
         If the stamps contradict the convention or the axes.
     """
     positions = np.asarray(subarray.positions_m)
-    slope = Slope()
+    slope = PointingSlope()
     tilt, tilt_error = np.nan, np.nan
     excluded = False
     for number, one in enumerate(solutions):
@@ -191,7 +191,7 @@ def check(
     return Checks(slope.value, slope.error, tilt, tilt_error, len(solutions), unchecked)
 
 
-def _unchecked(solutions: list[Pointing], slope: Slope) -> str:
+def _unchecked(solutions: list[PointingOffsets], slope: PointingSlope) -> str:
     if not solutions:
         return "the pointing is not known"
     if np.isfinite(slope.value):
@@ -207,7 +207,7 @@ def _unchecked(solutions: list[Pointing], slope: Slope) -> str:
 
 
 def _refuse_plane_wave(
-    found: Slope,
+    found: PointingSlope,
     wave: Floats,
     offset: Floats,
     compensated: bool,  # noqa: FBT001  private
@@ -228,12 +228,12 @@ def _refuse_plane_wave(
 
 
 def _difference_slope(
-    one: Pointing,
-    other: Pointing,
+    one: PointingOffsets,
+    other: PointingOffsets,
     positions: Floats,
     compensated: bool,  # noqa: FBT001  private
     path: str,
-) -> Slope:
+) -> PointingSlope:
     """Slope of the differences against those of the plane waves; raise if it is theirs."""
     difference = one.offset_ns - other.offset_ns
     wave = positions @ (one.towards - other.towards) / C_M_PER_NS
@@ -243,12 +243,14 @@ def _difference_slope(
     return found
 
 
-def _differences(one: Pointing, other: Pointing, path: str) -> str:
+def _differences(one: PointingOffsets, other: PointingOffsets, path: str) -> str:
     angle = float(separation_deg(one.towards, other.towards))
     return f"{path}the differences between offsets of two pointings {angle:.1f} deg apart"
 
 
-def _compare(one: Pointing, other: Pointing, positions: Floats, path: str) -> tuple[float, float]:
+def _compare(
+    one: PointingOffsets, other: PointingOffsets, positions: Floats, path: str
+) -> tuple[float, float]:
     """Tilt between two pointings in degrees, and its error; raise if it is a contradiction."""
     difference = one.offset_ns - other.offset_ns
     known = np.isfinite(difference)

@@ -12,7 +12,7 @@ from arraycal.calib.errors import CannotCompute
 from arraycal.calib.gauge.references import check_clock_reference
 from arraycal.calib.stamps.stamps import STAMPS
 from arraycal.calib.timing.contradiction import foreign_reason
-from arraycal.calib.timing.showers import Setup, prepare
+from arraycal.calib.timing.showers import Setup, prepare_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from arraycal.calib.observables import Observable
     from arraycal.calib.result.result import CalibrationResult
     from arraycal.calib.timing.assemble import Convention
-    from arraycal.calib.timing.showers import Showers
+    from arraycal.calib.timing.showers import StampedShowers
     from arraycal.config.models import Configuration
 
 __all__ = ["calibrate_clocks"]
@@ -62,7 +62,7 @@ def calibrate_clocks(
     """
     # Stamps from the cache need no fit, and no scipy.
     from arraycal.calib.timing.answer import answer
-    from arraycal.calib.timing.assemble import assemble
+    from arraycal.calib.timing.assemble import assemble_clocks
 
     good, subarray, tables = usable_blocks(blocks)
     check_clock_reference(subarray, configuration)
@@ -78,7 +78,7 @@ def calibrate_clocks(
     if found.foreign and any(block.status == "ok" for block in rest):
         # Such blocks cost themselves, not the night.
         return calibrate_clocks(rest, observable, configuration, provenance)
-    return assemble(
+    return assemble_clocks(
         found,
         subarray,
         observable,
@@ -124,11 +124,11 @@ def _convention(blocks: Sequence[BlockPairs], configuration: Configuration) -> C
 
 def _showers(
     blocks: Sequence[BlockPairs], configuration: Configuration, convention: Convention
-) -> Callable[[], Iterable[Showers]]:
+) -> Callable[[], Iterable[StampedShowers]]:
     """Showers of all blocks, held in memory when they fit."""
     options = configuration.CalculateTimingCalibration
 
-    def read() -> Iterator[Showers]:
+    def read() -> Iterator[StampedShowers]:
         for block in blocks:
             assert block.entry is not None  # noqa: S101
             assert block.subarray is not None  # noqa: S101
@@ -147,7 +147,7 @@ def _showers(
                         "cannot be freed of the plane wave that was subtracted "
                         "(time_convention pointing_compensated)."
                     )
-                yield prepare(stamps, setup)
+                yield prepare_stamps(stamps, setup)
 
     if sum(block.n_pairs for block in blocks) > IN_MEMORY_STAMPS:
         return read

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.timing.fit import joined, settle, with_chunks
+from arraycal.calib.timing.fit import joined, settle_clocks, with_chunks
 from arraycal.calib.timing.steps import ADJACENT, locate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.checks.changepoint import Step
-    from arraycal.calib.timing.fit import Fit, Windows
-    from arraycal.calib.timing.residuals import Model
-    from arraycal.calib.timing.showers import Plan, Showers
-    from arraycal.calib.timing.steps import History
+    from arraycal.calib.timing.fit import ClockFit, Windows
+    from arraycal.calib.timing.residuals import FrontModel
+    from arraycal.calib.timing.showers import Plan, StampedShowers
+    from arraycal.calib.timing.steps import ClockCourse
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -29,26 +29,30 @@ NEAR_EDGE = 3
 
 
 def refined(
-    windows: Windows, fitted: Fit, jumps: dict[int, list[Step]], past: History, kinds: Indices
-) -> Fit:
+    windows: Windows,
+    fitted: ClockFit,
+    jumps: dict[int, list[Step]],
+    past: ClockCourse,
+    kinds: Indices,
+) -> ClockFit:
     """Cut chunks where clocks jump inside them, and settle again.
 
     Parameters
     ----------
     windows : callable
         Returns the showers window by window.
-    fitted : Fit
+    fitted : ClockFit
         The solution so far.
     jumps : dict of int to list of Step
         Jumps by telescope index.
-    past : History
+    past : ClockCourse
         The history they were found in.
     kinds : array of int, shape (n,)
         Type of every telescope.
 
     Returns
     -------
-    Fit
+    ClockFit
         With more chunks, or edges that moved; the same one if all jumps are at edges.
     """
     found: list[tuple[int, float, float, int, float]] = []
@@ -65,7 +69,7 @@ def refined(
     if plan is fitted.plan:
         return fitted
     model = replace(fitted.model, offset_ns=offset)
-    return joined(fitted, settle(windows, plan, model, kinds))
+    return joined(fitted, settle_clocks(windows, plan, model, kinds))
 
 
 def _cut(
@@ -110,7 +114,7 @@ def _merged(steps: list[Step], n_chunks: int) -> list[tuple[int, int, float]]:
 
 
 def _place(
-    windows: Windows, fitted: Fit, tel: int, span: tuple[int, int], size: float
+    windows: Windows, fitted: ClockFit, tel: int, span: tuple[int, int], size: float
 ) -> tuple[int, float, float] | None:
     """First shower behind a jump, with the dates of the showers on both sides."""
     low, high = span
@@ -136,7 +140,7 @@ def _place(
 
 
 def _deviations(
-    showers: Showers, chunk: Indices, model: Model, tel: int, level: int
+    showers: StampedShowers, chunk: Indices, model: FrontModel, tel: int, level: int
 ) -> tuple[Floats, Indices]:
     """Stamps of a telescope against the others of its showers, at its level of one chunk."""
     rest = showers.delay_ns - showers.predict(model.log_scale)[0]

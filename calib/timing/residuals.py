@@ -13,12 +13,12 @@ from arraycal.calib.stamps.front import C_M_PER_NS
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from arraycal.calib.timing.showers import Showers
+    from arraycal.calib.timing.showers import StampedShowers
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["Model", "Residuals", "clip", "residuals"]
+__all__ = ["FrontModel", "Residuals", "clip", "stamp_residuals"]
 
 #: A shower with more wrong stamps than this is left to its fate.
 CLIP_ROUNDS = 12
@@ -29,7 +29,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True)
-class Model:
+class FrontModel:
     """Everything the stamps are predicted and weighted with.
 
     Parameters
@@ -86,16 +86,16 @@ class Residuals(NamedTuple):
     column: Floats
 
 
-def residuals(showers: Showers, chunk: Indices, model: Model) -> Residuals:
+def stamp_residuals(showers: StampedShowers, chunk: Indices, model: FrontModel) -> Residuals:
     """Compare a window with the model, and leave out what does not fit.
 
     Parameters
     ----------
-    showers : Showers
+    showers : StampedShowers
         The window.
     chunk : array of int, shape (n_showers,)
         Chunk of each shower.
-    model : Model
+    model : FrontModel
         The model.
 
     Returns
@@ -126,7 +126,7 @@ def _inverse(total: Floats) -> Floats:
     return np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
 
 
-def _columns(showers: Showers, slope: Floats, model: Model) -> Floats:
+def _columns(showers: StampedShowers, slope: Floats, model: FrontModel) -> Floats:
     """Global columns, shape (n_columns, n_rows)."""
     columns = np.empty((len(model.names()), len(slope)))
     for column, name in zip(columns, model.names(), strict=True):
@@ -142,12 +142,12 @@ def _columns(showers: Showers, slope: Floats, model: Model) -> Floats:
     return columns
 
 
-def clip(showers: Showers, rest: Floats, weight: Floats, limit: float) -> Floats:
+def clip(showers: StampedShowers, rest: Floats, weight: Floats, limit: float) -> Floats:
     """Set the weight of outlying stamps to zero.
 
     Parameters
     ----------
-    showers : Showers
+    showers : StampedShowers
         The window.
     rest : array, shape (n_rows,)
         Stamps less prediction and offset, ns.

@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["NS_PER_QUARTER", "WALK_SIZE", "Plan", "Setup", "Showers", "make_plan", "prepare"]
+__all__ = [
+    "NS_PER_QUARTER",
+    "WALK_SIZE",
+    "Plan",
+    "Setup",
+    "StampedShowers",
+    "make_plan",
+    "prepare_stamps",
+]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -72,7 +80,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Showers:
+class StampedShowers:
     """STAMPS of complete showers as arrays, rows sorted by shower.
 
     Parameters
@@ -147,7 +155,7 @@ class Showers:
         return np.diff(self.start)
 
 
-def prepare(stamps: pl.DataFrame, setup: Setup) -> Showers:
+def prepare_stamps(stamps: pl.DataFrame, setup: Setup) -> StampedShowers:
     """Make arrays of STAMPS.
 
     Parameters
@@ -159,7 +167,7 @@ def prepare(stamps: pl.DataFrame, setup: Setup) -> Showers:
 
     Returns
     -------
-    Showers
+    StampedShowers
         The same rows.
     """
     column = {name: stamps[name].to_numpy() for name in stamps.columns}
@@ -180,7 +188,7 @@ def prepare(stamps: pl.DataFrame, setup: Setup) -> Showers:
         delay = delay - np.einsum("ij,ij->i", aimed[shower], position) / C_M_PER_NS
     size = column["size"]
     bright = np.divide(WALK_SIZE, size, out=np.zeros(len(size)), where=size > 0)
-    return Showers(
+    return StampedShowers(
         start=np.append(first, len(stamps)).astype(np.intp),
         shower=shower,
         telescope=node,
@@ -257,7 +265,7 @@ class Plan:
         return Plan(edges, start, stop, self.obs_id, self.pointing)
 
 
-def make_plan(windows: Iterable[Showers], duration_s: float, min_showers: int) -> Plan:
+def make_plan(windows: Iterable[StampedShowers], duration_s: float, min_showers: int) -> Plan:
     """Cut the showers into chunks.
 
     Parameters
@@ -304,7 +312,7 @@ class _Dates:
     pointing: Floats
 
 
-def _by_observation(showers: Showers) -> list[_Dates]:
+def _by_observation(showers: StampedShowers) -> list[_Dates]:
     if not len(showers):
         return []
     cuts = np.flatnonzero(np.diff(showers.obs_id)) + 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["MIN_TELESCOPES", "Slope", "fit_slope"]
+__all__ = ["MIN_TELESCOPES", "PointingSlope", "fit_slope"]
 
 #: A slope is the plane wave if it is this close to +-1, or within WAVE_Z errors of it, whichever is
 #: more, ...
@@ -33,7 +33,7 @@ LEAST_SCATTER_NS = 0.5
 MIN_TELESCOPES = 5
 
 
-class Slope(NamedTuple):
+class PointingSlope(NamedTuple):
     """A slope, and its error from the scatter of the telescopes; NaN if it cannot be told."""
 
     value: float = np.nan
@@ -70,7 +70,7 @@ class Slope(NamedTuple):
         return float(2 * stdtr(self.freedom, -abs(self.value) / self.error))
 
 
-def fit_slope(offset: Floats, wave: Floats, kinds: Indices) -> Slope:
+def fit_slope(offset: Floats, wave: Floats, kinds: Indices) -> PointingSlope:
     """Slope of offsets against a plane wave with a constant for each type, and its error.
 
     Least squares of the telescopes that are not far off the line of least absolute deviations,
@@ -85,7 +85,7 @@ def fit_slope(offset: Floats, wave: Floats, kinds: Indices) -> Slope:
 
     Returns
     -------
-    Slope
+    PointingSlope
         NaN with too few telescopes.
     """
     known = np.isfinite(offset)
@@ -93,10 +93,10 @@ def fit_slope(offset: Floats, wave: Floats, kinds: Indices) -> Slope:
     while True:
         types = np.unique(kinds)
         if len(offset) < max(MIN_TELESCOPES, len(types) + 2):
-            return Slope()
+            return PointingSlope()
         design = np.column_stack([wave, *(kinds == kind for kind in types)])
         if np.linalg.matrix_rank(design) < design.shape[1]:
-            return Slope()
+            return PointingSlope()
         rest = np.abs(offset - design @ _least_deviations(design, offset))
         # As many deviations as there are parameters are zero by construction.
         sigma = 1.4826 * np.median(np.sort(rest)[design.shape[1] :])
@@ -109,7 +109,7 @@ def fit_slope(offset: Floats, wave: Floats, kinds: Indices) -> Slope:
     freedom = len(rest) - design.shape[1]
     inverse = np.linalg.inv(design.T @ design)
     error = np.sqrt(np.sum(rest**2) / freedom * inverse[0, 0])
-    return Slope(float(solution[0]), float(error), freedom)
+    return PointingSlope(float(solution[0]), float(error), freedom)
 
 
 def _least_deviations(design: Floats, values: Floats) -> Floats:

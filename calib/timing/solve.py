@@ -13,7 +13,7 @@ from arraycal.calib.fit.normal import Normal
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from arraycal.calib.timing.sums import Sums
+    from arraycal.calib.timing.sums import ClockSums
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -53,12 +53,12 @@ class ChunkSolution:
     column_error: Floats
 
 
-def solve_chunks(sums: Sums) -> ChunkSolution:
+def solve_chunks(sums: ClockSums) -> ChunkSolution:
     """Solve the normal equations of all chunks together.
 
     Parameters
     ----------
-    sums : Sums
+    sums : ClockSums
         By chunk.
 
     Returns
@@ -191,7 +191,7 @@ def constant_nodes(n_chunks: int, n: int, cuts: dict[int, list[int]] | None = No
 
 
 def pooled(
-    sums: Sums,
+    sums: ClockSums,
     offset_ns: Floats,
     nodes: Nodes,
     chunks: Bools | None = None,
@@ -202,7 +202,7 @@ def pooled(
 
     Parameters
     ----------
-    sums : Sums
+    sums : ClockSums
         By chunk, made with the offsets below.
     offset_ns : array, shape (n_chunks, n)
         Offsets of the model.

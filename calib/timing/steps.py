@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.checks.changepoint import Step
-    from arraycal.calib.timing.fit import Fit
+    from arraycal.calib.timing.fit import ClockFit
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["Drift", "History", "drifts", "find_jumps", "history", "locate", "with_excess"]
+__all__ = ["ClockCourse", "Drift", "clock_course", "drifts", "find_jumps", "locate", "with_excess"]
 
 #: Showers of a telescope in a chunk from which its offset there is searched for jumps: of fewer,
 #: a single wrong stamp makes the offset.
@@ -33,7 +33,7 @@ LEAST_SHOWERS = 5
 ADJACENT = 1
 
 
-class History(NamedTuple):
+class ClockCourse(NamedTuple):
     """Offsets by chunk, relative to the steady telescopes.
 
     Parameters
@@ -56,19 +56,19 @@ class Drift(NamedTuple):
     error: float
 
 
-def history(fitted: Fit, steady: Bools) -> History:
+def clock_course(fitted: ClockFit, steady: Bools) -> ClockCourse:
     """Offsets of every chunk relative to the middle of the steady telescopes.
 
     Parameters
     ----------
-    fitted : Fit
+    fitted : ClockFit
         The solution.
     steady : array of bool, shape (n,)
         Telescopes that keep time.
 
     Returns
     -------
-    History
+    ClockCourse
         The errors are those of the contrast with the steady telescopes of the chunk. Offsets from
         fewer than `LEAST_SHOWERS` showers are left out.
 
@@ -100,7 +100,7 @@ def history(fitted: Fit, steady: Bools) -> History:
         )
         error[chunk, known] = np.sqrt(np.maximum(variance[known], 0.0))
     middle = 0.5 * (fitted.plan.start_s + fitted.plan.stop_s)
-    return History(offset, error, middle)
+    return ClockCourse(offset, error, middle)
 
 
 def _medians(values: Floats) -> Floats:
@@ -122,13 +122,13 @@ def _column_medians(values: Floats) -> Floats:
 
 
 def find_jumps(
-    fitted: Fit, probability: float, drifting: frozenset[int] = frozenset()
-) -> tuple[dict[int, list[Step]], History]:
+    fitted: ClockFit, probability: float, drifting: frozenset[int] = frozenset()
+) -> tuple[dict[int, list[Step]], ClockCourse]:
     """Find the jumps of every telescope.
 
     Parameters
     ----------
-    fitted : Fit
+    fitted : ClockFit
         The solution.
     probability : float
         Chance of finding any jump in the whole history of clocks that keep time.
@@ -148,7 +148,7 @@ def find_jumps(
         steady[list(jumps)] = False
         if not steady.any():
             steady[:] = True
-        past = history(fitted, steady)
+        past = clock_course(fitted, steady)
         noise = with_excess(past, steady)
         found = {
             tel: list(steps)
@@ -175,7 +175,7 @@ def _significance(steps: list[Step]) -> float:
     return max(abs(step.size) / step.error for step in steps)
 
 
-def with_excess(past: History, steady: Bools) -> Floats:
+def with_excess(past: ClockCourse, steady: Bools) -> Floats:
     """Errors with the scatter from chunk to chunk that they do not explain."""
     if len(past.middle_s) < 3:  # noqa: PLR2004  two points have one difference, a jump or not
         return past.error_ns
@@ -183,12 +183,12 @@ def with_excess(past: History, steady: Bools) -> Floats:
     return np.asarray(np.hypot(past.error_ns, excess))
 
 
-def drifts(past: History, cuts: dict[int, list[int]]) -> list[Drift]:
+def drifts(past: ClockCourse, cuts: dict[int, list[int]]) -> list[Drift]:
     """Slope of every telescope's offset in time, jumps taken out.
 
     Parameters
     ----------
-    past : History
+    past : ClockCourse
         Offsets by chunk.
     cuts : dict of int to list of int
         First chunks behind the jumps, by telescope.

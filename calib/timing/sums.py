@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.timing.residuals import Residuals
-    from arraycal.calib.timing.showers import Showers
+    from arraycal.calib.timing.showers import StampedShowers
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["Sums", "empty_sums", "pair_products", "pairs", "sums"]
+__all__ = ["ClockSums", "empty_sums", "pair_products", "pairs", "sums"]
 
 
 @dataclass(frozen=True)
-class Sums:
+class ClockSums:
     """Additive sums, by chunk. n telescopes come first, then m global columns.
 
     Parameters
@@ -59,7 +59,7 @@ class Sums:
     square: Floats
     expected: Floats
 
-    def add(self, part: Sums, low: int, high: int) -> None:
+    def add(self, part: ClockSums, low: int, high: int) -> None:
         """Add the sums of the chunks from `low` to before `high`, in place."""
         for name in vars(self):
             own: Floats = getattr(self, name)
@@ -71,10 +71,10 @@ class Sums:
 BY_CHUNK = frozenset({"matrix", "meat", "vector", "n_rows", "n_all", "n_showers"})
 
 
-def empty_sums(n_groups: int, n_telescopes: int, n_columns: int) -> Sums:
+def empty_sums(n_groups: int, n_telescopes: int, n_columns: int) -> ClockSums:
     """Sums over no shower."""
     size = n_telescopes + n_columns
-    return Sums(
+    return ClockSums(
         matrix=np.zeros((n_groups, size, size)),
         meat=np.zeros((n_groups, size, size)),
         vector=np.zeros((n_groups, size)),
@@ -86,7 +86,7 @@ def empty_sums(n_groups: int, n_telescopes: int, n_columns: int) -> Sums:
     )
 
 
-def pairs(showers: Showers) -> Iterator[tuple[Indices, Indices]]:
+def pairs(showers: StampedShowers) -> Iterator[tuple[Indices, Indices]]:
     """Yield rows of all pairs of stamps of a shower, first before second, in a few large parts."""
     behind = showers.spread(showers.start[1:]) - np.arange(len(showers.shower))
     for lag in range(1, int(behind.max(initial=0))):
@@ -95,7 +95,7 @@ def pairs(showers: Showers) -> Iterator[tuple[Indices, Indices]]:
 
 
 def pair_products(
-    showers: Showers,
+    showers: StampedShowers,
     link: Indices,
     shape: tuple[int, int],
     factors: Sequence[tuple[Floats, Floats]],
@@ -104,7 +104,7 @@ def pair_products(
 
     Parameters
     ----------
-    showers : Showers
+    showers : StampedShowers
         The window.
     link : array of int, shape (n_rows,)
         Group times number of telescopes plus telescope.
@@ -133,13 +133,13 @@ def pair_products(
 
 
 def sums(
-    showers: Showers, group: Indices, n_groups: int, found: Residuals, n_telescopes: int
-) -> Sums:
+    showers: StampedShowers, group: Indices, n_groups: int, found: Residuals, n_telescopes: int
+) -> ClockSums:
     """Sum up a window.
 
     Parameters
     ----------
-    showers : Showers
+    showers : StampedShowers
         The window.
     group : array of int, shape (n_showers,)
         Chunk of each shower, or any other grouping.
@@ -152,7 +152,7 @@ def sums(
 
     Returns
     -------
-    Sums
+    ClockSums
         By group.
     """
     n, shape = n_telescopes, (n_groups, n_telescopes)
@@ -183,8 +183,8 @@ def sums(
 
 
 def _add_columns(
-    result: Sums,
-    showers: Showers,
+    result: ClockSums,
+    showers: StampedShowers,
     group: Indices,
     link: Indices,
     gradient: Floats,

@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from arraycal.calib.checks.changepoint import find_steps
-from arraycal.calib.timing.steps import history, with_excess
+from arraycal.calib.timing.steps import clock_course, with_excess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from arraycal.calib.timing.fit import Fit, Windows
-    from arraycal.calib.timing.showers import Plan, Showers
+    from arraycal.calib.timing.fit import ClockFit, Windows
+    from arraycal.calib.timing.showers import Plan, StampedShowers
     from arraycal.calib.timing.solve import Nodes
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["MIN_DRIFT_Z", "Trends", "detrended", "find_trends"]
+__all__ = ["MIN_DRIFT_Z", "ClockTrends", "detrended", "find_trends"]
 
 #: A drift this significant is told.
 MIN_DRIFT_Z = 5.0
@@ -44,7 +44,7 @@ ROUNDS = 4
 SECONDS_PER_HOUR = 3600.0
 
 
-class Trends(NamedTuple):
+class ClockTrends(NamedTuple):
     """Straight lines that were taken out of the stamps.
 
     Parameters
@@ -87,12 +87,12 @@ class Trends(NamedTuple):
         return date, self.at(date, nodes.telescope)
 
 
-def detrended(windows: Windows, trends: Trends) -> Windows:
+def detrended(windows: Windows, trends: ClockTrends) -> Windows:
     """Return the windows with the lines taken out of the stamps."""
     if not trends.rate.any():
         return windows
 
-    def read() -> Iterator[Showers]:
+    def read() -> Iterator[StampedShowers]:
         for showers in windows():
             line = trends.at(showers.time_s[showers.shower], showers.telescope)
             yield replace(showers, delay_ns=showers.delay_ns - line)
@@ -100,39 +100,39 @@ def detrended(windows: Windows, trends: Trends) -> Windows:
     return read
 
 
-def find_trends(fitted: Fit, probability: float) -> Trends:
+def find_trends(fitted: ClockFit, probability: float) -> ClockTrends:
     """Find the clocks that drift.
 
     Parameters
     ----------
-    fitted : Fit
+    fitted : ClockFit
         With an offset for every chunk.
     probability : float
         Chance of finding any jump in the whole history of clocks that keep time.
 
     Returns
     -------
-    Trends
+    ClockTrends
         Relative to the telescopes that do not drift.
     """
     n, plan = fitted.model.offset_ns.shape[1], fitted.plan
     zero = 0.5 * float(plan.start_s[0] + plan.stop_s[-1])
     hours = (0.5 * (plan.start_s + plan.stop_s) - zero) / SECONDS_PER_HOUR
-    trends = Trends(np.zeros(n), zero)
+    trends = ClockTrends(np.zeros(n), zero)
     for _ in range(ROUNDS):
         steady = trends.rate == 0
         if not steady.any():
             steady[:] = True
         model = replace(fitted.model, offset_ns=fitted.model.offset_ns - trends.chunks(plan))
-        past = history(replace(fitted, model=model), steady)
+        past = clock_course(replace(fitted, model=model), steady)
         noise = with_excess(past, np.ones(n, np.bool_))
         rate = np.zeros(n)
         for tel in range(n):
             line = trends.rate[tel] * hours
             rate[tel] = _rate(past.offset_ns[:, tel] + line, noise[:, tel], hours, probability / n)
         if np.array_equal(rate != 0, trends.rate != 0):
-            return Trends(rate, zero)
-        trends = Trends(rate, zero)
+            return ClockTrends(rate, zero)
+        trends = ClockTrends(rate, zero)
     return trends
 
 

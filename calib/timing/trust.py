@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.subarray import Subarray
-    from arraycal.calib.timing.fit import Fit
+    from arraycal.calib.timing.fit import ClockFit
     from arraycal.calib.timing.gauge import Gauge
     from arraycal.calib.timing.solve import Nodes
-    from arraycal.calib.timing.sums import Sums
+    from arraycal.calib.timing.sums import ClockSums
     from arraycal.config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["Trusted", "residual_rms_ns", "restless", "trusted_gauge"]
 
 
-def residual_rms_ns(sums: Sums, sigma_ns: Floats) -> Floats:
+def residual_rms_ns(sums: ClockSums, sigma_ns: Floats) -> Floats:
     """Rms of the residuals of every telescope, shape (n,); NaN without any."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.sqrt(sums.square * sigma_ns**2 / sums.expected))
 
 
-def restless(fitted: Fit, limit_ns: float) -> Bools:
+def restless(fitted: ClockFit, limit_ns: float) -> Bools:
     """Telescopes whose offset still moves by more than the limit where the loop gave up."""
     n = fitted.sums.n_rows.shape[1]
     if fitted.settled:

@@ -49,7 +49,7 @@ __all__ = [
     "flags_in_words",
     "has_place",
     "is_clock",
-    "trends",
+    "telescope_trends",
 ]
 
 #: Calibration whose coefficients are clock offsets. Spelt out: `arraycal.calib.observables` knows
@@ -163,7 +163,7 @@ def has_place() -> pl.Expr:
     return value.is_finite() & ((pl.col("calibration") == CLOCKS) | (value > 0))
 
 
-def trends(
+def telescope_trends(
     coefficients: pl.DataFrame, covariances: dict[int, Floats], options: TrendMonitorOptions
 ) -> Trends:
     """Find what changed over the nights.

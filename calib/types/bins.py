@@ -46,7 +46,7 @@ __all__ = [
     "TRENDS",
     "Covariate",
     "contrast_bins",
-    "trends",
+    "contrast_trends",
 ]
 
 #: One row per type, covariate and bin. `contrast` is ln of the throughput of the type over that of
@@ -398,7 +398,7 @@ def _covariance(bins: BINS, number: int, nodes: Indices) -> Floats:
     return np.asarray(bread @ bins.meat[number][part] @ bread * scale)
 
 
-def trends(bins: pl.DataFrame) -> pl.DataFrame:
+def contrast_trends(bins: pl.DataFrame) -> pl.DataFrame:
     """Fit a straight line to the contrasts of each type and covariate.
 
     Parameters

@@ -15,11 +15,11 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib.errors import NothingToDo, WrongUsage
-from arraycal.calib.fit.slope import NO_SLOPE, Slope
+from arraycal.calib.fit.slope import NO_SLOPE, EnergySlope
 from arraycal.calib.gauge.across_types import Joint, mean_of, mean_weights, scale_jointly
 from arraycal.calib.result.verdict import with_remarks
-from arraycal.calib.types.bins import ENERGY, contrast_bins, trends
-from arraycal.calib.types.reference import NOT_SIMULATED, corrected, read_reference
+from arraycal.calib.types.bins import ENERGY, contrast_bins, contrast_trends
+from arraycal.calib.types.reference import NOT_SIMULATED, read_reference, reference_corrected
 from arraycal.calib.wording import percent
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ ENERGY_SLOPES = pl.Schema(
 )
 
 
-def energy_slopes(subarray: Subarray, configuration: Configuration) -> Slope:
+def energy_slopes(subarray: Subarray, configuration: Configuration) -> EnergySlope:
     """Slopes to fit: of every type but the reference type, if they are asked for.
 
     Raises
@@ -109,7 +109,7 @@ def energy_slopes(subarray: Subarray, configuration: Configuration) -> Slope:
         raise WrongUsage("energy_slope needs RelativeThroughputFitter.estimator: event")
     names = sorted(set(subarray.types))
     kinds = [code for code, name in enumerate(names) if name != options.reference_subsystem]
-    return Slope(tuple(kinds), math.log(options.energy_pivot))
+    return EnergySlope(tuple(kinds), math.log(options.energy_pivot))
 
 
 def check_types(subarray: Subarray, reference: str) -> None:
@@ -192,8 +192,8 @@ def describe_types(
     types = type_table(joint, fitted, subarray, reference)
     if options.simulation_reference is not None:
         expected = read_reference(options.simulation_reference, reference)
-        result, types, bins = corrected(result, types, bins, expected)
-    lines = trends(bins)
+        result, types, bins = reference_corrected(result, types, bins, expected)
+    lines = contrast_trends(bins)
     result = with_types(result, types, joint, fitted, subarray, reference)
     return replace(
         result,

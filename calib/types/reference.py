@@ -17,7 +17,7 @@ from arraycal.calib.types.bins import CONTRAST_BINS, ENERGY
 if TYPE_CHECKING:
     from arraycal.calib.result.result import CalibrationResult
 
-__all__ = ["NOT_SIMULATED", "corrected", "read_reference"]
+__all__ = ["NOT_SIMULATED", "read_reference", "reference_corrected"]
 
 #: Reason of a type that a simulation says nothing about.
 NOT_SIMULATED = "no bin in common with the simulation"
@@ -69,7 +69,7 @@ def read_reference(path: str, reference: str) -> pl.DataFrame:
     return bins
 
 
-def corrected(
+def reference_corrected(
     result: CalibrationResult, types: pl.DataFrame, bins: pl.DataFrame, expected: pl.DataFrame
 ) -> tuple[CalibrationResult, pl.DataFrame, pl.DataFrame]:
     """Subtract expected contrasts.

@@ -12,7 +12,7 @@ import polars as pl
 from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import Fit
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.summary import empty_summary, merge, summarise
+from arraycal.calib.fit.summary import empty_summary, merge_summaries, summarise
 from arraycal.calib.gauge.within_types import Scaled
 from arraycal.calib.pairs.rules import pairs_to_form
 from arraycal.calib.result.assemble import assemble
@@ -69,7 +69,7 @@ def three_step_result(
     reference = options.reference_subsystem
     check_types(subarray, reference)
     model = Model.initial(subarray, variance=1.0, margin=0.0)
-    summary = merge([empty_summary(model), *(summarise(s, model) for s in windows())])
+    summary = merge_summaries([empty_summary(model), *(summarise(s, model) for s in windows())])
     found = three_step(
         summary.log_ratio,
         inter,

@@ -25,9 +25,9 @@ from arraycal.calib.checks.constancy import (
     difference,
 )
 from arraycal.calib.fit.columns import with_columns
-from arraycal.calib.fit.loop import Fit, carried_on, half_differences, solve
+from arraycal.calib.fit.loop import Fit, carried_on, half_differences, solve_summary
 from arraycal.calib.fit.normal import Normal, laplacian
-from arraycal.calib.fit.summary import merge
+from arraycal.calib.fit.summary import merge_summaries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,15 +61,15 @@ def merged_fit(nights: Sequence[Sums], options: FitOptions) -> Fit:
         With no passes of its own; settled if all nights were. The model is that of the last
         night, at the common solution.
     """
-    summary = merge(night.summary for night in nights)
-    solution = solve(summary, options)
+    summary = merge_summaries(night.summary for night in nights)
+    solution = solve_summary(summary, options)
     if options.estimator == "event":
         chi2 = sum(_chi2(night, solution) for night in nights)
         summary, solution = replace(summary, chi2=chi2), replace(solution, chi2=chi2)
     filled = [night for night in nights if night.summary.n_showers]
     whole = all(night.halves for night in filled)
     halves = [night.halves for night in filled] if whole else []
-    uppers = tuple(merge(split) for split in zip(*halves, strict=True))
+    uppers = tuple(merge_summaries(split) for split in zip(*halves, strict=True))
     model = nights[-1].model
     now = _moved(model.now, solution)
     threshold = np.max([night.model.threshold for night in nights], axis=0)
@@ -143,4 +143,4 @@ def constancy(nights: Sequence[Sums], options: FitOptions) -> Constancy:
     nights, options
         As for `differences`.
     """
-    return constancy_of([solve(night.summary, options) for night in nights])
+    return constancy_of([solve_summary(night.summary, options) for night in nights])

@@ -5,7 +5,7 @@ from typing import Any
 
 from arraycal.flows.cli.argument_types import not_empty
 
-__all__ = ["APPLY", "APPLY_END", "add_arguments"]
+__all__ = ["APPLY", "APPLY_END", "add_apply_arguments"]
 
 APPLY = """\
 Apply coefficients to blocks: for each, DIR/NAME.corrected.h5 gets the original and the corrected
@@ -84,7 +84,7 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_apply_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     for name, options in ARGUMENTS:
         parser.add_argument(name, **options)

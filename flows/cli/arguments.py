@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from arraycal.flows.cli import apply_arguments, history_arguments, merge_arguments
 from arraycal.flows.cli.argument_types import count, not_empty
 from arraycal.flows.cli.night_arguments import add_night_commands, night_date
-from arraycal.flows.cli.simulate_arguments import SIMULATE, add_arguments
+from arraycal.flows.cli.simulate_arguments import SIMULATE, add_simulate_arguments
 
 __all__ = ["make_parser", "parse_arguments"]
 
@@ -279,7 +279,7 @@ def _add_apply(commands: "Commands") -> None:
     parser = _add_command(
         commands, "apply", "correct blocks", apply_arguments.APPLY, apply_arguments.APPLY_END
     )
-    apply_arguments.add_arguments(parser)
+    apply_arguments.add_apply_arguments(parser)
 
 
 def _add_merge(commands: "Commands") -> None:
@@ -287,12 +287,12 @@ def _add_merge(commands: "Commands") -> None:
         commands, "merge", "solve several nights as one", merge_arguments.MERGE,
         merge_arguments.MERGE_END,
     )  # fmt: skip
-    merge_arguments.add_arguments(parser)
+    merge_arguments.add_merge_arguments(parser)
 
 
 def _add_simulate(commands: "Commands") -> None:
     parser = _add_command(commands, "simulate", "simulate a night of block files", SIMULATE)
-    add_arguments(parser)
+    add_simulate_arguments(parser)
 
 
 def _add_check(commands: "Commands") -> None:
@@ -316,7 +316,7 @@ def _add_history(commands: "Commands") -> None:
         history_arguments.HISTORY,
         history_arguments.HISTORY_END,
     )
-    history_arguments.add_arguments(parser)
+    history_arguments.add_history_arguments(parser)
 
 
 def _version() -> str:

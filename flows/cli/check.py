@@ -21,7 +21,7 @@ from arraycal.flows.jobs.block_search import find_blocks
 from arraycal.flows.terminal.console import stdout
 from arraycal.flows.terminal.outcomes import Exit
 
-__all__ = ["check"]
+__all__ = ["check_blocks"]
 
 #: Ids in a line before it says how many more there are.
 MAX_IDS = 20
@@ -35,7 +35,7 @@ QUANTITIES = {
 }
 
 
-def check(texts: Sequence[str]) -> Exit:
+def check_blocks(texts: Sequence[str]) -> Exit:
     """Describe block files.
 
     Parameters
@@ -66,7 +66,7 @@ def _check(path: Path, console: Console) -> Exit:
     console.print(f"{path}", style="bold", markup=False, soft_wrap=True)
     try:
         block = open_block(path)
-        lines = describe(block)
+        lines = describe_block(block)
     except ArraycalError as error:
         lines, found = {"unusable": str(error).removeprefix(f"{path}: ")}, Exit.UNUSABLE
     else:
@@ -81,7 +81,7 @@ def _check(path: Path, console: Console) -> Exit:
     return found
 
 
-def describe(block: Block) -> dict[str, str]:
+def describe_block(block: Block) -> dict[str, str]:
     """Say what a block holds.
 
     Parameters

@@ -18,8 +18,8 @@ from arraycal.calib.history.export import (
     EXPORTS,
     FORMATS,
     check_destination,
-    coefficient_table,
-    write_table,
+    export_table,
+    exported_coefficients,
 )
 from arraycal.calib.history.reading import Selection, runs
 from arraycal.calib.history.trends import TrendView, view_trends
@@ -38,7 +38,7 @@ from arraycal.flows.terminal.console import stderr, stdout
 from arraycal.flows.terminal.masking import without_secrets
 from arraycal.flows.terminal.outcomes import Exit
 
-__all__ = ["history"]
+__all__ = ["show_history"]
 
 FIGURES = (".svg", ".pdf", ".png")
 DPI = 150
@@ -61,7 +61,7 @@ class _Request:
     nights: Path
 
 
-def history(arguments: Namespace, command: str) -> Exit:
+def show_history(arguments: Namespace, command: str) -> Exit:
     """Print a part of the history, and write it.
 
     Parameters
@@ -100,7 +100,7 @@ def history(arguments: Namespace, command: str) -> Exit:
     whole = request.selection.since is not None
     _print(view, stdout(), tel_ids=request.tel_ids, whole=whole)
     if request.export is not None:
-        write_table(EXPORTS[request.table](view), request.export, provenance(shown))
+        export_table(EXPORTS[request.table](view), request.export, provenance(shown))
         stdout().print(f"{request.export}", markup=False, soft_wrap=True)
     if request.figure is not None:
         _draw(view, request.figure)
@@ -200,7 +200,9 @@ def _run_table(view: TrendView, most: int) -> Table:
 
 
 def _coefficients(view: TrendView, most: int) -> Table:
-    rows = coefficient_table(view).sort("calibration", "tel_type", "tel_id", "night", "published")
+    rows = exported_coefficients(view).sort(
+        "calibration", "tel_type", "tel_id", "night", "published"
+    )
     key = ["calibration", "tel_type", "tel_id"]
     shown = rows.group_by(key, maintain_order=True).tail(most)
     table = Table(title=_title("coefficients", len(rows), len(shown)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from arraycal.flows.cli.argument_types import count
 from arraycal.flows.cli.night_arguments import night_date
 
-__all__ = ["HISTORY", "HISTORY_END", "add_arguments"]
+__all__ = ["HISTORY", "HISTORY_END", "add_history_arguments"]
 
 HISTORY = """\
 Show what the history holds: published runs, coefficients of chosen telescopes, and the trends of
@@ -30,7 +30,7 @@ exit status:
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_history_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments to the parser of the command."""
     _add_selection(parser)
     _add_outputs(parser)

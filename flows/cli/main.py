@@ -91,9 +91,9 @@ def _apply(arguments: argparse.Namespace, line: str) -> int:
 
 
 def _merge(arguments: argparse.Namespace, line: str) -> int:
-    from arraycal.flows.cli.merge import merge
+    from arraycal.flows.cli.merge import merge_nights
 
-    return merge(arguments, line)
+    return merge_nights(arguments, line)
 
 
 def _simulate(arguments: argparse.Namespace, _: str) -> int:
@@ -103,27 +103,27 @@ def _simulate(arguments: argparse.Namespace, _: str) -> int:
 
 
 def _check(arguments: argparse.Namespace, _: str) -> int:
-    from arraycal.flows.cli.check import check
+    from arraycal.flows.cli.check import check_blocks
 
-    return check(arguments.blocks)
+    return check_blocks(arguments.blocks)
 
 
 def _presets(arguments: argparse.Namespace, _: str) -> int:
-    from arraycal.flows.cli.presets import show
+    from arraycal.flows.cli.presets import show_preset
 
-    return show(arguments.name)
+    return show_preset(arguments.name)
 
 
 def _nightly(arguments: argparse.Namespace, line: str) -> int:
-    from arraycal.flows.cli.night import nightly
+    from arraycal.flows.cli.night import nightly_by_hand
 
-    return nightly(arguments, line)
+    return nightly_by_hand(arguments, line)
 
 
 def _history(arguments: argparse.Namespace, line: str) -> int:
-    from arraycal.flows.cli.history import history
+    from arraycal.flows.cli.history import show_history
 
-    return history(arguments, line)
+    return show_history(arguments, line)
 
 
 def _report(arguments: argparse.Namespace, _: str) -> int:

@@ -22,12 +22,12 @@ from arraycal.flows.terminal.console import print_result, stderr, stdout
 from arraycal.flows.terminal.masking import without_secrets
 from arraycal.flows.terminal.outcomes import STATUS, Exit
 
-__all__ = ["merge"]
+__all__ = ["merge_nights"]
 
 log = logging.getLogger("arraycal.flows")
 
 
-def merge(arguments: Namespace, command: str) -> Exit:
+def merge_nights(arguments: Namespace, command: str) -> Exit:
     """Merge the nights of a window and print what came out.
 
     Parameters

@@ -6,7 +6,7 @@ from typing import Any
 from arraycal.flows.cli.argument_types import not_empty
 from arraycal.flows.cli.night_arguments import night_date
 
-__all__ = ["MERGE", "MERGE_END", "add_arguments"]
+__all__ = ["MERGE", "MERGE_END", "add_merge_arguments"]
 
 MERGE = """\
 Solve a week or a month as one, from the sums that its nights left in the history; no block is read.
@@ -92,7 +92,7 @@ ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_merge_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     for name, options in ARGUMENTS:
         parser.add_argument(name, **options)

@@ -20,7 +20,7 @@ from arraycal.flows.jobs.job import Job, Outcome
 from arraycal.flows.jobs.parameters import NightlyParameters
 from arraycal.flows.jobs.progress import LISTENER
 from arraycal.flows.jobs.site_settings import Site, find_site
-from arraycal.flows.night.options import explain, read_options
+from arraycal.flows.night.options import explain_options, read_options
 from arraycal.flows.night.page import worst
 from arraycal.flows.night.run import Stages, run_nightly
 from arraycal.flows.night.search import night_folder
@@ -30,7 +30,7 @@ from arraycal.flows.terminal.outcomes import Exit
 if TYPE_CHECKING:
     from arraycal.calib.blocks.stage import BlockPairs
 
-__all__ = ["nightly"]
+__all__ = ["nightly_by_hand"]
 
 STATUS = {
     "usable": Exit.USABLE,
@@ -40,7 +40,7 @@ STATUS = {
 }
 
 
-def nightly(arguments: Namespace, command: str) -> Exit:
+def nightly_by_hand(arguments: Namespace, command: str) -> Exit:
     """Calibrate a night and print the verdict.
 
     Parameters
@@ -149,7 +149,7 @@ def _parameters(arguments: Namespace, site: Site) -> NightlyParameters:
     try:
         return NightlyParameters.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError(explain(error, NightlyParameters)) from None
+        raise ConfigurationError(explain_options(error, NightlyParameters)) from None
 
 
 def _expanded(text: str) -> str:

@@ -4,10 +4,10 @@ from arraycal.config.loading import available_presets, preset_path
 from arraycal.flows.terminal.console import stdout
 from arraycal.flows.terminal.outcomes import Exit
 
-__all__ = ["show"]
+__all__ = ["show_preset"]
 
 
-def show(name: str | None) -> Exit:
+def show_preset(name: str | None) -> Exit:
     """Print one preset as it is, or one line on each.
 
     Raises

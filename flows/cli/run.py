@@ -10,7 +10,7 @@ from arraycal.calib.publish.writing import refuse_existing
 from arraycal.config.errors import ConfigurationError, shown
 from arraycal.config.settings import Settings
 from arraycal.flows.jobs.block_search import from_here
-from arraycal.flows.jobs.job import estimator_note, prepare
+from arraycal.flows.jobs.job import estimator_note, prepare_job
 from arraycal.flows.jobs.parameters import CalibrateParameters
 from arraycal.flows.jobs.progress import LISTENER
 from arraycal.flows.jobs.site_settings import run_settings
@@ -50,7 +50,7 @@ def run(arguments: Namespace, command: str) -> Exit:
     """
     settings = run_settings(arguments.record)
     parameters = _parameters(arguments, settings)
-    job = prepare(parameters, settings)
+    job = prepare_job(parameters, settings)
     refuse_existing(job.output, overwrite=job.overwrite)
     truth = read_truth(arguments.truth, arguments.calibration) if arguments.truth else None
     with Terminal(command, arguments.workers) as terminal:

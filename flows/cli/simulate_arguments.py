@@ -16,7 +16,7 @@ from arraycal.flows.cli.argument_types import (
 )
 from arraycal.flows.cli.night_arguments import night_date
 
-__all__ = ["OPTIONS", "SIMULATE", "add_arguments"]
+__all__ = ["OPTIONS", "SIMULATE", "add_simulate_arguments"]
 
 SIMULATE = """\
 Write a simulated night: genuine DL2 block files (block_OBSID.dl2.h5) and truth.json, with
@@ -344,7 +344,7 @@ GROUPS = {
 OPTIONS = tuple(option for options in GROUPS.values() for option in options)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``simulate`` to its parser."""
     parser.add_argument(
         "directory", metavar="DIR", type=Path, help="folder for the night; created if missing"

@@ -45,7 +45,7 @@ __all__ = [
     "from_here",
     "inside",
     "matches",
-    "prepare",
+    "prepare_job",
 ]
 
 log = logging.getLogger("arraycal.flows")
@@ -107,7 +107,7 @@ class Outcome:
     outliers: tuple[str, ...] = ()
 
 
-def prepare(parameters: CalibrateParameters, settings: Settings) -> Job:
+def prepare_job(parameters: CalibrateParameters, settings: Settings) -> Job:
     """Resolve the parameters on this machine.
 
     Parameters

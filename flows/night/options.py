@@ -11,7 +11,7 @@ from arraycal.config.errors import ConfigurationError, shown
 from arraycal.config.messages import did_you_mean, known_keys
 from arraycal.flows.jobs.parameters import NightOptions
 
-__all__ = ["checked", "explain", "read_options"]
+__all__ = ["checked", "explain_options", "read_options"]
 
 
 def read_options(path: Path | None, name: str) -> dict[str, Any]:
@@ -58,10 +58,10 @@ def checked(options: Mapping[str, Any]) -> NightOptions:
     try:
         return NightOptions.model_validate(options)
     except ValidationError as error:
-        raise ConfigurationError(explain(error, NightOptions)) from None
+        raise ConfigurationError(explain_options(error, NightOptions)) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
+def explain_options(error: ValidationError, model: type[BaseModel]) -> str:
     """One sentence per mistake of what should have become a model."""
     return "; ".join(_problem(item, model) for item in error.errors())
 

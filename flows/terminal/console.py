@@ -12,7 +12,7 @@ from rich.table import Table
 from arraycal.calib.dl2.pointing import POINTING
 from arraycal.calib.schema import NOTES
 from arraycal.flows.jobs.progress import Listener
-from arraycal.flows.terminal.truth import TrueValues, compare
+from arraycal.flows.terminal.truth import TrueValues, compare_with_truth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,7 +194,7 @@ def coefficient_table(result: "CalibrationResult", truth: TrueValues | None) -> 
     names = ["telescope", "value", "± error", "systematic", "showers", "flag", "reason"]
     if truth is not None:
         # A cross-calibration also measures the ratio of the types.
-        telescopes = compare(
+        telescopes = compare_with_truth(
             telescopes, truth, within_types="types" not in result.extras, dates=_dates(result)
         )
         known = ["truth", *["difference"] * truth.additive, "pull"]

@@ -11,7 +11,7 @@ import polars as pl
 
 from arraycal.config.errors import ConfigurationError
 
-__all__ = ["TrueValues", "compare", "read_truth"]
+__all__ = ["TrueValues", "compare_with_truth", "read_truth"]
 
 #: Entries of ``truth.json`` that are factors, by calibration, the first there is; older ones have
 #: the throughput only.
@@ -117,7 +117,7 @@ def _by_id(values: Mapping[str, Any]) -> dict[int, float]:
     return {int(tel_id): float(value) for tel_id, value in values.items()}
 
 
-def compare(
+def compare_with_truth(
     telescopes: pl.DataFrame,
     truth: TrueValues,
     *,

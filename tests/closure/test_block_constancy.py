@@ -16,10 +16,10 @@ from toy_sizes import SizeToy, size_pairs, square_array
 from arraycal.calib.checks.block_constancy import CHANCE, with_constancy
 from arraycal.calib.fit.block_errors import with_block_errors
 from arraycal.calib.fit.curve import Knots
-from arraycal.calib.fit.loop import Fit, FitOptions, fit, solve
+from arraycal.calib.fit.loop import Fit, FitOptions, fit, solve_summary
 from arraycal.calib.fit.model import NO_CURVE
-from arraycal.calib.fit.showers import prepare
-from arraycal.calib.fit.summary import merge, summarise
+from arraycal.calib.fit.showers import prepare_pairs
+from arraycal.calib.fit.summary import merge_summaries, summarise
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.result.assemble import assemble
 from arraycal.calib.schema import BLOCKS, REJECTED
@@ -56,7 +56,9 @@ def fitted_blocks(
     rng, n = np.random.default_rng([7, seed]), len(truths[0])
     subarray = toy_subarray(n)
     windows = [
-        prepare(toy_pairs(Toy(truth.tolist(), [sigma] * n, n_showers, M), rng), subarray, number)
+        prepare_pairs(
+            toy_pairs(Toy(truth.tolist(), [sigma] * n, n_showers, M), rng), subarray, number
+        )
         for number, truth in enumerate(truths)
     ]
     return fit(lambda: windows, subarray, OPTIONS), subarray
@@ -141,7 +143,9 @@ def test_of_changes_that_are_all_impossible_by_chance_the_largest_is_named() -> 
     # as many errors, which is beyond what a probability can tell from zero, too.
     rng, subarray = np.random.default_rng(15), toy_subarray(3)
     windows = [
-        prepare(toy_pairs(Toy([0.0, 0.0, change], [0.05] * 3, 8000, 3), rng), subarray, number)
+        prepare_pairs(
+            toy_pairs(Toy([0.0, 0.0, change], [0.05] * 3, 8000, 3), rng), subarray, number
+        )
         for number, change in enumerate((0.0, 0.0, -np.log(2)))
     ]
     result = result_of(fit(lambda: windows, subarray, OPTIONS), subarray)
@@ -246,7 +250,7 @@ def test_few_blocks_keep_the_errors_of_showers() -> None:
 
 def test_blocks_add_up_to_the_night() -> None:
     fitted, _ = fitted_blocks([np.zeros(N)] * 3, 300, 11)
-    whole = merge(fitted.blocks.values())
+    whole = merge_summaries(fitted.blocks.values())
     for name in ("weight", "weighted", "meat", "n_events", "n_showers"):
         np.testing.assert_allclose(getattr(whole, name), getattr(fitted.summary, name), rtol=1e-12)
 
@@ -258,7 +262,7 @@ def test_distance_curves_are_held_for_the_blocks() -> None:
         OPTIONS, knots=Knots.spaced([(20.0, 200.0)], 5), binned_resolution=True, max_iterations=8
     )
     windows = [
-        prepare(
+        prepare_pairs(
             size_pairs(SizeToy(truth.tolist(), threshold=1.0), seed, reach_m=200.0), array, seed
         )
         for seed, truth in enumerate([0 * off, 0 * off, off])
@@ -273,19 +277,19 @@ def test_distance_curves_are_held_for_the_blocks() -> None:
 def test_a_held_curve_is_one_taken_off_the_values() -> None:
     array, knots = square_array(9), Knots.spaced([(20.0, 200.0)], 5)
     pairs = size_pairs(SizeToy([0.0] * 9, 1500, threshold=1.0), 16, reach_m=200.0)
-    showers, options = prepare(pairs, array), replace(OPTIONS, knots=knots)
+    showers, options = prepare_pairs(pairs, array), replace(OPTIONS, knots=knots)
     fitted = fit(lambda: [showers], array, options)
     now = fitted.model.now
-    held = solve(summarise(showers, fitted.model), options, now.curve)
+    held = solve_summary(summarise(showers, fitted.model), options, now.curve)
     flat = replace(now, curve=np.empty(0), knots=NO_CURVE)
     without = replace(fitted.model, now=flat, selector=replace(flat, variance=now.variance))
     level = replace(showers, y=showers.y - now.columns(showers) @ now.curve)
-    expected = solve(summarise(level, without), options)
+    expected = solve_summary(summarise(level, without), options)
     np.testing.assert_allclose(held.log_throughput, expected.log_throughput, atol=1e-10)
     np.testing.assert_allclose(held.covariance, expected.covariance, atol=1e-12)
     # Fitted along it is another one, if not by much: the curve of all showers is that of the last
     # pass but one.
-    free = solve(summarise(showers, fitted.model), options)
+    free = solve_summary(summarise(showers, fitted.model), options)
     assert np.abs(free.log_throughput - held.log_throughput).max() > 1e-7
 
 
@@ -309,7 +313,7 @@ def test_types_of_one_gauge_are_compared_together() -> None:
     subarray = replace(toy_subarray(6), types=("LST",) * 3 + ("MST",) * 3)
     rng, off = np.random.default_rng(14), np.array([0.06] * 3 + [0.0] * 3)
     windows = [
-        prepare(
+        prepare_pairs(
             toy_pairs(Toy(t.tolist(), [SIGMA] * 6, 4000, M), rng).with_columns(
                 tel_type=pl.lit("LST-MST")
             ),

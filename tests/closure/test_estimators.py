@@ -8,7 +8,7 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, systematic_error
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 
 OPTIONS = FitOptions(
     estimator="event",
@@ -27,7 +27,7 @@ PULL_RANGE = (0.9, 1.1)
 
 def calibrate(toy: Toy, seed: int, **changes: object) -> Fit:
     subarray = toy_subarray(len(toy.log_throughput))
-    showers = [prepare(toy_pairs(toy, seed), subarray)]
+    showers = [prepare_pairs(toy_pairs(toy, seed), subarray)]
     options = FitOptions(**{**vars(OPTIONS), **changes})
     return fit(lambda: showers, subarray, options)
 
@@ -147,7 +147,7 @@ def test_robust_weights_stop_a_one_sided_tail() -> None:
     # Telescope 1 reports 2.7 times too much in 5 % of its showers.
     hit = (pairs["event_id"].hash(seed=1) % 20 == 0) & (pairs["tel_id_1"] == 1)
     pairs = pairs.with_columns(value_1=pairs["value_1"] * np.where(hit, np.e, 1.0))
-    showers = [prepare(pairs, subarray)]
+    showers = [prepare_pairs(pairs, subarray)]
 
     def bias(robust: str) -> float:
         options = FitOptions(**{**vars(OPTIONS), "robust": robust})
@@ -169,7 +169,7 @@ def test_systematic_error_shows_a_bias_that_depends_on_energy() -> None:
     tilted = clean.with_columns(value_1=clean["value_1"] * factor)
     results = {}
     for name, pairs in (("clean", clean), ("tilted", tilted)):
-        showers = [prepare(pairs, subarray)]
+        showers = [prepare_pairs(pairs, subarray)]
         fitted = fit(lambda showers=showers: showers, subarray, OPTIONS)  # type: ignore[misc]
         results[name] = systematic_error(fitted, np.arange(n), "geometric_mean")
         relative = systematic_error(fitted, np.arange(n), "reference", reference=1)

@@ -12,10 +12,10 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 from toy_sizes import SizeToy, size_pairs, square_array
 
 from arraycal.calib.checks.scan import ScanSums, margins_to_scan, scan_window
-from arraycal.calib.checks.scan_tables import SMALLEST, Group, compare_margins, scan_remarks
+from arraycal.calib.checks.scan_tables import SMALLEST, GaugeGroup, compare_margins, scan_remarks
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import FitOptions, fit
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.weighing import weigh
 from arraycal.config.models import RelativeThroughputFitterOptions
 
@@ -39,13 +39,13 @@ def scanned(
     **changes: object,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Tables of the scan of a fit, all telescopes or the anchors with a fixed mean."""
-    showers = prepare(pairs, subarray)
+    showers = prepare_pairs(pairs, subarray)
     fitted = fit(lambda: [showers], subarray, FitOptions(**{**vars(OPTIONS), **changes}))
     assert fitted.settled
     rows = weigh(showers, fitted.model, None)
     sums = scan_window(showers, fitted.model, rows, margins_to_scan(fitted.model, margins))
     nodes = np.flatnonzero(fitted.solution.component >= 0)
-    groups = [Group(nodes, np.array(anchors, np.intp) if anchors else nodes)]
+    groups = [GaugeGroup(nodes, np.array(anchors, np.intp) if anchors else nodes)]
     value = np.exp(fitted.solution.log_throughput)
     return compare_margins(sums, fitted.model.margin, subarray, value, groups, LIMITS)
 
@@ -163,11 +163,11 @@ def test_sums_of_windows_add_up() -> None:
     subarray = toy_subarray(5)
     toy = Toy([0.0] * 5, [0.2] * 5, 4_000, 4, trigger=-3.0)
     one, two = toy_pairs(toy, 1), toy_pairs(toy, 2, first_event=10_000)
-    both = prepare(pl.concat([one, two]), subarray)
+    both = prepare_pairs(pl.concat([one, two]), subarray)
     fitted = fit(lambda: [both], subarray, OPTIONS)
 
     def sums(pairs: pl.DataFrame) -> dict[float, ScanSums]:
-        showers = prepare(pairs, subarray)
+        showers = prepare_pairs(pairs, subarray)
         return scan_window(showers, fitted.model, weigh(showers, fitted.model, None), (1.0, 2.5))
 
     whole, parts = sums(pl.concat([one, two])), [sums(one), sums(two)]

@@ -14,7 +14,7 @@ from arraycal.calib.blocks.pair_rows import pairs_of_block
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import Fit, FitOptions, fit
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.observables import IMAGE_INTER
 from arraycal.calib.simulation import CameraSettings, SimulationSettings, block_path, simulate_night
 from arraycal.config import load_configuration
@@ -44,7 +44,7 @@ GEOMETRIES = {
 
 
 def solved(pairs: pl.DataFrame, options: FitOptions) -> Fit:
-    showers = prepare(pairs, ARRAY)
+    showers = prepare_pairs(pairs, ARRAY)
     return fit(lambda: [showers], ARRAY, options)
 
 

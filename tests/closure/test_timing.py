@@ -10,7 +10,7 @@ from toy_stamps import TRUE_SCALE, TimingToy, toy_setup, toy_stamps, toy_timing_
 
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.timing.answer import CURVATURE_BIAS, answer
-from arraycal.calib.timing.showers import prepare
+from arraycal.calib.timing.showers import prepare_stamps
 from arraycal.config.models import CalculateTimingCalibrationOptions
 
 ARRAY = toy_timing_array()
@@ -21,7 +21,7 @@ POINTINGS = ((70.0, 40.0), (60.0, 150.0))
 
 def solve(frames, *, compensated=False, array=ARRAY, **options):
     setup = toy_setup(array, compensated=compensated)
-    windows = [prepare(frame, setup) for frame in frames]
+    windows = [prepare_stamps(frame, setup) for frame in frames]
     return answer(
         lambda: windows,
         array,

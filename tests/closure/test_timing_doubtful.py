@@ -7,7 +7,7 @@ from toy_stamps import TimingToy, toy_setup, toy_stamps, toy_timing_array
 
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.timing.answer import answer
-from arraycal.calib.timing.showers import prepare
+from arraycal.calib.timing.showers import prepare_stamps
 from arraycal.config.models import CalculateTimingCalibrationOptions
 
 ARRAY = toy_timing_array()
@@ -20,7 +20,7 @@ BAD, PLACE = 5, 4
 
 
 def solve(frame, *, compensated=False, **options):
-    windows = [prepare(frame, toy_setup(ARRAY, compensated=compensated))]
+    windows = [prepare_stamps(frame, toy_setup(ARRAY, compensated=compensated))]
     return answer(
         lambda: windows,
         ARRAY,

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from arraycal.calib.history.reading import COEFFICIENTS
-from arraycal.calib.trends.trends import trends
+from arraycal.calib.trends.trends import telescope_trends
 from arraycal.config.models import TrendMonitorOptions
 
 FIRST = date(2026, 3, 1)
@@ -51,7 +51,7 @@ def history(rng, log_course, *, error=0.003, gaps=0.0, scatter=0.0, calibration=
 
 def judged(rng, log_course, options=None, **how):
     table, covariances = history(rng, log_course, **how)
-    return trends(table, covariances, TrendMonitorOptions(**(options or {})))
+    return telescope_trends(table, covariances, TrendMonitorOptions(**(options or {})))
 
 
 def is_unbiased_with_honest_errors(pulls):

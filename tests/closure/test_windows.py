@@ -16,9 +16,9 @@ from toy_sizes import SizeToy, size_pairs, square_array
 from arraycal.calib.fit import network
 from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.curve import Knots
-from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solve
-from arraycal.calib.fit.showers import Showers, prepare
-from arraycal.calib.fit.summary import Moments, merge, summarise
+from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solve_summary
+from arraycal.calib.fit.showers import Showers, prepare_pairs
+from arraycal.calib.fit.summary import Moments, merge_summaries, summarise
 from arraycal.calib.fit.sums import KEPT, Sums, pack, unpack
 from arraycal.calib.windows.fit import constancy, differences, merged_fit
 
@@ -63,7 +63,7 @@ def night_of(
     sigma = rng.uniform(0.1, 0.3, N)
     trigger = -np.inf if options.threshold is None else 0.0
     toy = Toy(truth.tolist(), sigma.tolist(), n_showers, 4, trigger=trigger)
-    showers = prepare(toy_pairs(toy, rng), subarray)
+    showers = prepare_pairs(toy_pairs(toy, rng), subarray)
     return sums_of(fit(lambda: [showers], subarray, options), subarray), showers
 
 
@@ -88,13 +88,13 @@ def test_merged_nights_equal_the_single_pass_over_all_their_showers(
         subarray = toy_subarray(N)
         toy = Toy(centred(np.arange(N) / 50).tolist(), [0.2] * N, 800, 4, trigger=0.0)  # type: ignore[assignment]
         pairs = [toy_pairs(toy, seed) for seed in range(N_NIGHTS)]  # type: ignore[arg-type]
-    showers = [prepare(night, subarray) for night in pairs]
+    showers = [prepare_pairs(night, subarray) for night in pairs]
     # One model for all, held: that of the single pass.
     everything = pl.concat(
         frame.with_columns(event_id=pl.col("event_id") + 100_000 * number)
         for number, frame in enumerate(pairs)
     )
-    whole = [prepare(everything, subarray)]
+    whole = [prepare_pairs(everything, subarray)]
     single = fit(lambda: whole, subarray, options)
     nights = [
         Sums(subarray, summarise(night, single.model), (), single.model, single.settled)
@@ -111,7 +111,7 @@ def test_merged_nights_equal_the_single_pass_over_all_their_showers(
         for one, two in pairs_of_leaves:
             scale = max(1.0, float(np.abs(two).max(initial=0.0)))
             np.testing.assert_allclose(one / scale, two / scale, rtol=0, atol=ROUNDING)
-    expected = solve(again, options)
+    expected = solve_summary(again, options)
     np.testing.assert_allclose(
         merged.solution.log_throughput, expected.log_throughput, rtol=0, atol=ROUNDING
     )
@@ -125,7 +125,9 @@ def test_halves_of_nights_merge_to_the_halves_of_the_window() -> None:
     truth = centred(np.linspace(-0.1, 0.1, N))
     nights = [night_of(truth, 1500, seed)[0] for seed in range(3)]
     merged = merged_fit(nights, OPTIONS)
-    uppers = [merge(split) for split in zip(*(night.halves for night in nights), strict=True)]
+    uppers = [
+        merge_summaries(split) for split in zip(*(night.halves for night in nights), strict=True)
+    ]
     for one, two in zip(
         merged.half_differences, half_differences(merged.summary, uppers, OPTIONS), strict=True
     ):
@@ -177,7 +179,7 @@ def toys() -> tuple[np.ndarray, ...]:
         pulls.append(deviation / error)
         errors.append(error)
         night_errors += [
-            np.sqrt(np.diag(solve(night.summary, OPTIONS).covariance)) for night in nights
+            np.sqrt(np.diag(solve_summary(night.summary, OPTIONS).covariance)) for night in nights
         ]
         chances.append(constancy(nights, OPTIONS).probability)
         night_pulls += [night.log_ratio / night.error for night in differences(nights, OPTIONS)]
@@ -200,7 +202,7 @@ def test_nights_that_choose_their_own_selection_leave_no_bias_of_a_hard_trigger(
     nights = []
     for night in range(3):
         toy = Toy(truth.tolist(), [0.1, 0.3, 0.2, 0.3, 0.1], 500_000, 5, trigger=0.0)
-        showers = prepare(toy_pairs(toy, night), subarray)
+        showers = prepare_pairs(toy_pairs(toy, night), subarray)
         nights.append(sums_of(fit(lambda w=[showers]: w, subarray, options), subarray))  # type: ignore[misc]
     merged = merged_fit(nights, options)
     # As of one night of as many showers, see test_estimators.
@@ -225,9 +227,9 @@ def test_nights_that_agree_say_so_with_the_right_probability() -> None:
 def test_a_night_is_compared_with_all_others_and_not_with_itself() -> None:
     nights = [night_of(centred(np.zeros(N)), 600, night)[0] for night in range(4)]
     for number, found in enumerate(differences(nights, OPTIONS)):
-        own = solve(nights[number].summary, OPTIONS)
-        rest = merge(night.summary for k, night in enumerate(nights) if k != number)
-        others = solve(rest, OPTIONS)
+        own = solve_summary(nights[number].summary, OPTIONS)
+        rest = merge_summaries(night.summary for k, night in enumerate(nights) if k != number)
+        others = solve_summary(rest, OPTIONS)
         expected = own.log_throughput - others.log_throughput
         np.testing.assert_allclose(found.log_ratio, expected, rtol=0, atol=ROUNDING)
         error = np.sqrt(np.diag(own.covariance + others.covariance))
@@ -252,7 +254,7 @@ def test_nights_too_short_for_a_result_of_their_own_make_one_together() -> None:
     truth = centred(np.linspace(-0.1, 0.1, N))
     # 100 showers of 4 telescopes: 40 a telescope, 50 are needed.
     nights = [night_of(truth, 100, night)[0] for night in range(N_NIGHTS)]
-    assert all((solve(night.summary, OPTIONS).component < 0).all() for night in nights)
+    assert all((solve_summary(night.summary, OPTIONS).component < 0).all() for night in nights)
     merged = merged_fit(nights, replace(OPTIONS, min_common=10))
     assert (merged.solution.component == 0).all()
     error = np.sqrt(np.diag(merged.solution.covariance))
@@ -262,7 +264,7 @@ def test_nights_too_short_for_a_result_of_their_own_make_one_together() -> None:
 def test_one_night_is_its_own_window() -> None:
     night = night_of(centred(np.linspace(-0.1, 0.1, N)), 1500, 1)[0]
     merged = merged_fit([night], OPTIONS)
-    own = solve(night.summary, OPTIONS)
+    own = solve_summary(night.summary, OPTIONS)
     np.testing.assert_array_equal(merged.solution.log_throughput, own.log_throughput)
     np.testing.assert_array_equal(merged.solution.covariance, own.covariance)
     assert np.isnan(constancy([night], OPTIONS).probability)

@@ -25,7 +25,7 @@ from arraycal.flows.cli.main import main
 from arraycal.flows.cli.simulate import settings_of
 from arraycal.flows.cli.simulate_arguments import OPTIONS
 from arraycal.flows.jobs import direct
-from arraycal.flows.terminal.truth import compare, read_truth
+from arraycal.flows.terminal.truth import compare_with_truth, read_truth
 from arraycal.tasks import workers
 
 
@@ -51,7 +51,7 @@ def test_a_night_is_calibrated_and_shown_beside_its_truth(night, tmp_path, lenie
 def test_coefficients_agree_with_the_truth(night, tmp_path, lenient):
     assert run(night, "--output", tmp_path, *lenient) == 0
     telescopes = pl.DataFrame(read_result(tmp_path)["telescopes"])
-    pulls = compare(telescopes, read_truth(night / "truth.json", "energy-inter"))["pull"]
+    pulls = compare_with_truth(telescopes, read_truth(night / "truth.json", "energy-inter"))["pull"]
     # Largest of 13 Gaussian numbers exceeds 5 once in 130 000 nights; a wrong order of telescopes
     # or a wrong gauge gives tens, the throughputs scatter by 8 % and the errors are about 1 %.
     assert max(map(abs, pulls)) < 5

@@ -10,7 +10,7 @@ import pytest
 from astropy.table import Table
 
 from arraycal.calib.history.database import open_history
-from arraycal.calib.history.recording import Entry, record
+from arraycal.calib.history.recording import RecordedResult, record
 from arraycal.flows.cli.main import main
 
 FIRST = date(2026, 3, 1)
@@ -53,7 +53,7 @@ def entry(number, values, *, digest="a" * 16, calibration="energy-inter"):
         }
         for tel_id, value in enumerate(map(float, values), start=1)
     ]
-    return Entry(run, rows)
+    return RecordedResult(run, rows)
 
 
 @pytest.fixture

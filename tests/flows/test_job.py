@@ -7,7 +7,7 @@ import pytest
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings
 from arraycal.flows.jobs.block_search import find_blocks
-from arraycal.flows.jobs.job import prepare
+from arraycal.flows.jobs.job import prepare_job
 from arraycal.flows.jobs.parameters import CalibrateParameters
 
 
@@ -130,12 +130,12 @@ def parameters(**changes):
 
 def test_a_preset_of_another_calibration_is_refused_with_those_that_fit(tree):
     with pytest.raises(ConfigurationError, match="choose image-inter or image-inter-peer"):
-        prepare(parameters(calibration="image-inter", preset="timing-cross"), roots(tree))
+        prepare_job(parameters(calibration="image-inter", preset="timing-cross"), roots(tree))
 
 
 def test_files_that_a_calibration_has_no_use_for_are_refused(tree):
     with pytest.raises(ConfigurationError, match="simulation_reference is for energy-cross"):
-        prepare(parameters(simulation_reference="night/a.dl2.h5"), roots(tree))
+        prepare_job(parameters(simulation_reference="night/a.dl2.h5"), roots(tree))
 
 
 def roots(tree):
@@ -143,25 +143,25 @@ def roots(tree):
 
 
 def test_outputs_start_from_the_output_root(tree):
-    assert prepare(parameters(), roots(tree)).output == tree / "out" / "result"
+    assert prepare_job(parameters(), roots(tree)).output == tree / "out" / "result"
 
 
 @pytest.mark.parametrize("output", ["../night", "/etc", "link/x"])
 def test_no_output_lies_outside_the_output_root(tree, output):
     (tree / "out" / "link").symlink_to(tree.parent / "secret")
     with pytest.raises(ConfigurationError, match=r"lies outside .*ARRAYCAL_OUTPUT_ROOT"):
-        prepare(parameters(output=output), roots(tree))
+        prepare_job(parameters(output=output), roots(tree))
 
 
 def test_no_configuration_file_lies_outside_the_data_root(tree):
     with pytest.raises(ConfigurationError, match=r"lies outside .*ARRAYCAL_DATA_ROOT"):
-        prepare(parameters(config=["../secret/c.yaml"]), roots(tree))
+        prepare_job(parameters(config=["../secret/c.yaml"]), roots(tree))
 
 
 def test_roots_may_be_links_themselves(tree, tmp_path):
     (tmp_path / "data").symlink_to(tree)
     settings = Settings(data_root=tmp_path / "data", output_root=tmp_path / "data" / "out")
-    assert len(prepare(parameters(), settings).blocks) == 2
+    assert len(prepare_job(parameters(), settings).blocks) == 2
 
 
 def test_a_folder_that_may_not_be_searched_is_named(monkeypatch):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from arraycal.calib.history.database import open_history, read_history
 from arraycal.calib.history.reading import Selection, runs
-from arraycal.calib.history.recording import Entry, record
+from arraycal.calib.history.recording import RecordedResult, record
 from arraycal.calib.history.tables import Coefficient, Run
 from arraycal.calib.nights.record import read_night
 from arraycal.calib.publish.writing import FILES
@@ -399,7 +399,7 @@ def put_earlier_nights(site, n_nights, tel_id, factor):
         for row in rows:
             row["value"] *= factor if row["tel_id"] == tel_id else 1.0
         for number in range(1, n_nights + 1):
-            record(history, Entry(run | {"night": NIGHT - timedelta(days=number)}, rows))
+            record(history, RecordedResult(run | {"night": NIGHT - timedelta(days=number)}, rows))
 
 
 def test_a_night_tells_which_telescopes_it_has_flagged_and_later_ones_do_not(site):

@@ -9,7 +9,7 @@ import pytest
 
 from arraycal.calib.figures.trend import trend_figures
 from arraycal.calib.history.database import open_history
-from arraycal.calib.history.recording import Entry, record
+from arraycal.calib.history.recording import RecordedResult, record
 from arraycal.calib.nights.record import CalibrationRecord, NightRecord, write_night
 from arraycal.calib.publish.writing import INDEX
 from arraycal.config.settings import Settings
@@ -56,7 +56,7 @@ def entry(number, values, calibration):
         {"tel_id": number, "tel_type": "MST", "value": float(value), **columns}
         for number, value in enumerate(values, start=1)
     ]
-    return Entry(run, rows)
+    return RecordedResult(run, rows)
 
 
 class Site:

@@ -15,7 +15,7 @@ import pytest
 
 from arraycal.calib.disk.locks import exclusive
 from arraycal.calib.history.database import read_history
-from arraycal.calib.history.reading import Selection, coefficients, runs
+from arraycal.calib.history.reading import Selection, recorded_coefficients, runs
 from arraycal.calib.nights.record import file_digests, read_night
 from arraycal.calib.publish.writing import FILES
 
@@ -88,7 +88,7 @@ class Site:
 
     def history(self):
         with read_history(self.database_url) as history:
-            return runs(history, Selection()), coefficients(history, Selection())
+            return runs(history, Selection()), recorded_coefficients(history, Selection())
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from arraycal.calib.dl2.observed import night_of, observation_span
 from arraycal.calib.history.database import read_history
-from arraycal.calib.history.reading import Selection, coefficients, runs
+from arraycal.calib.history.reading import Selection, recorded_coefficients, runs
 from arraycal.flows.cli.main import main
 
 
@@ -24,7 +24,7 @@ def run(blocks, tmp_path, lenient):
 
 def contents(url):
     with read_history(url) as history:
-        return runs(history, Selection()), coefficients(history, Selection())
+        return runs(history, Selection()), recorded_coefficients(history, Selection())
 
 
 @pytest.mark.parametrize("options", [["--direct"], []], ids=["direct", "flow"])

@@ -8,7 +8,7 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit.loop import fit
 from arraycal.calib.fit.options import fit_options
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.result.assemble import assemble
 from arraycal.calib.schema import BLOCKS, REJECTED
@@ -23,7 +23,7 @@ def result_of(truth, sigma, fitter=None, selection=None, n_showers=4000, multipl
     )
     toy = Toy(truth, [sigma] * len(truth), n_showers, multiplicity or len(truth))
     pairs = toy_pairs(toy, 3)
-    showers = [prepare(pairs, subarray)]
+    showers = [prepare_pairs(pairs, subarray)]
     return assemble(
         fit(lambda: showers, subarray, fit_options(configuration, subarray)),
         subarray,

@@ -257,7 +257,7 @@ def test_damage_far_inside_a_file_is_found_when_it_is_reached(make_block, make_r
     damaged = bytearray(path.read_bytes())
     damaged[chunk.byte_offset + chunk.size // 2] ^= 4
     path.write_bytes(damaged)
-    found: list[dl2.Window] = []
+    found: list[dl2.EventWindow] = []
     with pytest.raises(CannotCompute, match="the file is damaged"):
         found.extend(dl2.windows(dl2.open_block(path), COLUMNS, rows=10))
     assert 0 < len(joined(found)) < 100

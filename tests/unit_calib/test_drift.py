@@ -9,7 +9,14 @@ import pytest
 from arraycal.calib.history.reading import COEFFICIENTS, RUNS
 from arraycal.calib.history.trends import choose_runs
 from arraycal.calib.observables import OBSERVABLES, TIMING_CROSS
-from arraycal.calib.trends.trends import INTERVALS, NIGHTS, STEPS, TELESCOPES, is_clock, trends
+from arraycal.calib.trends.trends import (
+    INTERVALS,
+    NIGHTS,
+    STEPS,
+    TELESCOPES,
+    is_clock,
+    telescope_trends,
+)
 from arraycal.config.models import TrendMonitorOptions
 
 FIRST = date(2026, 3, 1)
@@ -34,7 +41,7 @@ def history(values, error=ERROR, calibration="energy-inter", tel_type="MST"):
 
 def judged(values, *, error=ERROR, calibration="energy-inter", **options):
     table, covariances = history(values, error, calibration)
-    found = trends(table, covariances, TrendMonitorOptions(**options))
+    found = telescope_trends(table, covariances, TrendMonitorOptions(**options))
     for frame, schema in zip(
         (found.telescopes, found.nights, found.steps, found.intervals),
         (TELESCOPES, NIGHTS, STEPS, INTERVALS),
@@ -92,7 +99,7 @@ def test_the_gauge_of_the_published_night_does_not_matter():
     shift = np.exp(np.random.default_rng(1).standard_normal(6))
     scaled = table.with_columns(pl.col("value", "error") * pl.Series(np.repeat(shift, 6)))
     covariances = {n: c * shift[n - 1] ** 2 for n, c in covariances.items()}
-    found = trends(scaled, covariances, TrendMonitorOptions())
+    found = telescope_trends(scaled, covariances, TrendMonitorOptions())
     for column in ("relative", "error"):
         np.testing.assert_allclose(found.nights[column], expected.nights[column], rtol=1e-9)
 
@@ -102,7 +109,7 @@ def test_errors_are_those_of_the_transformed_covariance():
     rng = np.random.default_rng(2)
     half = rng.standard_normal((3, 3))
     covariances[1] = half @ half.T * 1e-6
-    found = trends(table, covariances, TrendMonitorOptions())
+    found = telescope_trends(table, covariances, TrendMonitorOptions())
     # All three are steady: T = 1 - 11^T / 3.
     T = np.eye(3) - 1 / 3
     np.testing.assert_allclose(found.nights["error"], np.sqrt(np.diag(T @ covariances[1] @ T.T)))
@@ -218,7 +225,7 @@ def test_two_nights_are_not_judged():
 
 def test_an_empty_history_gives_empty_tables():
     assert judged(np.full((3, 2), np.nan)).telescopes.is_empty()
-    none = trends(pl.DataFrame(schema=COEFFICIENTS), {}, TrendMonitorOptions())
+    none = telescope_trends(pl.DataFrame(schema=COEFFICIENTS), {}, TrendMonitorOptions())
     assert none.nights.is_empty()
 
 
@@ -252,8 +259,8 @@ def test_types_and_calibrations_are_judged_apart():
     full = {n: ERROR**2 * np.eye(10) for n in cov_1}
     other = both.with_columns(run_id=pl.col("run_id") + 50, calibration=pl.lit("image-inter"))
     full |= {n + 50: c for n, c in full.items()}
-    found = trends(pl.concat([both, other]), full, TrendMonitorOptions())
-    alone = trends(first, cov_1, TrendMonitorOptions())
+    found = telescope_trends(pl.concat([both, other]), full, TrendMonitorOptions())
+    alone = telescope_trends(first, cov_1, TrendMonitorOptions())
     here = found.nights.filter(
         (pl.col("calibration") == "energy-inter") & (pl.col("tel_type") == "MST")
     )

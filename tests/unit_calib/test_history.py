@@ -32,8 +32,8 @@ from arraycal.calib.history.reading import (
     COEFFICIENTS,
     RUNS,
     Selection,
-    coefficients,
     covariances,
+    recorded_coefficients,
     runs,
 )
 from arraycal.calib.history.recording import entry_of, record
@@ -102,7 +102,7 @@ def make_entry(night=NIGHT, configuration=CONFIGURATION, result=None):
 
 
 def everything(history):
-    return runs(history, Selection()), coefficients(history, Selection())
+    return runs(history, Selection()), recorded_coefficients(history, Selection())
 
 
 def test_what_is_recorded_is_read_back(url):
@@ -167,7 +167,7 @@ def test_a_selection_of_nights_and_telescopes_is_inclusive(url):
         for day in (1, 2, 3, 4):
             record(history, make_entry(night=date(2026, 3, day)))
         selection = Selection("energy-inter", since=date(2026, 3, 2), until=date(2026, 3, 3))
-        table = coefficients(history, selection, tel_ids=(2,))
+        table = recorded_coefficients(history, selection, tel_ids=(2,))
         assert table["night"].to_list() == [date(2026, 3, 2), date(2026, 3, 3)]
         assert set(table["tel_id"]) == {2}
         assert not len(runs(history, Selection("image-inter")))

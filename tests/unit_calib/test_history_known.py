@@ -9,7 +9,7 @@ import pytest
 
 from arraycal.calib.history.database import open_history
 from arraycal.calib.history.known import is_recorded, sqlite_path
-from arraycal.calib.history.recording import Entry, record
+from arraycal.calib.history.recording import RecordedResult, record
 
 NIGHT = date(2026, 3, 1)
 DIGEST = "a" * 16
@@ -46,7 +46,7 @@ def url(request, tmp_path):
     else:
         found = f"sqlite:///{tmp_path / 'a history.sqlite'}"
     with open_history(found) as history:
-        record(history, Entry(run_of(MADE), []))
+        record(history, RecordedResult(run_of(MADE), []))
     return found
 
 

@@ -13,7 +13,7 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import carried_on
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.summary import Summary, summarise
 
 TRUTH = np.array([0.1, -0.05, 0.0, -0.2, 0.15])
@@ -22,7 +22,7 @@ TRUTH = np.array([0.1, -0.05, 0.0, -0.2, 0.15])
 def summary_of(truth: np.ndarray, n_showers: int = 3000, multiplicity: int = 3) -> Summary:
     subarray = toy_subarray(len(truth))
     toy = Toy(truth.tolist(), [0.2] * len(truth), n_showers, multiplicity)
-    showers = prepare(toy_pairs(toy, 11), subarray)
+    showers = prepare_pairs(toy_pairs(toy, 11), subarray)
     return summarise(showers, Model.initial(subarray, variance=0.04, margin=0.0))
 
 
@@ -34,7 +34,9 @@ def solution() -> network.Solution:
 def test_two_telescopes_give_the_mean_log_ratio_and_its_error() -> None:
     subarray = toy_subarray(2)
     pairs = toy_pairs(Toy([0.1, -0.1], [0.2, 0.2], 500, 2), 1)
-    summary = summarise(prepare(pairs, subarray), Model.initial(subarray, variance=0.04, margin=0))
+    summary = summarise(
+        prepare_pairs(pairs, subarray), Model.initial(subarray, variance=0.04, margin=0)
+    )
     fixed = network.fix_gauge(
         network.solve_events(summary, np.zeros(2, int)), np.arange(2), "reference", reference=1
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from arraycal.calib.fit.normal import Linear, Normal, solve_normal
+from arraycal.calib.fit.normal import Normal, NormalSolution, solve_normal
 
 NODES = np.array([0.2, -0.1, 0.05, -0.15, 0.3, -0.3])
 COLUMNS = np.array([0.7, -1.2])
@@ -73,11 +73,11 @@ def design() -> Design:
 
 
 @pytest.fixture(scope="module")
-def linear(design: Design) -> Linear:
+def linear(design: Design) -> NormalSolution:
     return solve_normal(design.normal(), COMPONENT)
 
 
-def test_every_component_keeps_its_own_shift_free(linear: Linear) -> None:
+def test_every_component_keeps_its_own_shift_free(linear: NormalSolution) -> None:
     for number in (0, 1):
         nodes = np.flatnonzero(number == COMPONENT)
         assert linear.nodes[nodes].sum() == pytest.approx(0.0, abs=1e-13)
@@ -86,7 +86,7 @@ def test_every_component_keeps_its_own_shift_free(linear: Linear) -> None:
 
 
 def test_nodes_and_columns_are_those_of_the_full_least_squares_fit(
-    design: Design, linear: Linear
+    design: Design, linear: NormalSolution
 ) -> None:
     # The same with a column for every shower and no elimination at all.
     full = np.hstack([design.x, np.eye(design.shower.max() + 1)[design.shower]])
@@ -99,7 +99,7 @@ def test_nodes_and_columns_are_those_of_the_full_least_squares_fit(
         np.testing.assert_allclose(linear.nodes[nodes], expected, atol=1e-11)
 
 
-def test_columns_are_recovered_within_their_errors(linear: Linear) -> None:
+def test_columns_are_recovered_within_their_errors(linear: NormalSolution) -> None:
     errors = np.sqrt(np.diag(linear.covariance))
     np.testing.assert_array_less(np.abs(linear.columns - COLUMNS), 4 * errors[6:])
     assert np.all(errors[6:] < 0.1)
@@ -141,7 +141,7 @@ def _extended(normal: Normal, design: Design, column: np.ndarray) -> Normal:
 
 
 def test_a_column_without_information_gets_no_number_and_takes_none_away(
-    design: Design, linear: Linear
+    design: Design, linear: NormalSolution
 ) -> None:
     nothing = np.zeros(len(design.y))
     shower_only = np.asarray(design.shower % 2, float)  # the same for all telescopes of a shower
@@ -153,7 +153,9 @@ def test_a_column_without_information_gets_no_number_and_takes_none_away(
         assert not solved.covariance[8].any()
 
 
-def test_columns_that_say_the_same_are_both_undetermined(design: Design, linear: Linear) -> None:
+def test_columns_that_say_the_same_are_both_undetermined(
+    design: Design, linear: NormalSolution
+) -> None:
     solved = solve_normal(_extended(design.normal(), design, 3 * design.h[:, 0]), COMPONENT)
     assert np.isnan(solved.columns[[0, 2]]).all()
     assert solved.columns[1] == pytest.approx(linear.columns[1], rel=1e-9)
@@ -170,7 +172,7 @@ def test_a_column_that_belongs_to_one_node_leaves_neither_a_number(design: Desig
 
 
 def test_nodes_without_a_component_get_no_value_but_do_not_count_as_zero(
-    design: Design, linear: Linear
+    design: Design, linear: NormalSolution
 ) -> None:
     component = np.array([0, 0, 0, -1, 1, 1])
     solved = solve_normal(design.normal(), component)

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from arraycal.calib.report.elements import details, figure, figures, page, table
+from arraycal.calib.report.elements import details, figure, figure_elements, page, table
 from arraycal.calib.report.nights_page import CalibrationEntry, NightEntry, NightTrends, nights_page
 from arraycal.calib.report.trends_page import (
     FLAGGED_HEADER,
@@ -154,7 +154,7 @@ def test_small_figures_stand_side_by_side_and_wide_ones_fill_the_page(show, widt
     from arraycal.calib.figures.style import new_figure
 
     drawn = [Picture(f"{w} in", "So.", new_figure(w, 3)) for w in (6, 8.6, 4.9)]
-    tab = show(page("t", [figures(drawn)]), width=width)
+    tab = show(page("t", [figure_elements(drawn)]), width=width)
     boxes = [item.bounding_box() for item in tab.locator("figure").all()]
     tops, widths = [box["y"] for box in boxes], [box["width"] for box in boxes]
     # The wide one is second, and the third goes up beside the first.

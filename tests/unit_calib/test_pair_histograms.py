@@ -20,7 +20,7 @@ from arraycal.calib.checks.pair_histograms import (
 )
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import FitOptions, fit
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.weighing import weigh
 from arraycal.config.models import Configuration
 from tests.unit_calib.test_report import make_result
@@ -30,7 +30,7 @@ TOY = Toy([0.1, -0.1, 0.0, 0.0, 0.05], [0.2] * 5, 4_000, 3)
 
 
 def histograms_of(pairs, subarray, most=12, options=OPTIONS):
-    showers = prepare(pairs, subarray)
+    showers = prepare_pairs(pairs, subarray)
     fitted = fit(lambda: [showers], subarray, options)
     chosen = informative_pairs(fitted.summary.log_ratio.n, subarray.type_codes, most)
     rows = weigh(showers, fitted.model, None)
@@ -109,7 +109,7 @@ def test_no_pair_or_none_wanted_is_an_empty_choice(n_common, most):
 
 def with_pass(sections, pairs, threshold="auto"):
     subarray = toy_subarray(5)
-    showers = prepare(pairs, subarray)
+    showers = prepare_pairs(pairs, subarray)
     fitted = fit(lambda: [showers], subarray, replace(OPTIONS, threshold=threshold))
     value = pl.Series(np.exp(fitted.solution.log_throughput))
     result = make_result({"MST": 5})
@@ -145,8 +145,8 @@ def test_tables_are_made_where_they_are_wanted_and_mean_something(sections, thre
 
 def test_windows_without_rows_change_nothing():
     subarray = toy_subarray(5)
-    showers = prepare(toy_pairs(TOY, 1), subarray)
-    empty = prepare(toy_pairs(TOY, 1).clear(), subarray)
+    showers = prepare_pairs(toy_pairs(TOY, 1), subarray)
+    empty = prepare_pairs(toy_pairs(TOY, 1).clear(), subarray)
     fitted = fit(lambda: [showers], subarray, OPTIONS)
     chosen = informative_pairs(fitted.summary.log_ratio.n, subarray.type_codes, 12)
     rows = weigh(empty, fitted.model, None)

@@ -17,7 +17,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 
-from arraycal.calib.figures import CLOCK_FIGURES, FIGURES, caption, encode, figures
+from arraycal.calib.figures import CLOCK_FIGURES, FIGURES, caption, draw_figures, encode
 from arraycal.calib.figures.contrasts import contrast_figures
 from arraycal.calib.figures.style import COLOURS, DIVERGING, looks
 from arraycal.calib.report import html, markdown, summary_page
@@ -206,7 +206,7 @@ SMALL = make_result({"LST": 4, "MST": 5})
     ],
 )
 def test_every_result_has_a_report(result, absent):
-    assert set(FIGURES) - set(CLOCK_FIGURES) - set(figures(result)) == absent
+    assert set(FIGURES) - set(CLOCK_FIGURES) - set(draw_figures(result)) == absent
     page = assert_harmless(html(result))
     assert sum(tag == "img" for tag, name, _ in page.attributes if name == "src") == 7 - len(absent)
     assert result.verdict.status in markdown(result)
@@ -244,7 +244,7 @@ def test_captions_speak_of_the_calibration_shown():
 def test_a_long_name_of_a_rule_is_wrapped_and_not_cut_off():
     rule = "the size is outside what the camera records without saturation (ShowerSelection)"
     table = pl.DataFrame([("telescope", rule, 12)], REJECTED, orient="row")
-    (axes,) = figures(replace(SMALL, rejected=table), ["rejected rows"])["rejected rows"].axes
+    (axes,) = draw_figures(replace(SMALL, rejected=table), ["rejected rows"])["rejected rows"].axes
     (label,) = [text.get_text() for text in axes.get_yticklabels()]
     assert label.replace("\n", " ") == f"telescope: {rule}"
     assert max(map(len, label.split("\n"))) <= 46
@@ -384,7 +384,7 @@ def test_west_is_left_and_north_is_up():
     # GroundFrame: x north, y west. Telescope 1 stands in the north, 2 in the west.
     places = {1: (100.0, 0.0, 0.0), 2: (0.0, 100.0, 0.0)}
     result = replace(make_result({"LST": 2}), positions_m=places)
-    axes = figures(result, ["array map"])["array map"].axes[0]
+    axes = draw_figures(result, ["array map"])["array map"].axes[0]
     offsets = [np.asarray(collection.get_offsets()) for collection in axes.collections]
     drawn = [places for places in offsets if len(places) == 2]
     np.testing.assert_array_equal(drawn[0], [[0.0, 100.0], [-100.0, 0.0]])
@@ -393,7 +393,7 @@ def test_west_is_left_and_north_is_up():
 
 
 def test_error_bars_are_the_errors():
-    axes = figures(SMALL, ["coefficients"])["coefficients"].axes[0]
+    axes = draw_figures(SMALL, ["coefficients"])["coefficients"].axes[0]
     own = SMALL.telescopes.filter(pl.col("tel_type") == "LST")
     expected = [np.hypot(own["error"], own["systematic"]), own["error"].to_numpy()]
     for container, error in zip(axes.containers, expected, strict=False):
@@ -405,7 +405,7 @@ def test_error_bars_are_the_errors():
 
 def matrix_of(result, name):
     """The matrix a figure shows."""
-    (image,) = figures(result, [name])[name].axes[0].get_images()
+    (image,) = draw_figures(result, [name])[name].axes[0].get_images()
     return np.ma.filled(np.ma.asarray(image.get_array()), NAN)
 
 
@@ -501,7 +501,7 @@ def test_types_differ_without_colours_too():
 
 
 def test_unit_residuals_have_unit_width():
-    axes = figures(SMALL, ["residuals"])["residuals"].axes[0]
+    axes = draw_figures(SMALL, ["residuals"])["residuals"].axes[0]
     _, labels = axes.get_legend_handles_labels()
     (label,) = [label for label in labels if label.startswith("LST")]
     # 20,000 rows: the central 68 % is known to about 1 / sqrt(20000) = 0.7 %
@@ -509,7 +509,7 @@ def test_unit_residuals_have_unit_width():
 
 
 def test_pictures_are_data_uris():
-    figure = figures(SMALL, ["coefficients"])["coefficients"]
+    figure = draw_figures(SMALL, ["coefficients"])["coefficients"]
     assert encode(figure, "svg").startswith("data:image/svg+xml;base64,")
     assert encode(figure, "png").startswith("data:image/png;base64,iVBORw0KGgo")
 

@@ -10,7 +10,7 @@ from arraycal.calib.checks.residual_bins import RESIDUAL_BINS, residual_bins
 from arraycal.calib.figures.sizes import curve_figure, residual_figures
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import FitOptions, fit
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.report import html
 from arraycal.calib.schema import DISTANCE, EXPECTED
 from tests.unit_calib.test_report import make_result
@@ -28,7 +28,7 @@ def sizes():
 
 
 def fitted_bins(pairs, options=OPTIONS):
-    showers = prepare(pairs, ARRAY)
+    showers = prepare_pairs(pairs, ARRAY)
     found = fit(lambda: [showers], ARRAY, options)
     bins = residual_bins(
         lambda: [showers], found.model, ARRAY.types, found.solution.component >= 0,
@@ -122,7 +122,7 @@ def test_sparse_bins_have_no_row(sizes):
 
 
 def test_the_report_shows_curves_and_residuals(sizes):
-    showers = prepare(sizes, ARRAY)
+    showers = prepare_pairs(sizes, ARRAY)
     found = fit(lambda: [showers], ARRAY, OPTIONS)
     result = with_curves(make_result({"MST": 9}), found, ARRAY)
     result = with_residuals(result, found, lambda: [showers], ARRAY, least=50, unit="")

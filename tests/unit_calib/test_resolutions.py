@@ -10,7 +10,7 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.resolutions import variances
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.summary import summarise
 
 N = 6
@@ -19,7 +19,7 @@ SUBARRAY = toy_subarray(N)
 
 def found(sigma: list[float], n_showers: int, seed: int, passes: int = 6) -> np.ndarray:
     """Iterate the scoring at the true throughputs; variance of every telescope."""
-    showers = prepare(toy_pairs(Toy([0.0] * N, sigma, n_showers, 4), seed), SUBARRAY)
+    showers = prepare_pairs(toy_pairs(Toy([0.0] * N, sigma, n_showers, 4), seed), SUBARRAY)
     used = Model.initial(SUBARRAY, variance=0.04, margin=0.0)
     for _ in range(passes):
         summary = summarise(showers, used)
@@ -61,7 +61,7 @@ def test_few_showers_take_the_resolution_of_the_type() -> None:
 
 
 def test_a_far_noisier_telescope_stays_so_when_the_selection_takes_its_rows() -> None:
-    showers = prepare(toy_pairs(Toy([0.0] * N, [0.2] * N, 3000, 4), 1), SUBARRAY)
+    showers = prepare_pairs(toy_pairs(Toy([0.0] * N, [0.2] * N, 3000, 4), 1), SUBARRAY)
     start = Model.initial(SUBARRAY, variance=0.04, margin=0.0).now
     summary = summarise(showers, Model.initial(SUBARRAY, variance=0.04, margin=0.0))
     # As behind a threshold: it was seen, but hardly any of its rows is selected.

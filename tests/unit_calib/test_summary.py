@@ -15,8 +15,8 @@ from arraycal.calib.fit import network
 from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.loop import FitOptions, fit
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.showers import prepare
-from arraycal.calib.fit.summary import TURN_ON_EDGES, Moments, Summary, merge, summarise
+from arraycal.calib.fit.showers import prepare_pairs
+from arraycal.calib.fit.summary import TURN_ON_EDGES, Moments, Summary, merge_summaries, summarise
 from arraycal.calib.fit.thresholds import turn_on_threshold
 
 N = 6
@@ -75,7 +75,7 @@ def naive(pairs: pl.DataFrame, used: Model) -> tuple[np.ndarray, np.ndarray, np.
 def test_sums_equal_the_fixed_effects_matrices_of_every_shower(n_showers: int) -> None:
     events = PAIRS["event_id"].unique().sort().head(n_showers).implode()
     pairs = PAIRS.filter(pl.col("event_id").is_in(events))
-    summary = summarise(prepare(pairs, SUBARRAY), model())
+    summary = summarise(prepare_pairs(pairs, SUBARRAY), model())
     weight, weighted, meat = naive(pairs, model())
     np.testing.assert_allclose(network.laplacian(summary.weight), weight, atol=1e-9)
     right = summary.weighted.sum(axis=1) - summary.weighted.sum(axis=0)
@@ -86,16 +86,16 @@ def test_sums_equal_the_fixed_effects_matrices_of_every_shower(n_showers: int) -
 @given(st.permutations(range(5)), st.sampled_from(["none", "huber", "tukey"]))
 def test_blocks_in_any_order_merge_to_the_single_pass(order: list[int], robust: str) -> None:
     used = model(robust=robust, threshold=np.full((1, 100), 0.0)[:, : model().threshold.shape[1]])
-    whole = summarise(prepare(PAIRS, SUBARRAY), used)
+    whole = summarise(prepare_pairs(PAIRS, SUBARRAY), used)
     parts = [PAIRS.filter(pl.col("event_id") % 5 == k) for k in order]
-    assert_equal(merge(summarise(prepare(p, SUBARRAY), used) for p in parts), whole)
+    assert_equal(merge_summaries(summarise(prepare_pairs(p, SUBARRAY), used) for p in parts), whole)
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_rows_changes_nothing(seed: int) -> None:
     shuffled = PAIRS.sample(fraction=1.0, shuffle=True, seed=seed)
-    one = summarise(prepare(PAIRS, SUBARRAY), model())
-    assert_equal(summarise(prepare(shuffled, SUBARRAY), model()), one)
+    one = summarise(prepare_pairs(PAIRS, SUBARRAY), model())
+    assert_equal(summarise(prepare_pairs(shuffled, SUBARRAY), model()), one)
 
 
 def swap_sides(pairs: pl.DataFrame, tel_id_of: dict[int, int]) -> pl.DataFrame:
@@ -126,7 +126,7 @@ def test_renaming_telescopes_renames_their_coefficients_only(
     options = replace(OPTIONS, estimator=estimator)
     results = []
     for pairs in (PAIRS, swap_sides(PAIRS, new_id)):
-        showers = [prepare(pairs, SUBARRAY)]
+        showers = [prepare_pairs(pairs, SUBARRAY)]
         results.append(fit(lambda showers=showers: showers, SUBARRAY, options).solution)  # type: ignore[misc]
     back = [new_id[i] - 1 for i in range(1, N + 1)]
     np.testing.assert_allclose(
@@ -142,7 +142,7 @@ def test_a_common_scale_cancels(scale: float) -> None:
     options = replace(OPTIONS, threshold=None, binned_resolution=False)
     scaled = PAIRS.with_columns(pl.col("value_1", "value_2") * scale)
     one, two = (
-        fit(lambda p=p: [prepare(p, SUBARRAY)], SUBARRAY, options).solution  # type: ignore[misc]
+        fit(lambda p=p: [prepare_pairs(p, SUBARRAY)], SUBARRAY, options).solution  # type: ignore[misc]
         for p in (PAIRS, scaled)
     )
     np.testing.assert_allclose(one.log_throughput, two.log_throughput, atol=1e-9)
@@ -150,8 +150,8 @@ def test_a_common_scale_cancels(scale: float) -> None:
 
 
 def test_fitting_blocks_equals_fitting_them_in_one() -> None:
-    parts = [prepare(PAIRS.filter(pl.col("event_id") % 7 == k), SUBARRAY) for k in range(7)]
-    whole = [prepare(PAIRS, SUBARRAY)]
+    parts = [prepare_pairs(PAIRS.filter(pl.col("event_id") % 7 == k), SUBARRAY) for k in range(7)]
+    whole = [prepare_pairs(PAIRS, SUBARRAY)]
     one, two = (fit(lambda w=w: w, SUBARRAY, OPTIONS) for w in (parts, whole))  # type: ignore[misc]
     np.testing.assert_allclose(
         one.solution.log_throughput, two.solution.log_throughput, atol=ROUNDING
@@ -182,12 +182,12 @@ def test_the_margin_never_looks_at_one_telescopes_own_value() -> None:
     start = Model.initial(SUBARRAY, variance=0.04, margin=2.5)
     for threshold, kept in ((0.4, 4), (0.6, 0)):  # 1.0 > 0.4 + 2.5 * 0.2, but not > 0.6 + 0.5
         used = replace(start, threshold=np.full_like(start.threshold, threshold))
-        assert summarise(prepare(rows, SUBARRAY), used).n_rows == kept
+        assert summarise(prepare_pairs(rows, SUBARRAY), used).n_rows == kept
 
 
 def test_nothing_to_merge_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing to merge"):
-        merge([])
+        merge_summaries([])
 
 
 def test_turn_on_is_found_at_half_height_of_the_rising_edge() -> None:

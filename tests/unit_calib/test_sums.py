@@ -16,8 +16,8 @@ from toy_sizes import SizeToy, size_pairs, square_array
 
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.fit.curve import Knots
-from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solve
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solve_summary
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.summary import Summary
 from arraycal.calib.fit.sums import FORMAT, KEPT, KEPT_OF_HALVES, STEERING, Sums, pack, unpack
 
@@ -31,14 +31,14 @@ TABLES = {"rejected": pl.DataFrame({"rule": ["größer"], "rows": [7]})}
 def energies() -> tuple[Fit, Subarray, FitOptions]:
     subarray = toy_subarray(6)
     toy = Toy([0.1, -0.1, 0.05, 0.0, -0.2, 0.15], [0.2] * 6, 1000, 4, trigger=0.1)
-    showers = [prepare(toy_pairs(toy, 5), subarray)]
+    showers = [prepare_pairs(toy_pairs(toy, 5), subarray)]
     return fit(lambda: showers, subarray, OPTIONS), subarray, OPTIONS
 
 
 def sizes() -> tuple[Fit, Subarray, FitOptions]:
     subarray = square_array(9)
     toy = SizeToy([0.1, -0.1, 0.0, 0.0, 0.2, -0.2, 0.0, 0.05, -0.05], n_showers=600)
-    showers = [prepare(size_pairs(toy, 5, reach_m=200.0), subarray)]
+    showers = [prepare_pairs(size_pairs(toy, 5, reach_m=200.0), subarray)]
     options = replace(OPTIONS, robust="none", knots=Knots.spaced([(20.0, 200.0)], 5))
     return fit(lambda: showers, subarray, options), subarray, options
 
@@ -88,7 +88,7 @@ def test_sums_come_back_bit_by_bit(make) -> None:
     # The same sums, the same bytes: a night that is recorded again has not changed.
     assert pack(found) == content
     # All that a solver reads is there, for the halves too.
-    assert_same_bits(solve(found.summary, options), fitted.solution)
+    assert_same_bits(solve_summary(found.summary, options), fitted.solution)
     halves = half_differences(found.summary, found.halves, options)
     assert len(halves) == 3
     for one, two in zip(halves, fitted.half_differences, strict=True):
@@ -102,7 +102,7 @@ def test_every_field_of_a_summary_is_kept_or_known_to_steer_only() -> None:
 
 def test_sums_of_sixty_telescopes_are_small() -> None:
     subarray = toy_subarray(60)
-    showers = [prepare(toy_pairs(Toy([0.0] * 60, [0.2] * 60, 3000, 10), 1), subarray)]
+    showers = [prepare_pairs(toy_pairs(Toy([0.0] * 60, [0.2] * 60, 3000, 10), 1), subarray)]
     fitted = fit(lambda: showers, subarray, replace(OPTIONS, threshold=None))
     # 60 x 60 numbers of 8 bytes, 9 times for all showers and 4 times for each of three halves,
     # are 600 kB; half of most is empty.

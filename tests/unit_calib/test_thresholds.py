@@ -10,7 +10,7 @@ import pytest
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit.model import Model, type_threshold_at
-from arraycal.calib.fit.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M, prepare
+from arraycal.calib.fit.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M, prepare_pairs
 from arraycal.calib.fit.summary import OWN_EDGES, TURN_ON_EDGES, empty_summary, summarise
 from arraycal.calib.fit.thresholds import MIN_TURN_ON_ROWS, own_offsets, thresholds
 
@@ -61,7 +61,7 @@ def test_bins_that_are_all_sparse_borrow_from_their_neighbours() -> None:
 
 def test_thresholds_between_the_middles_of_bins_lie_in_between() -> None:
     pairs = toy_pairs(Toy([0.0] * 3, [0.2] * 3, 200, 3), 1)
-    showers = prepare(pairs, SUBARRAY)
+    showers = prepare_pairs(pairs, SUBARRAY)
     # Within the middles of the first and the last bin; one row without a distance.
     impact = np.linspace(IMPACT_CENTRES_M[0], IMPACT_CENTRES_M[-1], len(showers.y))
     impact[7] = np.nan
@@ -77,7 +77,7 @@ def test_the_steep_side_of_a_bin_is_cut_at_its_own_threshold() -> None:
     # Two telescopes of one shower in a bin, 260 to 300 m, whose threshold climbs by 0.4 in it:
     # the same expected value clears it at 262 m and does not at 298 m.
     pairs = toy_pairs(Toy([0.0] * 3, [1e-3] * 3, 1, 2), 1)
-    showers = prepare(pairs, SUBARRAY)
+    showers = prepare_pairs(pairs, SUBARRAY)
     linear = 0.01 * (IMPACT_CENTRES_M - 280.0)
     start = Model.initial(SUBARRAY, variance=1e-6, margin=2.5)
     used = replace(start, threshold=linear[None, :])
@@ -130,7 +130,7 @@ def test_an_edge_that_is_no_threshold_moves_none(what: str) -> None:
 
 
 def test_a_threshold_of_its_own_is_kept_clear_of() -> None:
-    showers = prepare(toy_pairs(Toy([0.0] * 3, [1e-3] * 3, 1, 3), 1), SUBARRAY)
+    showers = prepare_pairs(toy_pairs(Toy([0.0] * 3, [1e-3] * 3, 1, 3), 1), SUBARRAY)
     showers = replace(showers, y=np.zeros(len(showers.y)))
     offset = np.array([0.0, 0.0, 0.5])
     used = replace(START, threshold=np.full_like(START.threshold, -0.8))

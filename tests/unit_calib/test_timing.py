@@ -18,7 +18,7 @@ from arraycal.calib.blocks.rows import rows_of_block
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.dl2.cursor import UnsortedRows
 from arraycal.calib.errors import CannotCompute, WrongUsage
-from arraycal.calib.figures import CLOCK_FIGURES, figures
+from arraycal.calib.figures import CLOCK_FIGURES, draw_figures
 from arraycal.calib.hdf5.writing import Column, create_file, set_attributes, write_table
 from arraycal.calib.observables import TIMING_CROSS
 from arraycal.calib.pairs.matching import REPEATED
@@ -33,7 +33,7 @@ from arraycal.calib.timing import fit as timing_fit
 from arraycal.calib.timing import residuals as timing_residuals
 from arraycal.calib.timing import sums as timing_sums
 from arraycal.calib.timing.acquire import coincidences, group_median
-from arraycal.calib.timing.showers import Setup, make_plan, prepare
+from arraycal.calib.timing.showers import Setup, make_plan, prepare_stamps
 from arraycal.calib.timing.steps import locate
 from arraycal.config.models import CalculateTimingCalibrationOptions, Configuration
 
@@ -336,7 +336,7 @@ def test_the_report_shows_clocks_with_their_jumps(tmp_path):
     page = html(result)
     assert "Jumps of clocks (1)" in page
     assert "offset/ns" in page
-    assert set(CLOCK_FIGURES) <= set(figures(result))
+    assert set(CLOCK_FIGURES) <= set(draw_figures(result))
     assert "MST" in markdown(result)
 
 
@@ -446,9 +446,9 @@ def test_coincidences_find_offsets_through_wrong_stamps():
 
 def test_the_sums_are_those_of_the_full_design():
     stamps = stamps_of(n_showers=30)
-    showers = prepare(stamps, toy_setup(ARRAY))
+    showers = prepare_stamps(stamps, toy_setup(ARRAY))
     n = len(ARRAY)
-    model = timing_residuals.Model(
+    model = timing_residuals.FrontModel(
         np.zeros((1, n)),
         0.2,
         np.array([1.0, 2.0]),
@@ -456,7 +456,7 @@ def test_the_sums_are_those_of_the_full_design():
         1e9,
         ("curvature", "walk"),
     )
-    found = timing_residuals.residuals(showers, np.zeros(30, int), model)
+    found = timing_residuals.stamp_residuals(showers, np.zeros(30, int), model)
     got = timing_sums.sums(showers, np.zeros(30, int), 1, found, n)
     # By explicit elimination: telescope indicators and columns, less their mean in the shower.
     time, slope = showers.predict(0.2)
@@ -478,10 +478,10 @@ def test_the_sums_are_those_of_the_full_design():
 
 
 def test_groups_of_showers_in_any_order_add_up_to_the_whole():
-    showers = prepare(stamps_of(n_showers=40), toy_setup(ARRAY))
+    showers = prepare_stamps(stamps_of(n_showers=40), toy_setup(ARRAY))
     n, columns = len(ARRAY), ("curvature", "walk")
-    model = timing_residuals.Model(np.zeros((1, n)), 0.2, np.ones(2), np.ones(n), 1e9, columns)
-    found = timing_residuals.residuals(showers, np.zeros(40, int), model)
+    model = timing_residuals.FrontModel(np.zeros((1, n)), 0.2, np.ones(2), np.ones(n), 1e9, columns)
+    found = timing_residuals.stamp_residuals(showers, np.zeros(40, int), model)
     whole = timing_sums.sums(showers, np.zeros(40, int), 1, found, n)
     parts = timing_sums.sums(showers, np.arange(40) % 3, 4, found, n)
     assert parts.matrix.sum(axis=0) == pytest.approx(whole.matrix[0], rel=1e-9, abs=1e-9)
@@ -491,7 +491,7 @@ def test_groups_of_showers_in_any_order_add_up_to_the_whole():
 
 
 def test_clipping_takes_the_wrong_stamp_and_not_its_neighbours():
-    showers = prepare(stamps_of(n_showers=50, outliers=0.0), toy_setup(ARRAY))
+    showers = prepare_stamps(stamps_of(n_showers=50, outliers=0.0), toy_setup(ARRAY))
     rest = np.random.default_rng(6).standard_normal(len(showers.shower))
     rest[[12, 100, 103]] += 60.0
     weight = timing_residuals.clip(showers, rest, np.ones(len(rest)), 5.0)
@@ -501,7 +501,7 @@ def test_clipping_takes_the_wrong_stamp_and_not_its_neighbours():
 def test_chunks_are_long_enough_full_enough_and_of_one_observation():
     frames = [toy_stamps(TimingToy([0.0] * 13, n_showers=n, duration_s=d), ARRAY, n, obs_id=obs)
               for obs, (n, d) in enumerate([(1000, 100.0), (900, 900.0)])]  # fmt: skip
-    windows = [prepare(frame, toy_setup(ARRAY)) for frame in frames]
+    windows = [prepare_stamps(frame, toy_setup(ARRAY)) for frame in frames]
     plan = make_plan(windows, 60.0, 200)
     count = np.diff(plan.edges)
     # 1000 showers in 100 s: the second chunk would last 40 s but has 400 showers, enough.
@@ -529,7 +529,7 @@ class TestRealFiles:
         for compensated, into in spread.items():
             setup = Setup(array, compensated, 2158.0, (5000.0, 15000.0), 8000.0)
             for scale in np.linspace(-0.5, 1.5, 41):
-                showers = prepare(found, setup)
+                showers = prepare_stamps(found, setup)
                 rest = showers.delay_ns - showers.predict(scale)[0]
                 mean = showers.total(rest) / np.diff(showers.start)
                 into.append(float(np.std(rest - mean[showers.shower])))
@@ -546,9 +546,9 @@ def test_of_places_for_a_jump_that_are_equally_good_the_middle_one_is_taken():
 @pytest.mark.parametrize("passes", [1, 2])
 def test_sums_are_those_of_the_model_also_when_the_loop_does_not_settle(monkeypatch, passes):
     monkeypatch.setattr(timing_fit, "MAX_PASSES", passes)
-    showers = prepare(stamps_of(), toy_setup(ARRAY))
-    choice = timing_fit.FitOptions(5.0, 1.0, True, True, 60.0, 200)
-    found = timing_fit.fit(lambda: [showers], 2, ARRAY.type_codes, choice)
+    showers = prepare_stamps(stamps_of(), toy_setup(ARRAY))
+    choice = timing_fit.ClockFitOptions(5.0, 1.0, True, True, 60.0, 200)
+    found = timing_fit.fit_clocks(lambda: [showers], 2, ARRAY.type_codes, choice)
     assert not found.settled
     again = timing_fit.one_pass(lambda: [showers], found.plan, found.model)
     assert again.vector == pytest.approx(found.sums.vector, abs=1e-9)

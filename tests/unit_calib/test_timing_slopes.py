@@ -8,8 +8,8 @@ from toy_stamps import toy_timing_array
 
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.stamps.front import C_M_PER_NS, direction
-from arraycal.calib.timing.guards import Pointing, check
-from arraycal.calib.timing.slopes import Slope, fit_slope
+from arraycal.calib.timing.guards import PointingOffsets, check_convention
+from arraycal.calib.timing.slopes import PointingSlope, fit_slope
 
 ARRAY = toy_timing_array()
 N = len(ARRAY)
@@ -18,7 +18,7 @@ WAVE = np.asarray(ARRAY.positions_m) @ AIM / C_M_PER_NS
 
 
 def solution(offset):
-    return [Pointing(AIM, offset, np.full(N, 0.1), 1000.0)]
+    return [PointingOffsets(AIM, offset, np.full(N, 0.1), 1000.0)]
 
 
 def clocks(seed, scatter_ns):
@@ -47,12 +47,14 @@ def test_a_slope_that_is_uncertain_but_certainly_not_0_is_refused(share):
     per_ns = fit_slope(clocks(1, 1.0), WAVE, ARRAY.type_codes).error
     offset = share * WAVE + clocks(1, 0.11 / per_ns)
     with pytest.raises(CannotCompute, match=re.escape(f"slope of {share:+.3f} +- 0.110 over")):
-        check(solution(offset), ARRAY, compensated=False)
+        check_convention(solution(offset), ARRAY, compensated=False)
 
 
 def test_what_is_said_of_an_open_convention_are_the_distances_from_0_and_from_1():
     per_ns = fit_slope(clocks(1, 1.0), WAVE, ARRAY.type_codes).error
-    found = check(solution(0.4 * WAVE + clocks(1, 0.2 / per_ns)), ARRAY, compensated=False)
+    found = check_convention(
+        solution(0.4 * WAVE + clocks(1, 0.2 / per_ns)), ARRAY, compensated=False
+    )
     assert found.unchecked.startswith(
         "the offsets have a slope of +0.40 +- 0.20 against the plane wave of the pointing; +-1 "
         "(wrong) is 3.0 errors away, too few to exclude it, and 0 (right) is 2.0 errors away"
@@ -64,18 +66,18 @@ def test_clocks_that_follow_the_wave_by_chance_are_not_refused(scatter_ns):
     # 600 arrays in all, of clocks from far below to far above the 300 ns of the wave.
     rng = np.random.default_rng(3)
     for _ in range(150):
-        check(solution(scatter_ns * rng.standard_normal(N)), ARRAY, compensated=False)
+        check_convention(solution(scatter_ns * rng.standard_normal(N)), ARRAY, compensated=False)
 
 
 def test_with_few_telescopes_an_error_is_small_by_chance_and_proves_less():
     # Of Student's distribution with 2 and 10 degrees of freedom 8 errors are a chance of
     # 1.5e-2 and 1.2e-5.
-    assert Slope(1.0, 0.125, 2).chance == pytest.approx(1.5e-2, rel=0.05)
-    assert Slope(1.0, 0.125, 10).chance == pytest.approx(1.2e-5, rel=0.05)
-    assert not Slope(1.0, 0.125, 2).is_wave
-    assert Slope(1.0, 0.125, 10).is_wave
+    assert PointingSlope(1.0, 0.125, 2).chance == pytest.approx(1.5e-2, rel=0.05)
+    assert PointingSlope(1.0, 0.125, 10).chance == pytest.approx(1.2e-5, rel=0.05)
+    assert not PointingSlope(1.0, 0.125, 2).is_wave
+    assert PointingSlope(1.0, 0.125, 10).is_wave
 
 
 def test_no_slope_refuses_and_excludes_nothing():
-    assert not Slope().is_wave
-    assert not Slope().excludes_wave
+    assert not PointingSlope().is_wave
+    assert not PointingSlope().excludes_wave

@@ -12,10 +12,10 @@ from arraycal.calib.figures.trend import MOST, trend_figure, trend_figures
 from arraycal.calib.history.database import open_history
 from arraycal.calib.history.errors import HistoryError
 from arraycal.calib.history.reading import Selection, runs
-from arraycal.calib.history.recording import Entry, record
+from arraycal.calib.history.recording import RecordedResult, record
 from arraycal.calib.history.tables import Run
 from arraycal.calib.history.trends import newly_flagged, view_trends
-from arraycal.calib.trends.trends import trends
+from arraycal.calib.trends.trends import telescope_trends
 from arraycal.config.models import TrendMonitorOptions
 
 FIRST = date(2026, 3, 1)
@@ -53,7 +53,7 @@ def entry(number, values, digest="a" * 16, calibration="energy-inter", hour=8):
         {"tel_id": number, "tel_type": "MST", "value": float(value), **columns}
         for number, value in enumerate(values, start=1)
     ]
-    return Entry(run, rows)
+    return RecordedResult(run, rows)
 
 
 def courses(n_nights, n_telescopes=8):
@@ -233,4 +233,4 @@ def test_a_single_night_has_no_figure(history):
     empty = view_trends(history, Selection(calibration="image-inter"), OPTIONS)
     assert empty.trends.telescopes.is_empty()
     assert empty.runs.is_empty()
-    assert trends(empty.coefficients, {}, OPTIONS).nights.is_empty()
+    assert telescope_trends(empty.coefficients, {}, OPTIONS).nights.is_empty()

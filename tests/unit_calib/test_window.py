@@ -14,7 +14,7 @@ from arraycal.calib.checks.curve_table import BLOCK_NOTES, with_notes
 from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
 from arraycal.calib.fit.loop import fit
 from arraycal.calib.fit.options import fit_options
-from arraycal.calib.fit.showers import prepare
+from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.sums import Sums
 from arraycal.calib.history.database import open_history
 from arraycal.calib.history.digest import configuration_digest
@@ -45,7 +45,7 @@ OTHER = load_configuration([], preset="energy-inter", overrides=["ShowerSelectio
 def sums_of(number, truth=TRUTH, subarray=SUBARRAY):
     """Sums of a night of 8,000 showers, of which a trigger leaves 8 %."""
     toy = Toy(truth.tolist(), [0.2] * N, 8000, 4, trigger=0.0)
-    showers = prepare(toy_pairs(toy, 10 + number), subarray)
+    showers = prepare_pairs(toy_pairs(toy, 10 + number), subarray)
     fitted = fit(lambda: [showers], subarray, fit_options(CONFIGURATION, subarray))
     row = (f"block_{number}.dl2.h5", "ok", "", str(100 + number), "v7", "f0", 10, 20, False)
     tables = {
