@@ -119,7 +119,11 @@ def _companions(result: CalibrationResult) -> Iterator[tuple[str, Mapping[str, C
         )
     lines = result.configuration.splitlines()
     yield "configuration", {"line": text_column(lines, "YAML, line by line")}
-    facts = {"verdict": str(result.verdict), **result.fit}
+    facts = {
+        "verdict": str(result.verdict),
+        "untested": "; ".join(result.verdict.untested),
+        **result.fit,
+    }
     yield "fit", key_value(facts)
     yield "provenance", key_value(result.provenance)
 

@@ -162,7 +162,7 @@ def _result(facts: dict[str, Any], tables: dict[str, pl.DataFrame]) -> Calibrati
         obs_ids=tuple(int(obs_id) for obs_id in facts["obs_ids"]),
         positions_m=_positions(telescopes.select("tel_id", *POSITION).iter_rows()),
         fit=_finite_or_nan(facts["fit"]),
-        verdict=Verdict(verdict["status"], tuple(verdict["reasons"])),
+        verdict=Verdict(verdict["status"], tuple(verdict["reasons"]), tuple(verdict["untested"])),
         configuration=str(facts["configuration"]),
         provenance=dict(facts["provenance"]),
         extras={name: table for name, table in tables.items() if name not in TABLES},

@@ -107,6 +107,8 @@ def _heading(result: CalibrationResult, index: str) -> Iterator[str]:
         f'<div class="verdict {text(status)}"><strong>{text(status)}</strong>'
         f"{f'<ul>{reasons}</ul>' if reasons else ''}</div>"
     )
+    if result.verdict.untested:
+        yield f'<p class="quiet">Not tested: {text("; ".join(result.verdict.untested))}</p>'
     facts = "".join(
         f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
         for name, value in key_facts(result)

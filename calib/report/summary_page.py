@@ -60,6 +60,7 @@ def markdown(result: CalibrationResult) -> str:
     """
     lines = [f"# {_cell(result.calibration)}: {_cell(result.verdict.status)}", ""]
     lines += [f"- {_cell(reason)}" for reason in result.verdict.reasons]
+    lines += [f"- not tested: {_cell(item)}" for item in result.verdict.untested]
     lines += ["", _cell(observations(result)), ""]
     lines += _table(("quantity", "value"), list(key_facts(result)))
     lines += ["", "## Coefficients", ""]

@@ -120,10 +120,21 @@ CLOCK_OFFSET = Quantity("clock offset", "ns", 0.0, 3, 0.5, "stamps in use")
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a result may be used, and what is wrong with it."""
+    """Whether a result may be used, what is wrong with it, and what nobody could know.
+
+    Parameters
+    ----------
+    status : {"usable", "degraded", "unusable"}
+        ``usable``: the data could have contradicted the result, and did not.
+    reasons : tuple of str
+        Why it is not ``usable``.
+    untested : tuple of str
+        What the data could not test, each with the reason. It degrades nothing by itself.
+    """
 
     status: Status
     reasons: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """``degraded: 2 telescopes ...; 1 block ...``."""
@@ -204,7 +215,11 @@ class CalibrationResult:
         }
         return {
             "calibration": self.calibration,
-            "verdict": {"status": self.verdict.status, "reasons": list(self.verdict.reasons)},
+            "verdict": {
+                "status": self.verdict.status,
+                "reasons": list(self.verdict.reasons),
+                "untested": list(self.verdict.untested),
+            },
             "obs_ids": list(self.obs_ids),
             "fit": _finite(self.fit),
             **tables,

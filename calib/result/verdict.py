@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -11,7 +12,7 @@ from arraycal.calib.result.result import Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["OUTLIER", "judge", "outliers_of", "with_remarks"]
+__all__ = ["OUTLIER", "judge", "outliers_of", "with_remarks", "with_untested"]
 
 #: Flag of a telescope that stands out.
 OUTLIER = "outlier"
@@ -76,7 +77,12 @@ def with_remarks(verdict: Verdict, remarks: Sequence[str]) -> Verdict:
     if not remarks:
         return verdict
     status = "degraded" if verdict.status == "usable" else verdict.status
-    return Verdict(status, (*verdict.reasons, *remarks))
+    return replace(verdict, status=status, reasons=(*verdict.reasons, *remarks))
+
+
+def with_untested(verdict: Verdict, untested: Sequence[str]) -> Verdict:
+    """Add what the data could not test."""
+    return replace(verdict, untested=(*verdict.untested, *untested))
 
 
 def _count(names: list[str], noun: str) -> str:

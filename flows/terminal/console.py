@@ -154,6 +154,8 @@ def print_result(
     for line in _notes(result):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"\n{result.verdict}", style=_style(result.verdict.status), markup=False)
+    if result.verdict.untested:
+        console.print(f"not tested: {'; '.join(result.verdict.untested)}", markup=False)
     for name, path in (
         ("report", published.report),
         ("tables", published.monitoring),

@@ -7,6 +7,8 @@ import pytest
 from arraycal.calib.fit import network
 from arraycal.calib.gauge.outliers import least_z, stands_out
 from arraycal.calib.gauge.within_types import far_off
+from arraycal.calib.result.result import Verdict
+from arraycal.calib.result.verdict import with_remarks, with_untested
 from arraycal.calib.wording import percent, relative
 from tests.unit_calib.test_coefficients import result_of
 
@@ -111,3 +113,10 @@ def test_differences_of_logarithms_are_shown_as_what_they_are():
     assert percent(1000.0).startswith("x 8.2e+307")
     assert relative(np.log(0.5), 0.1) == pytest.approx((-0.5, 0.05))
     assert np.isnan(relative(np.nan)[0])
+
+
+def test_what_could_not_be_tested_is_listed_and_degrades_nothing():
+    verdict = with_untested(Verdict("usable"), ["constancy within blocks: one chunk"])
+    assert verdict.status == "usable"
+    worse = with_remarks(verdict, ["a block is missing"])
+    assert worse == Verdict("degraded", ("a block is missing",), verdict.untested)
