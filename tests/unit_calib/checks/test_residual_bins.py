@@ -13,7 +13,7 @@ from arraycal.calib.fit.loop import FitOptions, fit
 from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.report import html
 from arraycal.calib.schema import DISTANCE, EXPECTED
-from tests.unit_calib.test_report import make_result
+from tests.unit_calib.report.test_report import make_result
 
 ARRAY = square_array(9)
 KNOTS = Knots.spaced([(20.0, 200.0)], 7)

@@ -38,7 +38,7 @@ from arraycal.calib.timing.steps import locate
 from arraycal.config.models import CalculateTimingCalibrationOptions, Configuration
 
 ARRAY = toy_timing_array()
-REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "real"
+REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "real"
 GEOMETRY = "HillasReconstructor"
 HIGH_RES = {"TIME_FORMAT": "ctao_high_res", "TIME_SCALE": "tai"}
 SITE = EarthLocation.from_geodetic(-17.89 * units.deg, 28.76 * units.deg, 2200 * units.m)

@@ -14,7 +14,7 @@ from arraycal.calib.figures.pair_gallery import gallery_figures
 from arraycal.calib.figures.scan import scan_figure
 from arraycal.calib.report import html, markdown
 from arraycal.calib.report.scan_page import gallery_section, scan_section
-from tests.unit_calib.test_report import SMALL, Page, assert_harmless
+from tests.unit_calib.report.test_report import SMALL, Page, assert_harmless
 
 NAN = float("nan")
 

@@ -23,7 +23,7 @@ from arraycal.calib.fit.loop import FitOptions, fit
 from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.weighing import weigh
 from arraycal.config.models import Configuration
-from tests.unit_calib.test_report import make_result
+from tests.unit_calib.report.test_report import make_result
 
 OPTIONS = FitOptions("event", 50, 20, "none", None, 2.5, binned_resolution=False, max_iterations=20)
 TOY = Toy([0.1, -0.1, 0.0, 0.0, 0.05], [0.2] * 5, 4_000, 3)

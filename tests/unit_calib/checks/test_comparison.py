@@ -11,7 +11,7 @@ import pytest
 from arraycal.calib.checks.comparison import COMPARISON, Other, read_other, with_comparison
 from arraycal.calib.errors import WrongUsage
 from arraycal.calib.report import html
-from tests.unit_calib.test_report import make_result, without_values
+from tests.unit_calib.report.test_report import make_result, without_values
 
 
 def saved(result, folder):

@@ -10,7 +10,7 @@ from arraycal.calib.gauge.within_types import far_off
 from arraycal.calib.result.result import Verdict
 from arraycal.calib.result.verdict import with_remarks, with_untested
 from arraycal.calib.wording import percent, relative
-from tests.unit_calib.test_coefficients import result_of
+from tests.unit_calib.result.test_coefficients import result_of
 
 ERROR = 0.005
 #: Scatter of about 8 %, nine telescopes.
