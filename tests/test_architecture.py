@@ -17,8 +17,9 @@ SOURCE_FOLDERS = (*PACKAGES, "benchmarks", "deployments")
 
 # Who besides config/settings.py may name the environment, and why.
 MAY_NAME_THE_ENVIRONMENT = {
-    "flows/environment.py": "passes its own on to the server and the worker it starts",
-    "flows/cli.py": "sets Prefect's start-up time-out before Prefect is imported",
+    "flows/service/environment.py": "passes its own on to the server and the worker it starts",
+    "flows/cli/main.py": "sets Prefect's start-up time-out before Prefect is imported",
+    "tasks/one_thread.py": "sets the threads of polars in a new process before polars is imported",
 }
 
 # In two pieces each, so that this file does not accuse itself.
@@ -104,10 +105,32 @@ def pickles(node):
     return isinstance(node, ast.keyword) and node.arg == "allow_pickle"
 
 
+def test_nobody_else_provides_our_import_name():
+    providers = set(importlib.metadata.packages_distributions().get("arraycal", ()))
+    assert providers <= {"arraycal"}, f"`import arraycal` may find {sorted(providers)}"
+
+
 @pytest.mark.parametrize("package", PACKAGES)
-def test_nobody_else_provides_our_import_names(package):
-    providers = set(importlib.metadata.packages_distributions().get(package, ()))
-    assert providers <= {"arraycal"}, f"`import {package}` may find {sorted(providers)}"
+def test_the_package_is_made_of_the_folders_at_the_top(package):
+    link = ROOT / "arraycal" / package
+    assert link.is_symlink()
+    assert link.resolve() == ROOT / package
+
+
+def test_no_name_means_two_things():
+    defined = {}
+    for path in python_files(*PACKAGES):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(relative(path))
+    twice = {name: places for name, places in defined.items() if len(places) > 1}
+    # A task or a flow bears the name of what it wraps; alembic wants one name in every revision.
+    assert {name for name, places in twice.items() if not _wraps(places)} <= {"upgrade"}
+
+
+def _wraps(places):
+    wrappers = [place for place in places if place.startswith(("flows/", "tasks/"))]
+    return len(places) - len(wrappers) <= 1
 
 
 def test_no_file_in_flows_hides_a_package():
@@ -183,5 +206,5 @@ def test_no_file_names_a_path_of_one_machine():
     "file", sorted((ROOT / "config" / "presets").glob("*")), ids=lambda file: file.name
 )
 def test_whatever_lies_among_the_presets_is_one(file):
-    assert preset_path(file.stem) == file
+    assert preset_path(file.stem).samefile(file)
     load_preset(file.stem)

@@ -283,7 +283,9 @@ def test_the_image_gets_all_that_the_package_is_made_of():
         word for line in re.findall(r"^COPY (.*)", text, re.MULTILINE) for word in line.split()[:-1]
     }
     project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    (package,) = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    links = [path for path in (FOLDER.parent / package).iterdir() if path.is_symlink()]
+    wheel = {package, *(path.readlink().name for path in links)}
     files = {project["project"]["readme"], *project["project"]["license-files"]}
     assert copied == {*wheel, *files, "pyproject.toml", "constraints.txt"}
     extras = set(re.findall(r"'\.\[(\w+)\]'", text))

@@ -19,6 +19,7 @@ from arraycal.calib.history.reading import Selection, runs
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGES = ("flows", "tasks", "calib", "config")
+OWN = ("arraycal/__init__.py", "arraycal/py.typed")
 LENIENT = (
     "RelativeThroughputFitter.min_events=5",
     "RelativeThroughputFitter.min_common_events=2",
@@ -29,11 +30,11 @@ PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
 LOADED = """
 from pathlib import Path
 from prefect.flows import load_flow_from_entrypoint
-import calib, config, flows, tasks
-from flows.registering import read_deployments
+import arraycal.calib, arraycal.config, arraycal.flows, arraycal.tasks
+from arraycal.flows.service.registering import read_deployments
 for item in read_deployments():
     flow = load_flow_from_entrypoint(item["entrypoint"], use_placeholder_flow=False)
-    print(item["name"], flow.name, Path(flow.fn.__code__.co_filename).parents[1])
+    print(item["name"], flow.name, Path(flow.fn.__code__.co_filename).parents[2])
 """
 
 
@@ -91,18 +92,32 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel):
     )
     if listed.returncode:
         pytest.skip("the checkout is no git repository")
-    tracked = set(listed.stdout.split())
-    assert {"config/presets/energy-inter.yaml", "flows/prefect.yaml"} <= tracked
-    assert "calib/history/migrations/env.py" in tracked
+    tracked = {f"arraycal/{name}" for name in listed.stdout.split()} | set(OWN)
+    assert {"arraycal/config/presets/energy-inter.yaml", "arraycal/flows/service/prefect.yaml"} <= tracked
+    assert "arraycal/calib/history/migrations/env.py" in tracked
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == tracked
 
 
 def test_the_code_that_runs_is_that_of_the_wheel(installed):
-    shown = installed.run("python", "-c", "import calib; print(calib.__file__)").stdout
+    shown = installed.run("python", "-c", "import arraycal; print(arraycal.__file__)").stdout
     assert Path(shown.strip()).is_relative_to(installed.packages)
     assert installed.run("arraycal", "--version").stdout.startswith("arraycal ")
+
+
+@pytest.mark.parametrize("kind", ["folder", "package"])
+def test_others_may_have_modules_of_the_names_of_our_folders(installed, kind):
+    place = installed.folder if kind == "folder" else installed.packages
+    others = [place / f"{name}.py" for name in PACKAGES]
+    for other in others:
+        other.write_text('whose = "the user"\n')
+    ours = "from arraycal.flows.calibrate import calibrate; import config, tasks"
+    shown = installed.run("python", "-c", f"{ours}; print(config.whose, tasks.whose)").stdout
+    assert shown.split() == ["the", "user"] * 2
+    assert "ShowerSelection:" in installed.run("arraycal", "presets", "energy-inter").stdout
+    for other in others:
+        other.unlink()
 
 
 def test_presets_are_there(installed):
