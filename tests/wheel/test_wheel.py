@@ -93,7 +93,8 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel):
     if listed.returncode:
         pytest.skip("the checkout is no git repository")
     tracked = {f"arraycal/{name}" for name in listed.stdout.split()} | set(OWN)
-    assert {"arraycal/config/presets/energy-inter.yaml", "arraycal/flows/service/prefect.yaml"} <= tracked
+    data = ("config/presets/energy-inter.yaml", "flows/service/prefect.yaml")
+    assert {f"arraycal/{name}" for name in data} <= tracked
     assert "arraycal/calib/history/migrations/env.py" in tracked
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
