@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["ColumnRequest", "column_names", "picked"]
+__all__ = ["ColumnRequest", "column_kind", "column_names", "picked"]
 
 
 class ColumnRequest(NamedTuple):
@@ -71,6 +71,21 @@ def column_names(table: Any) -> list[str]:  # noqa: ANN401  any library's table
     return [str(name) for name in names]
 
 
+def column_kind(table: Any, name: str) -> str:  # noqa: ANN401  any library's table
+    """``bool``, ``int`` or the unit of a number, as `arraycal.calib.criteria` wants it.
+
+    Examples
+    --------
+    >>> column_kind({"is_valid": [True, False]}, "is_valid")
+    'bool'
+    """
+    column = table.select(name).head(1).collect() if isinstance(table, pl.LazyFrame) else table
+    values = column[name]
+    found = np.asarray(values).dtype.kind
+    unit = getattr(values, "unit", None)
+    return {"b": "bool", "i": "int", "u": "int"}.get(found, "" if unit is None else str(unit))
+
+
 def picked(
     table: Any,  # noqa: ANN401  any library's table
     requests: Mapping[str, ColumnRequest],
@@ -98,7 +113,7 @@ def picked(
     _require(names, (request.source for request in requests.values() if request.needed))
     wanted = {name: request for name, request in requests.items() if request.source in names}
     if isinstance(table, pl.LazyFrame):
-        table = table.select(dict.fromkeys(item.source for item in wanted.values())).collect()
+        table = table.select({item.source for item in wanted.values()}).collect()
     return pl.DataFrame(
         [_series(table[request.source], name, request) for name, request in wanted.items()]
     )

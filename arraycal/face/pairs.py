@@ -26,7 +26,7 @@ from arraycal.calib.schema import EVENT_KEYS, PAIRS, REJECTED
 from arraycal.face.arrays import Array
 from arraycal.face.calibrations import Calibration, as_calibration
 from arraycal.face.display import html_paragraph, html_table, text_table
-from arraycal.face.frames import ColumnRequest, column_names, picked
+from arraycal.face.frames import ColumnRequest, column_kind, column_names, picked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,19 +80,15 @@ class Pairs:
 
     def __repr__(self) -> str:
         notes = [f"{topic}: {text}" for topic, text in self.notes]
-        return "\n".join([self._title, *notes, text_table(self._counts)])
+        return "\n".join([self._title, *notes, text_table(self.rejected)])
 
     def _repr_html_(self) -> str:
         notes = [html_paragraph(f"{topic}: {text}") for topic, text in self.notes]
-        return "".join([html_paragraph(self._title), *notes, html_table(self._counts)])
+        return "".join([html_paragraph(self._title), *notes, html_table(self.rejected)])
 
     @property
     def _title(self) -> str:
         return f"Pairs for {self.calibration.name}: {len(self):,} rows; left out:"
-
-    @property
-    def _counts(self) -> pl.DataFrame:
-        return self.rejected
 
 
 def pairs(
@@ -258,23 +254,22 @@ def _as_block(
     """Describe a table like a block file: its columns under the names they have in ctapipe."""
     observable = chosen.observable
     names = reconstructors(getattr(chosen.configuration, observable.section))
-    kinds = {
+    units = {
         quantity.column.format(**names): quantity.unit
         for filter_ in observable.filters
         for quantity in filter_.quantities
     }
-    kinds |= {
-        column: ""
-        for _, text in chosen.configuration.QualityQuery.quality_criteria
-        for column in columns_of(text)
-        if column not in kinds
-    }
     there = column_names(table)
     sources = {
-        name: ColumnSource(TABLE, name, "telescope", kind)
-        for name, kind in kinds.items()
+        name: ColumnSource(TABLE, name, "telescope", unit)
+        for name, unit in units.items()
         if name in there
     }
+    for _, text in chosen.configuration.QualityQuery.quality_criteria:
+        for name in sorted(columns_of(text)):
+            if name in there and name not in sources:
+                kind = column_kind(table, name)
+                sources[name] = ColumnSource(TABLE, name, "telescope", kind)
     own = (
         (observable.value, "value", observable.unit, True),
         (observable.uncertainty, "uncertainty", observable.unit, False),
@@ -292,7 +287,8 @@ def _applicable(chosen: Calibration, block: Block) -> tuple[Configuration, list[
     observable, configuration = chosen.observable, chosen.configuration
     section = getattr(configuration, observable.section)
     names = reconstructors(section)
-    notes, off = [], {}
+    notes: list[tuple[str, str]] = []
+    off: dict[str, None] = {}
     for filter_ in observable.filters:
         if getattr(section.event_filters, filter_.key) is None:
             continue

@@ -315,7 +315,8 @@ def _ascending(frame: pl.DataFrame, source: str) -> pl.DataFrame:
         msg = f"{source}: some rows pair a telescope with itself. Produce it again."
         raise CannotCompute(msg)
     turned = pl.col("tel_id_1") > pl.col("tel_id_2")
-    one, two = ("tel_id_1", "value_1", "uncertainty_1"), ("tel_id_2", "value_2", "uncertainty_2")
+    names = ("tel_id_{}", "value_{}", "uncertainty_{}", "impact_{}_m")
+    one, two = (tuple(name.format(side) for name in names) for side in (1, 2))
     exchanged = [
         pl.when(turned).then(pl.col(other)).otherwise(pl.col(name)).alias(name)
         for name, other in zip(one + two, two + one, strict=True)
