@@ -99,9 +99,7 @@ class Settings(BaseSettings):
         """SQLAlchemy URL of the history, the default one if none is set."""
         if self.database_url is not None:
             return self.database_url
-        file = self.output_folder / HISTORY_FILE
-        earlier = self.earlier_history
-        return f"sqlite:///{file if earlier is None or file.exists() else earlier}"
+        return f"sqlite:///{self.output_folder / HISTORY_FILE}"
 
     @property
     def data_folder(self) -> Path:
@@ -112,15 +110,6 @@ class Settings(BaseSettings):
     def output_folder(self) -> Path:
         """Folder of the results of nights, absolute: the one named, else one in the home folder."""
         return (self.output_root or self.home / OUTPUT_FOLDER).absolute()
-
-    @property
-    def earlier_history(self) -> Path | None:
-        """History beside the default output folder, where it once was, if there is one."""
-        home = self.home.absolute()
-        if self.database_url is not None or self.output_folder != home / OUTPUT_FOLDER:
-            return None
-        file = home / HISTORY_FILE
-        return file if file.is_file() else None
 
     @field_validator("time_zone", mode="after")
     @classmethod

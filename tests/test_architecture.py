@@ -13,7 +13,7 @@ from arraycal.config.loading import load_preset, preset_path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("flows", "tasks", "calib", "config")
-SOURCE_FOLDERS = (*PACKAGES, "benchmarks", "deployments")
+SOURCE_FOLDERS = (*PACKAGES, "arraycal/face", "benchmarks", "deployments")
 
 # Who besides config/settings.py may name the environment, and why.
 MAY_NAME_THE_ENVIRONMENT = {

@@ -23,15 +23,19 @@ from arraycal.calib.pairs.saturation import BrightestPixels, described
 from arraycal.calib.schema import REJECTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
 
     from arraycal.calib.blocks.stage import BlockPairs
     from arraycal.calib.observables import Observable
     from arraycal.calib.pairs.matching import PairRules
+    from arraycal.calib.subarray import Subarray
     from arraycal.config.models import Configuration
 
-__all__ = ["inter_first", "pairs_of_block", "window_rows"]
+__all__ = ["inter_first", "paired_windows", "pairs_of_block", "window_rows"]
 
 
 def pairs_of_block(
@@ -96,18 +100,49 @@ def _pair_windows(
 ) -> Iterator[pl.DataFrame]:
     """Yield PAIRS window by window and leave the counts in `summary`."""
     rules = pair_rules(observable, configuration, block)
-    if rules.shower:
-        summary["shower_columns"] = [name for name, _ in rules.shower]
     allowed = pairs_to_form(observable, configuration, block.subarray)
     rows = window_rows(rules, getattr(configuration, observable.section).chunk_size)
+    windows = dl2.windows(block, rules.columns, rows=rows, stream=stream)
+    yield from paired_windows(windows, rules, block.subarray, allowed, summary)
+
+
+def paired_windows(
+    windows: Iterable[dl2.EventWindow],
+    rules: PairRules,
+    subarray: Subarray,
+    allowed: npt.NDArray[np.intp],
+    summary: dict[str, Any],
+) -> Iterator[pl.DataFrame]:
+    """Pair the EVENTS of windows, and leave in `summary` what a cache entry says of its rows.
+
+    Parameters
+    ----------
+    windows : iterable of EventWindow
+        EVENTS of complete showers, with `rules.columns`.
+    rules : PairRules
+        Selection and statistic.
+    subarray : Subarray
+        The telescopes.
+    allowed : array of int, shape (n_pairs, 2)
+        Allowed pairs, see `arraycal.calib.subarray.allowed_pairs`.
+    summary : dict
+        Filled when the last window is through.
+
+    Yields
+    ------
+    DataFrame
+        PAIRS of a window, unless it has none.
+    """
+    if rules.shower:
+        summary["shower_columns"] = [name for name, _ in rules.shower]
     rejected: list[pl.DataFrame] = []
     participation: list[pl.DataFrame] = []
-    pixels = BrightestPixels(block.subarray)
+    pixels = BrightestPixels(subarray)
     n_events = n_pairs = repeated = 0
-    for window in dl2.windows(block, rules.columns, rows=rows, stream=stream):
+    for window in windows:
         if rules.brightest is not None:
             pixels.add(window.events, rules.value, rules.brightest)
-        paired = pair_events(window.events, rules, block.subarray, allowed)
+        paired = pair_events(window.events, rules, subarray, allowed)
         rejected.append(paired.rejected)
         participation.append(paired.participation)
         repeated += window.repeated
@@ -120,7 +155,7 @@ def _pair_windows(
         rejected.append(pl.DataFrame([row], REJECTED, orient="row"))
     counts = merge_rejected(rejected).rows()
     saturation = pixels.found()
-    notes = [list(note) for note in (*rules.notes, *described(saturation, block.subarray))]
+    notes = [list(note) for note in (*rules.notes, *described(saturation, subarray))]
     summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts, notes=notes)
     summary.update(saturation=[list(item) for item in saturation])
     if rules.min_per_type is not None:

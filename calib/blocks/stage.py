@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BlockPairs",
     "UsableBlocks",
+    "block_table",
     "cached_block",
     "select_blocks",
     "usable_blocks",
@@ -286,7 +287,7 @@ def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
     subarray = good[0].subarray
     assert subarray is not None  # noqa: S101  a block that is ok has one
     tables = {
-        "blocks": _block_table(judged),
+        "blocks": block_table(judged),
         "rejected": merge_rejected(block.rejected for block in good),
         "obs_ids": tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
     }
@@ -313,7 +314,7 @@ def _misfit(block: BlockPairs, usual: Subarray | None, seen: Mapping[int, Path])
     return ""
 
 
-def _block_table(blocks: Sequence[BlockPairs]) -> pl.DataFrame:
+def block_table(blocks: Sequence[BlockPairs]) -> pl.DataFrame:
     """Return the blocks as a table of schema ``arraycal.calib.result.result.BLOCKS``."""
     rows = [
         (

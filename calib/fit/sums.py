@@ -232,8 +232,7 @@ def _model(about: dict[str, Any], arrays: Arrays) -> Model:
         now=now,
         selector=selector,
         threshold=arrays["threshold"],
-        # Sums of earlier versions had none.
-        threshold_offset=arrays.get("threshold_offset", np.zeros(len(now.variance))),
+        threshold_offset=arrays["threshold_offset"],
         margin=about["margin"],
         robust=about["robust"],
         split_at=split_at,

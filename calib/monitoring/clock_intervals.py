@@ -7,7 +7,7 @@ have an offset only where they were followed: outside its intervals nobody knows
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -40,8 +40,6 @@ INTERVALS = pl.Schema(
     }
 )
 STORED = ("start_s", "stop_s", "offset_ns", "error_ns", "drift_ns_per_h", "reference_s")
-#: Columns that files of earlier versions do not have, and the ones that serve in their place.
-LATER = {"drift_ns_per_h": None, "reference_s": "start_s"}
 #: Time stamps are counted in quarter nanoseconds.
 QUANTA_PER_NS = 4
 QUANTA_PER_S = 4_000_000_000
@@ -79,11 +77,11 @@ def read_intervals(file: hdf5.File, path: Path, calibration: str) -> pl.DataFram
     table = hdf5.find_table(file, f"{group}/intervals", path) if calibration else None
     if table is None:
         return INTERVALS.to_frame()
-    table.require("tel_id", *(name for name in STORED if name not in LATER))
+    table.require("tel_id", *STORED)
     rows = table.read()
     columns = {
-        name: _stored(table, rows, old)
-        for name, old in zip(INTERVALS.names()[1:], STORED, strict=True)
+        name: np.asarray(rows[stored], np.float64)
+        for name, stored in zip(INTERVALS.names()[1:], STORED, strict=True)
     }
     frame = pl.DataFrame({"tel_id": rows["tel_id"].astype(np.int64), **columns}, schema=INTERVALS)
     moving = frame["tel_id"].is_duplicated() | (pl.col("drift") != 0)
@@ -98,14 +96,6 @@ def read_intervals(file: hdf5.File, path: Path, calibration: str) -> pl.DataFram
             f"{sorted(set(bad['tel_id']))}. Produce the coefficients again."
         )
     return frame
-
-
-def _stored(table: hdf5.Table, rows: npt.NDArray[Any], name: str) -> Floats:
-    """Column of the table, or what serves in its place."""
-    if name not in table.columns and name in LATER:
-        instead = LATER[name]
-        return np.zeros(len(rows)) if instead is None else rows[instead].astype(np.float64)
-    return np.asarray(rows[name], np.float64)
 
 
 def _jumping(file: hdf5.File, path: Path, group: str) -> set[int]:

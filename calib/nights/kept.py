@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arraycal.calib.nights.files import LeftOut, NightFiles
-from arraycal.calib.nights.record import file_stamp, judge_night, made_at
+from arraycal.calib.nights.record import file_stamp, judge_night
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -154,12 +154,7 @@ def kept_calibrations(
     # A block that lies elsewhere under its name has only moved.
     is_new = _contents(before.blocks) != _contents(blocks)
     return [
-        replace(
-            item,
-            is_reused=True,
-            is_outdated=item.is_outdated or is_new,
-            made=item.made or made_at(folder / item.folder),
-        )
+        replace(item, is_reused=True, is_outdated=item.is_outdated or is_new)
         for item in before.calibrations
         if item.calibration not in made and (not item.folder or item.has_results(folder))
     ]
@@ -211,6 +206,6 @@ def _gone_too(files: NightFiles, before: NightRecord) -> list[LeftOut]:
 
 
 def _day(before: NightRecord) -> str:
-    """When the results were made; an older record knows only when it was itself."""
+    """When the results were made."""
     made = max((item.made for item in before.calibrations), default="")
-    return (made or str(before.provenance.get("time_utc", "an unknown day")))[:10]
+    return made[:10] or "an unknown day"

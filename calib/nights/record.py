@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -80,7 +80,7 @@ class CalibrationRecord:
     trends : tuple of str
         Telescopes whose trend this night has given a flag, each with what was found.
     made : str
-        When the results were made, ISO 8601; empty without results, and in older records.
+        When the results were made, ISO 8601; empty without results.
     is_outdated : bool
         Whether the night has got other blocks since, in a run of other calibrations.
     failed : tuple of str
@@ -337,20 +337,17 @@ def _record(raw: dict[str, Any]) -> NightRecord:
     found["night"] = date.fromisoformat(raw["night"])
     found["calibrations"] = tuple(_calibration(item) for item in raw["calibrations"])
     found["reasons"] = _texts(raw["reasons"])
-    found["remarks"] = _texts(raw.get("remarks", ()))
+    found["remarks"] = _texts(raw["remarks"])
     _require_status(raw)
     content = {name: value for name, value in raw.items() if name != "schema"}
     return NightRecord(**content | found)
 
 
 def _calibration(raw: dict[str, Any]) -> CalibrationRecord:
-    known = {item.name for item in fields(CalibrationRecord)}
-    values = {name: value for name, value in raw.items() if name in known}
-    # What an earlier version did not write yet is as if there were none.
-    texts = {name: _texts(raw.get(name, ())) for name in LISTS}
-    _texts([raw["calibration"], raw.get("folder", "")])
+    texts = {name: _texts(raw[name]) for name in LISTS}
+    _texts([raw["calibration"], raw["folder"]])
     _require_status(raw)
-    return CalibrationRecord(**values | texts)
+    return CalibrationRecord(**raw | texts)
 
 
 def _require_status(raw: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Asymmetries",
     "is_asymmetry_file",
+    "pairs_of_rows",
     "read_asymmetries",
     "telescopes_of",
     "write_asymmetries",
@@ -166,16 +167,43 @@ def read_asymmetries(path: Path, observable: Observable) -> Asymmetries:
         repeated, or the stored asymmetry is not that of the stored values.
     """
     _require_table(path, observable)
-    frame = _ascending(_read_columns(path, observable), path)
+    return pairs_of_rows(_read_columns(path, observable), observable, str(path))
+
+
+def pairs_of_rows(frame: pl.DataFrame, observable: Observable, source: str) -> Asymmetries:
+    """Make PAIRS of the rows of pairs that somebody else has formed.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns of PAIRS but for the statistic, in any order of rows and sides, and ``stored``: the
+        asymmetry that came with them, null for none.
+    observable : Observable
+        The calibration.
+    source : str
+        Where they are from, for messages.
+
+    Returns
+    -------
+    Asymmetries
+        As of `read_asymmetries`.
+
+    Raises
+    ------
+    CannotCompute
+        If telescopes are not told apart, a row is repeated, or an asymmetry is not that of the
+        values.
+    """
+    frame = _ascending(frame, source)
     usable = pl.all_horizontal(
         (pl.col(name).is_finite() & (pl.col(name) > 0)) for name in ("value_1", "value_2")
     )
     kept = frame.filter(usable)
     pairs = kept.with_columns(*observable.statistic).select(*PAIRS.names(), "stored")
-    _check_statistic(pairs, path)
+    _check_statistic(pairs, source)
     pairs = pairs.select(PAIRS.names()).sort("obs_id", "event_id", "tel_id_1", "tel_id_2")
     if pairs.select("obs_id", "event_id", "tel_id_1", "tel_id_2").is_duplicated().any():
-        msg = f"{path}: some showers have the same telescope pair twice. Produce the file again."
+        msg = f"{source}: some showers have the same telescope pair twice. Produce it again."
         raise CannotCompute(msg)
     check_schema(pairs, PAIRS)
     lost = [(PAIR_LEVEL, UNUSABLE_VALUE, len(frame) - len(kept))]
@@ -193,7 +221,7 @@ def _require_table(path: Path, observable: Observable) -> None:
 def telescopes_of(pairs: pl.DataFrame) -> Subarray:
     """Telescopes that appear in PAIRS, ordered by type and id.
 
-    They all stand at the origin: the exchange file does not say where they are.
+    They all stand at the origin: rows of pairs do not say where they are.
 
     Raises
     ------
@@ -203,7 +231,7 @@ def telescopes_of(pairs: pl.DataFrame) -> Subarray:
         If a telescope appears under two types.
     """
     if pairs.is_empty():
-        raise NothingToDo("the file holds no pair of telescopes.")
+        raise NothingToDo("there is no pair of telescopes in it.")
     sides = [pairs.select("tel_type", tel_id=f"tel_id_{side}") for side in (1, 2)]
     found = pl.concat(sides).unique().sort("tel_type", "tel_id")
     if found["tel_id"].is_duplicated().any():
@@ -281,13 +309,14 @@ def _numbers(table: QTable, name: str, unit: str, path: Path) -> np.ndarray[Any,
     return values.astype(values.dtype.newbyteorder("="))
 
 
-def _ascending(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+def _ascending(frame: pl.DataFrame, source: str) -> pl.DataFrame:
     """Exchange the sides of pairs that are not in ascending order of telescope id."""
     if (frame["tel_id_1"] == frame["tel_id_2"]).any():
-        msg = f"{path}: some rows pair a telescope with itself. Produce the file again."
+        msg = f"{source}: some rows pair a telescope with itself. Produce it again."
         raise CannotCompute(msg)
     turned = pl.col("tel_id_1") > pl.col("tel_id_2")
-    one, two = ("tel_id_1", "value_1", "uncertainty_1"), ("tel_id_2", "value_2", "uncertainty_2")
+    names = ("tel_id_{}", "value_{}", "uncertainty_{}", "impact_{}_m")
+    one, two = (tuple(name.format(side) for name in names) for side in (1, 2))
     exchanged = [
         pl.when(turned).then(pl.col(other)).otherwise(pl.col(name)).alias(name)
         for name, other in zip(one + two, two + one, strict=True)
@@ -296,12 +325,13 @@ def _ascending(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
     return frame.with_columns(*exchanged, stored)
 
 
-def _check_statistic(pairs: pl.DataFrame, path: Path) -> None:
-    difference = (pairs["stored"] - pairs["asymmetry"]).abs()
+def _check_statistic(pairs: pl.DataFrame, source: str) -> None:
+    stated = pairs.filter(pl.col("stored").is_not_null())
+    difference = (stated["stored"] - stated["asymmetry"]).abs()
     wrong = int((~(difference <= TOLERANCE)).sum())  # NaN counts as wrong
     if wrong:
         msg = (
-            f"{path}: in {wrong} of {len(pairs)} rows the stored asymmetry is not that of the "
-            "stored values. Produce the file again."
+            f"{source}: in {wrong} of {len(pairs)} rows the stored asymmetry is not that of the "
+            "stored values. Produce it again."
         )
         raise CannotCompute(msg)

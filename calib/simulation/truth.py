@@ -64,12 +64,12 @@ class Truth:
 
     @classmethod
     def read(cls, path: Path) -> Truth:
-        """Read what `write` wrote, also with an earlier version.
+        """Read what `write` wrote.
 
         Raises
         ------
         ValueError
-            If the file is no truth, or of a version that knew more than this one.
+            If the file is no truth, or of another version.
         """
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
@@ -137,27 +137,22 @@ def _by_id(values: Mapping[str, Any]) -> dict[int, Any]:
 
 
 def _read_settings(raw: Mapping[str, Any]) -> SimulationSettings:
-    """Settings from JSON; what an earlier version did not have takes its default."""
+    """Settings from JSON."""
     unknown = set(raw) - {field.name for field in fields(SimulationSettings)}
     if unknown:
         msg = f"unknown settings {', '.join(sorted(unknown))}"
         raise ValueError(msg)
     settings = {name: _tuples(value) for name, value in raw.items()}
     for name in ("throughput", "energy_factor"):
-        # The first version had null for no given throughput.
-        settings[name] = _by_id(settings.get(name) or {})
-    if "night" in settings:
-        settings["night"] = date.fromisoformat(settings["night"])
-    if "camera" in settings:
-        settings["camera"] = CameraSettings(**settings["camera"])
-    if "clocks" in settings:
-        clocks = {name: _tuples(value) for name, value in settings["clocks"].items()}
-        for name in ("offset_ns", "drift_ns_per_h"):
-            clocks[name] = _by_id(clocks[name])
-        settings["clocks"] = ClockSettings(**clocks)
-    else:
-        # The light of earlier nights travelled in vacuum.
-        settings["clocks"] = ClockSettings(refractivity=0.0)
+        settings[name] = _by_id(settings[name])
+    clocks = {name: _tuples(value) for name, value in settings["clocks"].items()}
+    for name in ("offset_ns", "drift_ns_per_h"):
+        clocks[name] = _by_id(clocks[name])
+    settings |= {
+        "night": date.fromisoformat(settings["night"]),
+        "camera": CameraSettings(**settings["camera"]),
+        "clocks": ClockSettings(**clocks),
+    }
     return SimulationSettings(**settings)
 
 

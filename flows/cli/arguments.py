@@ -6,7 +6,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arraycal.flows.cli import apply_arguments, history_arguments, merge_arguments
+from arraycal.flows.cli import (
+    apply_arguments,
+    asymmetry_arguments,
+    history_arguments,
+    merge_arguments,
+)
 from arraycal.flows.cli.argument_types import count, not_empty
 from arraycal.flows.cli.night_arguments import add_night_commands, night_date
 from arraycal.flows.cli.simulate_arguments import SIMULATE, add_simulate_arguments
@@ -214,7 +219,7 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 #: Commands whose files may stand behind options as well as before them.
-INTERMIXED = ("run", "apply", "merge", "check")
+INTERMIXED = ("run", "apply", "asymmetry", "merge", "check")
 
 
 def parse_arguments(given: Sequence[str]) -> argparse.Namespace:
@@ -248,6 +253,7 @@ def _parsers() -> "tuple[argparse.ArgumentParser, Commands]":
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
     _add_run(commands)
     _add_apply(commands)
+    _add_asymmetry(commands)
     _add_merge(commands)
     _add_simulate(commands)
     _add_check(commands)
@@ -280,6 +286,17 @@ def _add_apply(commands: "Commands") -> None:
         commands, "apply", "correct blocks", apply_arguments.APPLY, apply_arguments.APPLY_END
     )
     apply_arguments.add_apply_arguments(parser)
+
+
+def _add_asymmetry(commands: "Commands") -> None:
+    parser = _add_command(
+        commands, "asymmetry", "write asymmetries by event", asymmetry_arguments.ASYMMETRY,
+        asymmetry_arguments.ASYMMETRY_END,
+    )  # fmt: skip
+    for name, options in RUN_ARGUMENTS:
+        if name in asymmetry_arguments.SHARED:
+            parser.add_argument(name, **options)
+    asymmetry_arguments.add_asymmetry_arguments(parser)
 
 
 def _add_merge(commands: "Commands") -> None:

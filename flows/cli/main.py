@@ -90,6 +90,12 @@ def _apply(arguments: argparse.Namespace, line: str) -> int:
     return apply(arguments, line)
 
 
+def _asymmetry(arguments: argparse.Namespace, line: str) -> int:
+    from arraycal.flows.cli.asymmetry import asymmetry
+
+    return asymmetry(arguments, line)
+
+
 def _merge(arguments: argparse.Namespace, line: str) -> int:
     from arraycal.flows.cli.merge import merge_nights
 
@@ -160,6 +166,7 @@ def _register(_arguments: argparse.Namespace, _: str) -> int:
 COMMANDS = {
     "run": _run,
     "apply": _apply,
+    "asymmetry": _asymmetry,
     "merge": _merge,
     "nightly": _nightly,
     "report": _report,

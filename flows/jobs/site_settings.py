@@ -13,7 +13,7 @@ from arraycal.flows.jobs.block_search import fixed_part
 from arraycal.flows.jobs.home import Home
 from arraycal.flows.jobs.remembered import read_remembered
 
-__all__ = ["Site", "find_site", "history_remarks", "run_settings"]
+__all__ = ["Site", "find_site", "run_settings"]
 
 #: As `arraycal up` shows them.
 LABELS = {"data_root": "data", "output_root": "results"}
@@ -62,11 +62,11 @@ class Site:
             return []
         name = "database_url" if "database_url" in self.remembered else "output_root"
         if name in self.named:
-            return history_remarks(self.settings)
+            return []
         remark = [self.remark] if self.remark else []
         place = sqlite_path(self.settings.history_url) or "a database server"
         line = f"{'history':10}{place} ({self._source(name)})"
-        return [*remark, line, *history_remarks(self.settings)]
+        return [*remark, line]
 
     def with_places(self, blocks: str | None, output: str | None) -> Settings:
         """Settings for nights whose blocks or results are at absolute places.
@@ -130,19 +130,6 @@ def _remembered(file: Path) -> tuple[dict[str, str], str]:
     except OSError:  # there is none, or `read_remembered` says what is wrong
         pass
     return read_remembered(file) or {}, ""
-
-
-def history_remarks(settings: Settings) -> list[str]:
-    """Say where a history of an earlier version is, if there is one: none gets lost silently."""
-    earlier = settings.earlier_history
-    if earlier is None:
-        return []
-    place = settings.output_folder / earlier.name
-    if place.exists():
-        url = f"sqlite:///{earlier}"
-        return [f"another history is in {earlier}, where it once was; see it with --database {url}"]
-    advice = f"move it to {place} while nothing runs to have it beside the results"
-    return [f"the history stays in {earlier}, where it once was; {advice}"]
 
 
 def run_settings(record: str) -> Settings:

@@ -313,7 +313,7 @@ def _calibrate(job: Job, how: _How, known: Mapping[str, str]) -> CalibrationReco
         is_same = old is not None and old.fingerprint == key
         if how.again != "changed" or not old or not is_same or not old.is_intact(job.output.parent):
             return _solved(record, blocks, job, how)
-        old = replace(old, made=old.made or made_at(job.output), is_reused=True, is_outdated=False)
+        old = replace(old, is_reused=True, is_outdated=False)
         if _is_known(old, job, how.settings):
             log.info("%s: nothing has changed, the results stay", record.calibration)
             return replace(old, n_cached=record.n_cached, failed=record.failed)

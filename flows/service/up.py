@@ -26,7 +26,6 @@ from arraycal.flows.jobs.remembered import (
     settings_texts,
     to_remember,
 )
-from arraycal.flows.jobs.site_settings import history_remarks
 from arraycal.flows.service.environment import service_environment
 from arraycal.flows.service.processes import (
     Process,
@@ -147,8 +146,6 @@ def _show(
         console.print(
             f"not set here, remembered in {home.settings}: {names}", markup=False, soft_wrap=True
         )
-    for line in history_remarks(settings):
-        console.print(line, markup=False, soft_wrap=True)
 
 
 def _environment(settings: Settings, home: Home) -> dict[str, str]:

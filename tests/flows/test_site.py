@@ -4,9 +4,8 @@ import shutil
 
 import pytest
 
-from arraycal.calib.history.database import open_history
 from arraycal.calib.nights.record import read_night
-from arraycal.config.settings import Settings, load_settings
+from arraycal.config.settings import load_settings
 from arraycal.flows.cli.main import main
 from arraycal.flows.jobs import site_settings as site_module
 from arraycal.flows.jobs.home import Home
@@ -146,21 +145,6 @@ def test_a_run_that_is_to_be_recorded_goes_where_the_history_looks(home, monkeyp
     found = run_settings("yes")
     assert found.history_url == find_site().settings.history_url
     assert (found.data_root, found.output_root) == (None, None)
-
-
-def test_a_history_at_its_earlier_place_is_used_and_named(home, capsys):
-    earlier = home / "history.sqlite"
-    with open_history(f"sqlite:///{earlier}"):
-        pass
-    assert main(["history"]) == 5
-    shown = capsys.readouterr().err
-    assert f"the history stays in {earlier}" in shown
-    assert f"move it to {home / 'output' / 'history.sqlite'}" in shown
-    with open_history(f"sqlite:///{home}/output/history.sqlite"):
-        pass
-    assert Settings(home=home).history_url == f"sqlite:///{home}/output/history.sqlite"
-    assert main(["history"]) == 5
-    assert f"--database sqlite:///{earlier}" in capsys.readouterr().err
 
 
 def test_what_is_remembered_for_somebody_else_does_not_stop_a_command(home, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,6 @@ import numpy as np
 import polars as pl
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from toy_pairs import toy_subarray
@@ -191,38 +191,72 @@ def test_the_migrations_end_at_the_tables_the_code_uses(url):
         assert compare_metadata(context, Base.metadata) == []
 
 
+LATER_VERSION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    op.create_table("later", sa.Column("id", sa.Integer(), primary_key=True))
+"""
+
+
+@pytest.fixture
+def later_migrations():
+    """The migrations of a version to come, which has one table more, for anybody to read."""
+    with tempfile.TemporaryDirectory(prefix="arraycal-migrations-") as name:
+        Path(name).chmod(0o755)
+        folder = shutil.copytree(upgrading.MIGRATIONS, Path(name) / "migrations")
+        (folder / "versions" / "v0002.py").write_text(LATER_VERSION)
+        yield folder
+
+
 def make_first_version(url):
-    """A history as its first version made it, with one run."""
-    engine = database._engine(database._parse(url))
-    if engine.dialect.name == "sqlite":
-        Path(engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
-    config = upgrading._script_config()
-    entry = make_entry()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        tables = Base.metadata.tables
-        run_id = connection.execute(
-            sa.insert(tables["runs"]).values(**entry.run).returning(tables["runs"].c.id)
-        ).scalar_one()
-        rows = [{"run_id": run_id, **row} for row in entry.coefficients]
-        connection.execute(sa.insert(tables["coefficients"]), rows)
-        assert not sa.inspect(connection).has_table("summaries")
-    engine.dispose()
-    return run_id
+    """A history as its first version makes it, with one run."""
+    with open_history(url) as history:
+        return record(history, make_entry())
 
 
-def test_readers_upgrade_what_an_earlier_version_wrote(url):
+@pytest.mark.parametrize("opened", [open_history, read_history], ids=["writer", "reader"])
+def test_writers_and_readers_upgrade_what_an_earlier_version_wrote(
+    url, opened, later_migrations, monkeypatch
+):
     run_id = make_first_version(url)
-    with read_history(url) as history:
-        assert runs(history, Selection())["run_id"].to_list() == [run_id]
-        assert sums_in(history) == []
+    monkeypatch.setattr(upgrading, "MIGRATIONS", later_migrations)
+    with opened(url) as history:
+        found, table = everything(history)
+        assert found["run_id"].to_list() == [run_id]
+        assert table["value"].to_list()[:2] == [1.02, 0.98]
+        assert covariances(history, Selection())[run_id] == pytest.approx(1e-4 * np.eye(2))
+        with history.reading() as connection:
+            assert upgrading.version_of(connection) == "0002"
+            assert sa.inspect(connection).has_table("later")
+            assert sa.inspect(connection).has_table("summaries")
+
+
+def test_an_upgraded_history_is_too_new_for_the_version_before(url, later_migrations, monkeypatch):
+    make_first_version(url)
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrading, "MIGRATIONS", later_migrations)
+        with open_history(url):
+            pass
+    with (
+        pytest.raises(HistoryError, match=r"schema version 0002, of a newer arraycal.* up to 0001"),
+        read_history(url),
+    ):
+        pass
 
 
 READ = """
 import os, sys
-from calib.history.database import HistoryError, open_history, read_history
-from calib.history.reading import Selection, runs
+from pathlib import Path
+from arraycal.calib.history import upgrading
+from arraycal.calib.history.database import HistoryError, open_history, read_history
+from arraycal.calib.history.reading import Selection, runs
+upgrading.MIGRATIONS = Path(sys.argv[3])
 if os.geteuid() == 0:  # everything is imported while the programs can be read
     with open_history(sys.argv[2]):
         os.setuid(65534)
@@ -242,13 +276,13 @@ def shared():
         Path(name).chmod(0o755)
 
 
-def read_as_other_user(folder, tmp_path):
+def read_as_other_user(folder, tmp_path, migrations=upgrading.MIGRATIONS):
     """What a user says who may read the history in a folder, and write nothing."""
     for path in folder.iterdir():
         path.chmod(0o444)
     folder.chmod(0o555)
     urls = [f"sqlite:///{place}/history.sqlite" for place in (folder, tmp_path / "other")]
-    command = [sys.executable, "-c", READ, *urls]
+    command = [sys.executable, "-c", READ, *urls, str(migrations)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.check_output(command, text=True, env=environment, timeout=120).strip()
 
@@ -262,9 +296,11 @@ def test_who_may_only_read_can_read_beside_a_writer_and_without_one(shared, tmp_
     assert read_as_other_user(shared, tmp_path) == "1"
 
 
-def test_who_may_only_read_hears_that_an_earlier_version_must_be_upgraded(shared, tmp_path):
+def test_who_may_only_read_hears_that_an_earlier_version_must_be_upgraded(
+    shared, tmp_path, later_migrations
+):
     make_first_version(f"sqlite:///{shared}/history.sqlite")
-    said = read_as_other_user(shared, tmp_path)
+    said = read_as_other_user(shared, tmp_path, later_migrations)
     assert "schema version 0001, of an earlier arraycal" in said
     assert "The next run that records a result does so" in said
 
@@ -330,15 +366,11 @@ def sums_in(history):
         return [tuple(row) for row in connection.execute(query)]
 
 
-def test_a_history_of_the_first_version_is_upgraded_with_all_it_holds(url):
-    run_id = make_first_version(url)
+def test_a_run_without_sums_takes_them_when_its_night_is_recorded_again(url):
     with open_history(url) as history:
-        found, table = everything(history)
-        assert found["run_id"].to_list() == [run_id]
-        assert table["value"].to_list()[:2] == [1.02, 0.98]
-        assert covariances(history, Selection())[run_id] == pytest.approx(1e-4 * np.eye(2))
+        run_id = record(history, make_entry())
         assert sums_in(history) == []
-        # The old run takes sums when its night is recorded again.
+        # It takes sums when its night is recorded again.
         assert record(history, replace(make_entry(), sums=b"sums")) == run_id
         assert sums_in(history) == [(run_id, 1, b"sums")]
 
@@ -400,7 +432,7 @@ def test_a_history_of_a_newer_version_is_refused_and_left_alone(url):
     with open_history(url) as history, history.writing() as connection:
         connection.exec_driver_sql("UPDATE arraycal_schema SET version_num='9999'")
     with (
-        pytest.raises(HistoryError, match=r"schema version 9999, of a newer arraycal.* up to 0002"),
+        pytest.raises(HistoryError, match=r"schema version 9999, of a newer arraycal.* up to 0001"),
         open_history(url),
     ):
         pass

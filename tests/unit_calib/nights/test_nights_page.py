@@ -1,6 +1,5 @@
 """The index over the nights: newest first, and written only when there is news."""
 
-import json
 import re
 from dataclasses import replace
 from datetime import date, timedelta
@@ -256,16 +255,6 @@ def test_a_damaged_record_costs_its_night_alone(tmp_path):
     page = (tmp_path / INDEX).read_text()
     assert "2 nights, 2026-01-01 to 2026-01-02: 1 record cannot be read, 1 usable" in page
     assert "night.json of 2026-01-02: it is damaged" in page
-
-
-def test_a_record_of_an_earlier_version_has_no_telescope_out_of_range(tmp_path):
-    write(tmp_path, FIRST)
-    path = tmp_path / "2026-01-01" / "night.json"
-    content = json.loads(path.read_text())
-    del content["calibrations"][0]["outliers"]
-    path.write_text(json.dumps(content))
-    assert update_index(tmp_path)
-    assert "MST 7" not in (tmp_path / INDEX).read_text()
 
 
 def test_a_page_that_cannot_be_made_leaves_the_old_one(tmp_path):

@@ -386,18 +386,6 @@ def test_the_truth_of_every_setting_survives_json(make):
     assert Truth.read(folder / "truth.json") == truth
 
 
-def test_the_truth_of_an_earlier_version_can_be_read(plain, tmp_path):
-    raw = json.loads((plain[0] / "truth.json").read_text())
-    old = {name: raw[name] for name in ("settings", "obs_ids", "throughput", "clock_offset_ns")}
-    old["settings"] = {
-        name: value
-        for name, value in raw["settings"].items()
-        if not name.startswith(("energy_f", "energy_b", "energy_s", "camera", "pointing"))
-    } | {"throughput": None}
-    (tmp_path / "truth.json").write_text(json.dumps(old))
-    assert Truth.read(tmp_path / "truth.json") == plain[1]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

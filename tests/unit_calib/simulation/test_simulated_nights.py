@@ -1,7 +1,6 @@
 """Simulated nights of telescopes that change: dates, truth, and what the data hold of it."""
 
 import dataclasses
-import json
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -107,16 +106,6 @@ def test_nothing_is_written_where_one_of_the_nights_is_there_already(tmp_path):
     assert not list((tmp_path / "2026-02-28").iterdir())
     simulate_nights(tmp_path, SETTINGS, NightSettings(n_nights=2), overwrite=True)
     assert len(list((tmp_path / "2026-02-28").iterdir())) == 2
-
-
-def test_a_truth_without_date_is_of_an_earlier_version(nights, tmp_path):
-    folder, truths = nights
-    raw = json.loads((folder / "2026-02-28" / "truth.json").read_text())
-    del raw["settings"]["night"]
-    (tmp_path / "truth.json").write_text(json.dumps(raw))
-    old = Truth.read(tmp_path / "truth.json")
-    assert old.settings.night == date(2020, 6, 14)
-    assert old.throughput == truths[0].throughput
 
 
 @pytest.mark.parametrize(

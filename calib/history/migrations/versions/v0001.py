@@ -1,4 +1,4 @@
-"""Runs and their coefficients."""
+"""Runs, their coefficients, and their sums, from which windows of nights are solved."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create both tables."""
+    """Create the tables."""
     op.create_table(
         "runs",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -47,4 +47,14 @@ def upgrade() -> None:
             ["run_id"], ["runs.id"], name="fk_coefficients_run_id", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("run_id", "tel_id", name="pk_coefficients"),
+    )
+    op.create_table(
+        "summaries",
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("format", sa.Integer(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["runs.id"], name="fk_summaries_run_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("run_id", name="pk_summaries"),
     )
