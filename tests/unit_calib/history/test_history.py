@@ -221,8 +221,8 @@ def test_readers_upgrade_what_an_earlier_version_wrote(url):
 
 READ = """
 import os, sys
-from calib.history.database import HistoryError, open_history, read_history
-from calib.history.reading import Selection, runs
+from arraycal.calib.history.database import HistoryError, open_history, read_history
+from arraycal.calib.history.reading import Selection, runs
 if os.geteuid() == 0:  # everything is imported while the programs can be read
     with open_history(sys.argv[2]):
         os.setuid(65534)
