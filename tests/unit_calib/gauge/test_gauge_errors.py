@@ -78,9 +78,7 @@ def test_as_many_showers_as_are_asked_for_are_enough(
 ) -> None:
     common = np.zeros((2, 2))
     common[1, 0] = n_common  # either triangle
-    component = network.components(
-        common, np.array([n_events, 50.0]), min_common=20, min_events=50
-    )
+    component = network.components(common, np.array([n_events, 50.0]), min_common=20, min_events=50)
     assert (component.tolist() == [0, 0]) is together
 
 
