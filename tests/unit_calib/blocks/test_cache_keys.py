@@ -6,8 +6,7 @@ Settings are found by looking at the models: who adds one says here whether it c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +14,9 @@ from arraycal.calib.blocks.cache import PairCache
 from arraycal.calib.blocks.rows import rows_of_block
 from arraycal.calib.observables import OBSERVABLES
 from arraycal.config.models import Configuration, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Where a tool writes and logs, and how much it holds at a time.
 TOOL = {

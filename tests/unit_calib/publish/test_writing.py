@@ -94,7 +94,7 @@ def test_a_report_in_the_folder_of_its_night_links_to_the_index(result, tmp_path
 def test_who_reads_results_while_they_are_replaced_reads_the_old_ones_to_the_end(result, tmp_path):
     publish(result, ENERGY_INTER, tmp_path, overwrite=False)
     old = tree(tmp_path)
-    streams = {name: (tmp_path / name).open("rb") for name in old}
+    streams = {name: (tmp_path / name).open("rb", buffering=0) for name in old}
     halves = {name: stream.read(len(old[name]) // 2) for name, stream in streams.items()}
     later = replace(result, provenance=result.provenance | {"command": "another"})
     publish(later, ENERGY_INTER, tmp_path, overwrite=True)

@@ -20,7 +20,8 @@ TELESCOPE = {
 PAIR = {
     "tel_type": "LST", "tel_id_1": 3, "tel_id_2": 8, "n_events": 4321, "mean_asymmetry": 0.1111,
     "mean_asymmetry_error": 0.0222, "std_asymmetry": 0.9, "mean_log_ratio": 0.3333,
-    "mean_log_ratio_error": 0.0444, "fitted_log_ratio": 0.5555, "pull": 2.5, "variance": 0.77, "flag": "far",
+    "mean_log_ratio_error": 0.0444, "fitted_log_ratio": 0.5555, "pull": 2.5, "flag": "far",
+    "variance": 0.77,
     "mean_residual_ns": 1.111, "mean_residual_error_ns": 0.222, "std_residual_ns": 3.333,
 }  # fmt: skip
 

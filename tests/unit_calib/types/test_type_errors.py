@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -16,13 +16,15 @@ from arraycal.calib.blocks.cache import PairCache
 from arraycal.calib.blocks.stage import BlockPairs
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.observables import ENERGY_CROSS
-from arraycal.calib.result.result import CalibrationResult
 from arraycal.calib.types.bins import CONTRAST_BINS, ENERGY
 from arraycal.calib.types.joint import INTER_PATH, TYPES
 from arraycal.calib.types.reference import NOT_SIMULATED, reference_corrected
 from arraycal.calib.types.three_step import Inter, TypeFactor
 from arraycal.calib.types.three_step_result import _scaled
 from arraycal.config import load_configuration
+
+if TYPE_CHECKING:
+    from arraycal.calib.result.result import CalibrationResult
 
 KINDS = ("LST", "LST", "MST", "MST", "MST")
 
