@@ -47,7 +47,7 @@ V = TypeVar("V")
 #: pairs afterwards.
 IRRELEVANT = {
     *ToolOptions.model_fields,
-    *("chunk_size", "reconstruction_algorithm", "reference_subsystem", "method"),
+    *("chunk_size", "input_data_url", "reconstruction_algorithm", "reference_subsystem", "method"),
     *("participation_factor", "inter_calibration", "allow_other_observations"),
     *("simulation_reference", "energy_slope", "energy_pivot"),
 }

@@ -282,8 +282,8 @@ def test_a_server_that_is_not_there_is_one_sentence(blocks, tmp_path, capsys, mo
 #: Calibrates as the command line does, after saying that it reads a block and taking its time.
 SLOW = """
 import sys, time
-from flows.cli import main
-from tasks import workers
+from arraycal.flows.cli.main import main
+from arraycal.tasks import workers
 genuine = workers.rows_of_block
 def slow(*arguments):
     print("reading", flush=True)

@@ -16,7 +16,7 @@ from arraycal.calib.publish.writing import INDEX
 from arraycal.flows.jobs.parameters import NightlyParameters
 from arraycal.flows.night.page import night_page
 from arraycal.flows.night.run import calibrate_nights, run_nightly
-from arraycal.flows.night.search import find_night, unfinished_nights
+from arraycal.flows.night.search import find_night, nights_to_do, overdue, unfinished_nights
 from tests.flows.test_night import NIGHT, site
 
 __all__ = ["site"]
@@ -342,6 +342,16 @@ def test_of_a_folder_by_the_month_no_block_is_called_misplaced(site):
 def nightly(site, moment, **changes):
     parameters = NightlyParameters(options=site.options(), **changes)
     return run_nightly(parameters, site.settings, moment, site.stages())
+
+
+@pytest.mark.parametrize(("look_back", "is_named"), [(5, True), (6, False)])
+def test_a_block_of_the_first_night_that_is_looked_back_to_is_taken(site, look_back, is_named):
+    # In the morning of the 21st the last night is that of the 20th, and 6 nights before it that of
+    # the 14th, of which the blocks are.
+    moment = datetime(2020, 6, 21, 8, 30, tzinfo=UTC)
+    parameters = NightlyParameters(options=site.options(), look_back=look_back)
+    assert bool(overdue(parameters, site.settings, moment)) is is_named
+    assert (NIGHT in nights_to_do(parameters, site.settings, moment)) is not is_named
 
 
 def test_blocks_of_nights_that_no_run_will_take_are_named_until_they_are_taken(site, archive):

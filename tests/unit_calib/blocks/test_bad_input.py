@@ -163,9 +163,9 @@ def test_a_flipped_bit_in_a_table_that_is_not_needed_does_no_harm(run, make_bloc
 FLIP_BITS = """
 import random, sys, warnings
 from pathlib import Path
-from calib.observables import ENERGY_INTER
-from calib.pipeline import pairs_of_block
-from config.models import Configuration
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.calib.blocks.pair_rows import pairs_of_block
+from arraycal.config.models import Configuration
 
 warnings.simplefilter("error")
 path, seed = Path(sys.argv[1]), int(sys.argv[2])

@@ -207,7 +207,7 @@ WRITE_UNTIL_KILLED = """
 import sys, time
 from pathlib import Path
 import polars as pl
-from calib.cache import PairCache
+from arraycal.calib.blocks.cache import PairCache
 def windows():
     yield pl.DataFrame({"tel_id": [1]})
     print("at work", flush=True)

@@ -15,8 +15,8 @@ from arraycal.calib.disk.locks import exclusive, is_abandoned, marked_alive
 HOLD = """
 import sys, time
 from pathlib import Path
-from calib import locks
-from calib.locks import exclusive
+from arraycal.calib.disk import locks
+from arraycal.calib.disk.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -71,7 +71,7 @@ def read(path, name):
 
 
 def tree(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_a_report_in_the_folder_of_its_night_links_to_the_index(result, tmp_path, monkeypatch):
@@ -88,6 +88,59 @@ def test_a_report_in_the_folder_of_its_night_links_to_the_index(result, tmp_path
         published = publish(made, ENERGY_INTER, output, overwrite=True)
         assert published.report.read_text() == f"<!doctype html>{expected}"
         assert publish_report(made, output).read_text() == f"<!doctype html>{expected}"
+
+
+@pytest.mark.usefixtures("quick")
+def test_who_reads_results_while_they_are_replaced_reads_the_old_ones_to_the_end(result, tmp_path):
+    publish(result, ENERGY_INTER, tmp_path, overwrite=False)
+    old = tree(tmp_path)
+    streams = {name: (tmp_path / name).open("rb", buffering=0) for name in old}
+    halves = {name: stream.read(len(old[name]) // 2) for name, stream in streams.items()}
+    later = replace(result, provenance=result.provenance | {"command": "another"})
+    publish(later, ENERGY_INTER, tmp_path, overwrite=True)
+    publish_report(later, tmp_path)
+    for name, stream in streams.items():
+        with stream:
+            assert halves[name] + stream.read() == old[name]
+    assert tree(tmp_path)["result.json"] != old["result.json"]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def killed_after(monkeypatch, n_renames):
+    """Let a process die once it has given so many files their name; it says how many there were."""
+    done = []
+    for name in ("rename", "replace"):
+        original = getattr(os, name)
+
+        def rename(*args, original=original, **how):
+            if len(done) == n_renames:
+                raise Killed
+            original(*args, **how)
+            done.append(args)
+
+        monkeypatch.setattr(os, name, rename)
+    return done
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_result_json_means_that_all_the_files_are_there(result, tmp_path, monkeypatch):
+    # Whoever waits for results waits for the numbers, and then opens what belongs to them.
+    for n_renames in range(9):
+        output = tmp_path / str(n_renames)
+        with monkeypatch.context() as patch:
+            done = killed_after(patch, n_renames)
+            try:
+                publish(result, ENERGY_INTER, output, overwrite=False)
+            except Killed:
+                found = set(FILES) & set(tree(output))
+                assert "result.json" not in found or found == set(FILES)
+            else:
+                assert n_renames == len(done) > 0
+                return
+    pytest.fail("publishing never ended")
 
 
 @pytest.mark.usefixtures("quick")
@@ -297,8 +350,8 @@ def test_a_read_only_folder_is_named(result, tmp_path, monkeypatch):
 FILL_UP = """
 import pickle, resource, sys
 from pathlib import Path
-from calib import store
-from calib.observables import ENERGY_INTER
+from arraycal.calib.publish import writing as store
+from arraycal.calib.observables import ENERGY_INTER
 
 result, limit = pickle.loads(Path(sys.argv[1]).read_bytes()), int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -316,7 +369,7 @@ def test_a_disk_that_fills_up_leaves_the_old_results(result, published, tmp_path
     before = tree(out)
     (tmp_path / "result.pickle").write_bytes(pickle.dumps(result))
     command = [sys.executable, "-c", FILL_UP, str(tmp_path / "result.pickle"), str(out), str(limit)]
-    root = Path(store.__file__).parents[1]
+    root = Path(store.__file__).parents[3]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
     assert f"cannot be written to {out}: File too large" in done.stdout
     assert tree(out) == before

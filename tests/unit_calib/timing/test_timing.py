@@ -266,6 +266,34 @@ def test_a_file_without_geometry_is_refused_with_what_there_is(tmp_path):
     assert "HillasReconstructor_alt" in found.reason
 
 
+def test_a_geometry_that_is_said_to_be_invalid_is_not_used_although_it_is_finite(tmp_path):
+    tables = block_tables(stamps_of(n_showers=300))
+    geometry = tables[f"/dl2/event/subarray/geometry/{GEOMETRY}"]
+    valid = geometry[f"{GEOMETRY}_is_valid"].copy()
+    valid[:20] = False
+    invalid = set(geometry["event_id"][:20].tolist())
+    tables[f"/dl2/event/subarray/geometry/{GEOMETRY}"] = geometry | {f"{GEOMETRY}_is_valid": valid}
+    found, facts = read(write(tmp_path / "block.h5", tables))
+    # 20 showers of 5 telescopes each.
+    assert facts.rejected[RULES["geometry"]] == 100
+    assert found is not None
+    assert not invalid & set(found["event_id"])
+
+
+def test_images_below_twice_the_threshold_are_left_out(tmp_path):
+    stamps = stamps_of(n_showers=300)
+    path = write(tmp_path / "block.h5", block_tables(stamps))
+    wide = {"max_core_distance": 1e4, "max_pointing_offset": 90.0}
+    plain, _ = read(path, options(**wide))
+    found, facts = read(path, options(**wide, size_threshold=60.0))
+    # The toy's images have 50 p.e. and more, (50 / 120) ** 1.5 = 27 % of them over 120.
+    assert facts.rejected[RULES["faint"]] == (stamps["size"] <= 120.0).sum() > 500
+    assert plain is not None
+    assert plain["size"].min() < 120.0
+    assert found is not None
+    assert 120.0 < found["size"].min() < 130.0
+
+
 def test_two_telescopes_a_shower_are_too_few(tmp_path):
     tables = block_tables(stamps_of(n_showers=100, multiplicity=2))
     path = write(tmp_path / "b.h5", tables)

@@ -1,0 +1,59 @@
+"""A file that is replaced is replaced as a whole, and writers take turns."""
+
+import threading
+from datetime import date
+
+import pytest
+
+from arraycal.calib.disk.files import replace_file
+from arraycal.calib.disk.locks import exclusive
+from arraycal.calib.nights.index import LOCK_FILE, update_index
+from arraycal.calib.nights.record import NIGHT_FILE, NightRecord, write_night
+from arraycal.calib.publish.writing import INDEX
+
+NIGHT = date(2026, 3, 1)
+
+
+def by_content(folder, number):
+    replace_file(folder / "page.html", (f"version {number}\n" * 1000).encode())
+    return folder / "page.html"
+
+
+def of_a_night(folder, number):
+    record = NightRecord(NIGHT, "UTC", "usable", reasons=(f"version {number}",) * 100)
+    write_night(folder, record)
+    return folder / NIGHT_FILE
+
+
+def of_an_index(folder, number):
+    of_a_night(folder / NIGHT.isoformat(), number)
+    update_index(folder)
+    return folder / INDEX
+
+
+@pytest.mark.parametrize("write", [by_content, of_a_night, of_an_index])
+def test_a_reader_that_has_the_old_file_open_keeps_it_whole(tmp_path, write):
+    path = write(tmp_path, 1)
+    old = path.read_bytes()
+    with path.open("rb", buffering=0) as stream:
+        head = stream.read(len(old) // 2)
+        assert write(tmp_path, 2) == path
+        assert head + stream.read() == old
+    assert path.read_bytes() != old
+
+
+def test_a_second_writer_of_the_index_waits_for_the_first(tmp_path):
+    of_a_night(tmp_path / NIGHT.isoformat(), 1)
+    update_index(tmp_path)
+    of_a_night(tmp_path / NIGHT.isoformat(), 2)
+    writer = threading.Thread(target=update_index, args=(tmp_path,), daemon=True)
+    before = (tmp_path / INDEX).read_bytes()
+    with exclusive(tmp_path / LOCK_FILE):
+        writer.start()
+        # Half a second is ample to write the page: it takes a few milliseconds.
+        writer.join(0.5)
+        assert writer.is_alive()
+        assert (tmp_path / INDEX).read_bytes() == before
+    writer.join(60)
+    assert not writer.is_alive()
+    assert (tmp_path / INDEX).read_bytes() != before

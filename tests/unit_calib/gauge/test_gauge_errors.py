@@ -1,0 +1,119 @@
+"""Errors that a gauge hands on, derived by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_pairs import toy_subarray
+
+from arraycal.calib.fit import network
+from arraycal.calib.gauge.within_types import FAR_FACTOR, anchor, far_off
+from arraycal.config import load_configuration
+from arraycal.config.models import RelativeThroughputFitterOptions
+
+
+def solution(s: list[float], covariance: np.ndarray | None = None) -> network.Solution:
+    n = len(s)
+    if covariance is None:
+        root = np.random.default_rng(4).normal(size=(n, n))
+        covariance = 1e-4 * root @ root.T
+    return network.Solution(np.array(s), covariance, np.zeros(n, int), 0.0, 0.0)
+
+
+@pytest.mark.parametrize("gauge", ["geometric_mean", "arithmetic_mean"])
+@pytest.mark.parametrize("left_out", [(), (4,), (1, 4)])
+def test_a_mean_gauge_has_the_error_of_the_telescopes_it_averages(
+    gauge: network.Gauge, left_out: tuple[int, ...]
+) -> None:
+    s = [0.1, 0.3, -0.2, 0.0, 2.0]
+    made = solution(s)
+    fixed = network.fix_gauge(made, np.arange(5), gauge, left_out=left_out)
+    inside = [i for i in range(5) if i not in left_out]
+    # ln c_i = s_i - ln(mean of c) or - mean(s): derivatives by s_j are the shares of the mean.
+    shares = np.array(
+        [
+            0.0 if j in left_out else 1 / len(inside) if gauge == "geometric_mean" else
+            math.exp(s[j]) / sum(math.exp(s[k]) for k in inside)
+            for j in range(5)
+        ]
+    )  # fmt: skip
+    mean = sum(s[j] for j in inside) / len(inside)
+    if gauge == "arithmetic_mean":
+        mean = math.log(sum(math.exp(s[j]) for j in inside) / len(inside))
+    for i in range(5):
+        contrast = np.eye(5)[i] - shares
+        assert fixed.log_throughput[i] == pytest.approx(s[i] - mean, abs=1e-14)
+        assert fixed.error[i] == pytest.approx(
+            math.exp(s[i] - mean) * math.sqrt(contrast @ made.covariance @ contrast), rel=1e-12
+        )
+
+
+def test_z_is_the_distance_from_the_others_over_error_and_scatter() -> None:
+    made = network.Fixed(np.array([0.0, 0.1, 0.2, 0.3, 1.0]), 0.01 * np.eye(5))
+    deviation, z = network.leave_one_out(made, np.arange(5))
+    # Others of the last: median 0.15; standard deviation of 0, 0.1, 0.2, 0.3 with n - 1:
+    # sqrt((0.15^2 + 0.05^2) * 2 / 3); error of it minus the mean of four: 0.01 (1 + 1/4).
+    scatter2 = (0.15**2 + 0.05**2) * 2 / 3
+    assert deviation[4] == pytest.approx(0.85)
+    assert z[4] == pytest.approx(0.85 / math.sqrt(0.01 * 1.25 + scatter2), rel=1e-12)
+
+
+def test_z_of_many_siblings_takes_the_median_absolute_deviation() -> None:
+    s = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0])
+    deviation, z = network.leave_one_out(network.Fixed(s, 0.01 * np.eye(8)), np.arange(8))
+    # Others of the last: median 0.3, absolute deviations 0.3 0.2 0.1 0 0.1 0.2 0.3, median 0.2.
+    scatter = 1.4826 * 0.2
+    assert deviation[7] == pytest.approx(0.7)
+    assert z[7] == pytest.approx(0.7 / math.hypot(scatter, math.sqrt(0.01 * (1 + 1 / 7))))
+
+
+@pytest.mark.parametrize(("n_common", "n_events", "together"), [
+    (20, 50, True), (19, 50, False), (20, 49, False),
+])  # fmt: skip
+def test_as_many_showers_as_are_asked_for_are_enough(
+    n_common: int, n_events: int, together: bool
+) -> None:
+    common = np.zeros((2, 2))
+    common[1, 0] = n_common  # either triangle
+    component = network.components(common, np.array([n_events, 50.0]), min_common=20, min_events=50)
+    assert (component.tolist() == [0, 0]) is together
+
+
+def options(**fields: Any) -> RelativeThroughputFitterOptions:
+    fitter = load_configuration().RelativeThroughputFitter
+    return RelativeThroughputFitterOptions.model_validate(fitter.model_dump() | fields)
+
+
+def test_the_error_of_a_constraint_is_relative_to_its_value() -> None:
+    constraint = {"tel_id": 2, "value": 0.8, "error": 0.04}
+    made = anchor(toy_subarray(3), "MST", np.arange(3), options(constraints=[constraint]))
+    # d ln c = dc / c = 0.04 / 0.8
+    assert made["constraints"] == [network.Constraint(1, math.log(0.8), pytest.approx(0.05))]
+    fixed = network.fix_gauge(solution([0.1, 0.3, -0.2], np.zeros((3, 3))), np.arange(3), **made)
+    assert fixed.value[1] == pytest.approx(0.8, rel=1e-6)
+    # The showers are exact here: all that is not known is the constraint.
+    assert fixed.error / fixed.value == pytest.approx(np.full(3, 0.05), rel=1e-3)
+
+
+def test_a_constraint_and_a_norm_are_of_the_coefficient_not_of_its_power() -> None:
+    constraint = {"tel_id": 2, "value": 0.8, "error": 0.04}
+    fields = {"constraints": [constraint], "response_slope": 1.5}
+    made = anchor(toy_subarray(3), "MST", np.arange(3), options(**fields))
+    # Values go with c^1.5.
+    assert made["constraints"][0].log_value == pytest.approx(1.5 * math.log(0.8))
+    assert made["constraints"][0].log_error == pytest.approx(1.5 * 0.05)
+    normed = options(throughput_normalisation={"MST": 0.7}, response_slope=1.5)
+    made = anchor(toy_subarray(3), "MST", np.arange(3), normed)
+    assert made["log_norm"] == pytest.approx(1.5 * math.log(0.7))
+
+
+def test_telescopes_are_far_off_beyond_a_factor_of_the_median() -> None:
+    limit = math.log(FAR_FACTOR)
+    s = np.array([0.0, 0.0, 0.0, limit + 0.01, -limit + 0.01])
+    assert far_off(s, np.arange(5)) == (3,)
+    # One of two, and two of four: nobody knows which.
+    assert far_off(np.array([0.0, 9.0]), np.arange(2)) == ()
+    assert far_off(np.array([0.0, 0.0, 9.0, 9.0]), np.arange(4)) == ()
