@@ -169,7 +169,7 @@ def test_a_page_that_cannot_be_made_costs_that_result_alone(copied, capsys, monk
             raise AttributeError("no such column")
         return "<!doctype html>"
 
-    monkeypatch.setattr("calib.report.html", fail)
+    monkeypatch.setattr("arraycal.calib.report.html", fail)
     assert main(["report", str(copied)]) == 3
     assert "energy-inter: no report can be made of the result" in capsys.readouterr().out
     assert (copied / "timing-cross" / "report.html").read_text() == "<!doctype html>"
@@ -279,7 +279,7 @@ def test_the_index_alone_leaves_the_reports(site):
 
 def test_a_new_report_belongs_to_the_published_results_of_its_night(site, monkeypatch):
     output, run = site
-    monkeypatch.setattr("calib.report.html", lambda *_: "<!doctype html><p>another look</p>")
+    monkeypatch.setattr("arraycal.calib.report.html", lambda *_: "<!doctype html><p>another look</p>")
     assert main(["report", str(output / "2020-06-14")]) == 0
     folder = output / "2020-06-14" / "energy-inter"
     assert (folder / "report.html").read_text() == "<!doctype html><p>another look</p>"

@@ -59,7 +59,7 @@ WRITER = """
     import sys
     from pathlib import Path
     import numpy as np
-    from calib.hdf5 import Column, create_large_file
+    from arraycal.calib.hdf5 import Column, create_large_file
     rng = np.random.default_rng(1)
     try:
         with create_large_file(Path(sys.argv[1])) as large:

@@ -517,7 +517,7 @@ def test_pictures_are_data_uris():
 def test_matplotlib_is_imported_late_and_without_its_global_state():
     root = Path(__file__).parents[3]
     probe = (
-        "import sys; from calib import report; assert 'matplotlib' not in sys.modules;"
+        "import sys; from arraycal.calib import report; assert 'matplotlib' not in sys.modules;"
         "from matplotlib.figure import Figure; from arraycal.calib.figures import encode;"
         "encode(Figure(), 'png'); assert 'matplotlib.pyplot' not in sys.modules"
     )
