@@ -11,22 +11,17 @@ import polars as pl
 from arraycal.calib import dl2
 from arraycal.calib.blocks.stage import cached_block
 from arraycal.calib.observables import ENERGY_INTER
-from arraycal.calib.pairs.matching import (
-    REPEATED,
-    TELESCOPE_LEVEL,
-    merge_participation,
-    merge_rejected,
-    pair_events,
-)
+from arraycal.calib.pairs.matching import merge_participation, merge_rejected, pair_events
 from arraycal.calib.pairs.rules import pair_configuration, pair_rules, pairs_to_form
 from arraycal.calib.pairs.saturation import BrightestPixels, described
-from arraycal.calib.schema import REJECTED
+from arraycal.calib.schema import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from arraycal.calib.blocks.stage import BlockPairs
+    from arraycal.calib.dl2.door import Door
     from arraycal.calib.observables import Observable
     from arraycal.calib.pairs.matching import PairRules
     from arraycal.config.models import Configuration
@@ -89,6 +84,7 @@ def window_rows(rules: PairRules, chunk_size: int) -> int:
 def _pair_windows(
     block: dl2.Block,
     summary: dict[str, Any],
+    door: Door,
     *,
     observable: Observable,
     configuration: Configuration,
@@ -103,25 +99,21 @@ def _pair_windows(
     rejected: list[pl.DataFrame] = []
     participation: list[pl.DataFrame] = []
     pixels = BrightestPixels(block.subarray)
-    n_events = n_pairs = repeated = 0
-    for window in dl2.windows(block, rules.columns, rows=rows, stream=stream):
+    n_pairs = 0
+    for window in dl2.windows(block, rules.columns, rows=rows, stream=stream, door=door):
         if rules.brightest is not None:
             pixels.add(window.events, rules.value, rules.brightest)
         paired = pair_events(window.events, rules, block.subarray, allowed)
         rejected.append(paired.rejected)
         participation.append(paired.participation)
-        repeated += window.repeated
-        n_events += len(window.events) + window.repeated
         n_pairs += len(paired.pairs)
         if len(paired.pairs):
             yield paired.pairs
-    if repeated:
-        row = (TELESCOPE_LEVEL, REPEATED, repeated)
-        rejected.append(pl.DataFrame([row], REJECTED, orient="row"))
+    rejected.append(pl.DataFrame(door.findings.rejected(), LEFT_OUT, orient="row"))
     counts = merge_rejected(rejected).rows()
     saturation = pixels.found()
     notes = [list(note) for note in (*rules.notes, *described(saturation, block.subarray))]
-    summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts, notes=notes)
+    summary.update(n_events=door.findings.n_rows, n_pairs=n_pairs, rejected=counts, notes=notes)
     summary.update(saturation=[list(item) for item in saturation])
     if rules.min_per_type is not None:
         summary.update(participation=merge_participation(participation).rows())
