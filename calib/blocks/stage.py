@@ -377,7 +377,7 @@ def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
     tables = {
         "blocks": _block_table(judged),
         "rejected": merge_rejected(block.rejected for block in good),
-        "obs_ids": tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
+        "obs_ids": tuple(sorted({unsigned(i) for block in good for i in block.obs_ids})),
     }
     return UsableBlocks(good, subarray, tables)
 

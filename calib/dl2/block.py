@@ -50,6 +50,7 @@ from arraycal.calib.dl2.cursor import (
     UnsortedRows,
 )
 from arraycal.calib.dl2.door import note_shortfalls, short_name
+from arraycal.calib.dl2.findings import unsigned
 from arraycal.calib.dl2.numbering import Numbering
 from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH, read_pointing
 from arraycal.calib.errors import CannotCompute, NothingToDo
@@ -101,7 +102,7 @@ class Block:
     process_type : str
         ``Simulation`` or ``Observation``; empty when the file does not say.
     obs_ids : tuple of int
-        Observation ids, in the order of their rows.
+        Observation ids, in the order of their rows, as in EVENTS: numbers of 64 bits with sign.
     subarray : Subarray
         The telescopes.
     columns : dict of str to Source
@@ -114,6 +115,11 @@ class Block:
     obs_ids: tuple[int, ...]
     subarray: Subarray
     columns: dict[str, ColumnSource] = field(repr=False)
+
+    @property
+    def observations(self) -> tuple[int, ...]:
+        """Observation ids as the file means them, without sign."""
+        return tuple(map(unsigned, self.obs_ids))
 
     @property
     def catalog(self) -> dict[str, str]:
