@@ -240,7 +240,7 @@ def _through_door(
 ) -> Frames:
     """Pass windows on; leave in `summary` what reading the block brought to light."""
     with hdf5.open_file(block.path) as file:
-        door = open_door(file, block)
+        door = open_door(file, block.path, block.obs_ids)
     for rows in windows(block, summary, door, stream=stream):
         if len(rows):
             summary.setdefault("first_event", int(rows["event_id"][0]))

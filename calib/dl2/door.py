@@ -21,11 +21,11 @@ from arraycal.calib.errors import NothingToDo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
     from typing import Any
 
     import numpy.typing as npt
 
-    from arraycal.calib.dl2.block import Block
     from arraycal.calib.dl2.completeness import Shortfall
 
     Bools = npt.NDArray[np.bool_]
@@ -133,15 +133,17 @@ class Door:
         return example(obs_id, event_id, tel_id)
 
 
-def open_door(file: hdf5.File, block: Block) -> Door:
+def open_door(file: hdf5.File, path: Path, obs_ids: tuple[int, ...]) -> Door:
     """Read the trigger table of a block.
 
     Parameters
     ----------
     file : hdf5.File
         The open file.
-    block : Block
-        Its description.
+    path : Path
+        Where it is.
+    obs_ids : tuple of int
+        Its observations, in the order of their rows.
 
     Returns
     -------
@@ -155,17 +157,17 @@ def open_door(file: hdf5.File, block: Block) -> Door:
     CannotCompute
         If the table is damaged, or the id of a shower is out of range.
     """
-    numbering = Numbering(block.path, block.obs_ids)
-    table = hdf5.find_table(file, TRIGGER, block.path)
+    numbering = Numbering(path, obs_ids)
+    table = hdf5.find_table(file, TRIGGER, path)
     if table is None:
         return Door(numbering, Findings(untested=[NO_TYPES, NO_TRIGGERS]))
     table.require("obs_id", "event_id")
-    layout = hdf5.require_table(file, LAYOUT, block.path).read()["tel_id"].tolist()
+    layout = hdf5.require_table(file, LAYOUT, path).read()["tel_id"].tolist()
     found = _Triggers(table, numbering, layout)
     found.read()
     if not len(found.keys):
         other = f"; its {found.n_others:,} events are of other types" if found.n_others else ""
-        raise NothingToDo(f"{block.path}: no shower in it{other}.")
+        raise NothingToDo(f"{path}: no shower in it{other}.")
     return found.door()
 
 

@@ -274,10 +274,9 @@ def _criterion(
     present = [q for q in filter_.quantities if q.column.format(**names) in block.columns]
     quantity = (present or filter_.quantities)[0]
     column, unit = _needed(block, quantity, names, filter_.key)
-    limits: Mapping[int, float] | str = value_by_telescope(setting, block.subarray)
-    _refuse_unlike(filter_.key, limits, block.subarray)
-    if filter_.limits is not None and not isinstance(limits, str):
-        limits = filter_.limits(limits, block, unit)
+    values: Mapping[int, float] = value_by_telescope(setting, block.subarray)
+    _refuse_unlike(filter_.key, values, block.subarray)
+    limits = values if filter_.limits is None else filter_.limits(values, block, unit)
     if isinstance(limits, str):
         return f"not applied: {limits}"
     measured, limit = pl.col(column).cast(pl.Float64), _by_telescope(limits)

@@ -138,7 +138,7 @@ def check_block(block: Block, configuration: Configuration) -> None:
     stamp_columns(block, configuration)
     altitude_of(block, configuration)
     with hdf5.open_file(block.path) as file:
-        door = open_door(file, block)
+        door = open_door(file, block.path, block.obs_ids)
         stamps = TriggerReader(file, block, door, stream=True).first()
     facts = Facts()
     _relative(_of_showers(_distinct(stamps, facts, door.findings), facts), facts)

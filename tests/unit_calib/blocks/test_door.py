@@ -153,7 +153,7 @@ def test_flat_fields_among_the_showers_change_no_row(copied, block, untouched, o
 
 
 def test_columns_of_both_trigger_tables_can_be_criteria(copied, block):
-    criteria = [("shower", "event_type == 32"), ("large", "n_trigger_pixels >= 100")]
+    criteria = (("shower", "event_type == 32"), ("large", "n_trigger_pixels >= 100"))
     query = type(load_preset("energy-inter").QualityQuery)(quality_criteria=criteria)
 
     def rule(rows):
@@ -364,7 +364,9 @@ def test_a_table_that_ends_half_way_is_named(copied, simulated, block, observabl
     label = "/".join(table.split("/")[-3:-1])
     (remark,) = (text for text in found.remarks if label in text)
     assert f"rows of {label} are missing for a part of the time" in remark
-    rows, triggers = re.search(rf"LST {int(table[-3:])} (\d+) of (\d+) triggers", remark).groups()
+    told = re.search(rf"LST {int(table[-3:])} (\d+) of (\d+) triggers", remark)
+    assert told is not None
+    rows, triggers = told.groups()
     # The block is looked at in 64 parts: the one in which the rows end may count to either side.
     assert int(rows) <= N_SHOWERS / 64
     with h5py.File(simulated) as file:
@@ -511,10 +513,11 @@ def widen(path, table, obs_id):
         more = np.empty(len(rows), wide)
         for name in rows.dtype.names:
             more[name] = obs_id if name == "obs_id" else rows[name]
+        places = wide.fields or {}
         made = h5py.h5t.create(h5py.h5t.COMPOUND, wide.itemsize)
         for name, member in zip(names, members, strict=True):
             own = h5py.h5t.NATIVE_UINT64 if name == b"obs_id" else member
-            made.insert(name, wide.fields[name.decode()][1], own)
+            made.insert(name, places[name.decode()][1], own)
         del file[table]
         space = h5py.h5s.create_simple((len(more),))
         place = h5py.h5d.create(file.id, table.encode(), made, space)

@@ -128,7 +128,7 @@ def read(path, configuration=None, *, stream=True):
     facts = Facts()
     block = dl2.open_block(path)
     with hdf5.open_file(path) as file:
-        door = open_door(file, block)
+        door = open_door(file, block.path, block.obs_ids)
     configuration = configuration or options()
     windows = list(stamp_windows(block, configuration, facts, door, rows=500, stream=stream))
     return (pl.concat(windows) if windows else None), facts
