@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arraycal.calib.blocks.pair_rows import inter_first
-from arraycal.calib.blocks.stage import usable_blocks
+from arraycal.calib.blocks.stage import select_blocks, usable_blocks, without_repeats
 from arraycal.calib.checks.block_constancy import with_constancy
+from arraycal.calib.checks.block_findings import with_block_findings
 from arraycal.calib.checks.comparison import read_other, with_comparison
-from arraycal.calib.checks.curve_table import with_curves, with_notes, with_residuals
+from arraycal.calib.checks.curve_table import with_curves, with_residuals
 from arraycal.calib.checks.last_pass import with_last_pass
 from arraycal.calib.checks.saturation_table import with_saturation
 from arraycal.calib.fit.block_errors import with_block_errors
@@ -82,11 +83,15 @@ def calibrate(
     ------
     CannotCompute
         If no block is left, or stamps contradict their convention; the message says why.
+    NothingToDo
+        If no block has a shower.
     WrongUsage
         If the configuration names telescopes or a type that the array does not have.
     """
     solve = calibrate_clocks if observable.name == TIMING_CROSS.name else _calibrate_throughput
-    return solve(blocks, observable, configuration, provenance)
+    judged = without_repeats(select_blocks(blocks))
+    result = solve(judged, observable, configuration, provenance)
+    return with_block_findings(result, [block for block in judged if block.status == "ok"])
 
 
 def _calibrate_throughput(
@@ -115,10 +120,7 @@ def _calibrate_throughput(
     solve = _within_types if observable.scope == "same_type" else _across_types
     options = fit_options(configuration, subarray, ceilings_found(saturation, subarray))
     result = solve(windows, subarray, observable, configuration, options, tables)
-    return with_notes(
-        with_saturation(result, [(str(block.path), block.saturation) for block in good]),
-        [(str(block.path), *note) for block in good for note in block.notes],
-    )
+    return with_saturation(result, [(str(block.path), block.saturation) for block in good])
 
 
 def _within_types(
@@ -221,7 +223,7 @@ def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Windows:
 
     def read() -> Iterator[Showers]:
         for number, block in enumerate(blocks):
-            for pairs in block.entry.windows() if block.entry else ():
+            for pairs in block.windows():
                 kept = unsaturated(pairs, block.saturation)
                 if len(kept):
                     yield prepare_pairs(kept, subarray, number)

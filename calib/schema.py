@@ -25,6 +25,7 @@ __all__ = [
     "DISTANCE",
     "EVENT_KEYS",
     "EXPECTED",
+    "LEFT_OUT",
     "NOTES",
     "PAIRS",
     "PARTICIPATION",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
-SCHEMA_ID = "pairs-3"
+SCHEMA_ID = "pairs-4"
 
 #: Table of what a reader must know about single blocks.
 NOTES = "block_notes"
@@ -71,6 +72,9 @@ PARTICIPATION = pl.Schema({"tel_type": pl.String, "tel_id": pl.Int64, "rows": pl
 
 #: Rows that were left out, by the first rule that refused them.
 REJECTED = pl.Schema({"level": pl.String, "rule": pl.String, "rows": pl.Int64})
+
+#: The same put together: with a row that the rule refused, as far as one was noted, else empty.
+LEFT_OUT = pl.Schema(REJECTED | {"example": pl.String()})
 
 #: One row per block file that was asked for.
 BLOCKS = pl.Schema(

@@ -7,8 +7,20 @@ documentation says ln; what is said in percent goes through here.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-__all__ = ["counted", "few_common", "percent", "readable_ns", "relative"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "MAX_NAMED",
+    "counted",
+    "few_common",
+    "listed",
+    "percent",
+    "readable_ns",
+    "relative",
+]
 
 #: Ratios beyond which a percentage reads badly and the ratio itself is given.
 MIN_RATIO, MAX_RATIO = 0.01, 10.0
@@ -50,6 +62,16 @@ def counted(number: int, noun: str) -> str:
     ['0 showers', '1 shower', '2 showers']
     """
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+#: Names in a sentence, before it says how many more there are.
+MAX_NAMED = 8
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write the first names, and how many more there are."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def few_common(best: int, needed: int) -> str:

@@ -16,6 +16,7 @@ import polars as pl
 from arraycal.calib.blocks.pair_rows import inter_first, paired_windows
 from arraycal.calib.criteria import columns_of
 from arraycal.calib.dl2.block import Block, ColumnSource, EventWindow
+from arraycal.calib.dl2.findings import CONTRADICTION, REPEATED, Findings, example
 from arraycal.calib.errors import NothingToDo, WrongUsage
 from arraycal.calib.observables import TIMING_CROSS
 from arraycal.calib.observables.filters import PairFilter
@@ -231,18 +232,39 @@ def _of_telescopes(
     rules = pair_rules(chosen.observable, configuration, block)
     events = _events(table, block, rules.columns)
     _require_known(events["tel_id"].unique().to_list(), array)
-    once = events.unique(EVENT_KEYS.names(), keep="first", maintain_order=True)
-    window = EventWindow(once, len(events) - len(once))
+    findings = Findings()
+    window = EventWindow(_judged_rows(events, findings), 0)
     summary: dict[str, Any] = {}
     allowed = pairs_to_form(chosen.observable, configuration, array.subarray)
-    parts = list(paired_windows([window], rules, array.subarray, allowed, summary))
-    summary["notes"] = [*map(list, notes), *summary["notes"]]
+    parts = list(
+        paired_windows([window], rules, array.subarray, allowed, summary, findings)
+    )
+    summary["notes"] = [*map(list, (*notes, *findings.notes())), *summary["notes"]]
+    summary["remarks"] = findings.remarks({})
     if not parts:
-        lost = [f"{rule}: {n}" for _, rule, n in summary["rejected"] if n]
+        lost = [f"{rule}: {n}" for _, rule, n, _ in summary["rejected"] if n]
         raise NothingToDo(
             f"no pair of telescopes is left of {len(events)} rows ({'; '.join(lost) or 'no rows'})."
         )
     return Pairs(chosen, array, pl.concat(parts), summary)
+
+
+def _judged_rows(events: pl.DataFrame, findings: Findings) -> pl.DataFrame:
+    """Keep one of equal rows, and none of unequal rows of one key, as of a block file."""
+    keys = EVENT_KEYS.names()
+    once = events.unique(maintain_order=True)
+    sound = once.filter(pl.len().over(keys) == 1)
+    findings.n_rows = len(events)
+    for rule, rows, rest in (
+        (REPEATED, events.filter(events.is_duplicated()), len(events) - len(once)),
+        (CONTRADICTION, once.filter(pl.len().over(keys) > 1), len(once) - len(sound)),
+    ):
+        if rest:
+            one = example(*rows.select(keys).row(0))
+            findings.lose(rule, rest, one)
+            if rule == CONTRADICTION:
+                findings.contradict("the table", None, rows.select(keys).n_unique(), one)
+    return sound
 
 
 def _as_block(

@@ -125,7 +125,7 @@ def apply_to_block(
         block = _open(path)
         before = _state(path)
         remarks = _obs_remarks(coefficients, block)
-        outcome = replace(outcome, obs_ids=block.obs_ids, remarks=remarks)
+        outcome = replace(outcome, obs_ids=block.observations, remarks=remarks)
         inputs = {str(path): PairCache(cache_root).digest(path)}
         inputs |= {str(coefficients.path): coefficients.digest}
         made_by = {**provenance, "inputs": inputs}
@@ -199,9 +199,9 @@ def _write_once(
         activity="apply",
     )
     with hdf5.create_large_file(path) as large:
-        metadata = reference_metadata(product, block.obs_ids, provenance)
+        metadata = reference_metadata(product, block.observations, provenance)
         hdf5.set_attributes(large.file, metadata)
-        obs_ids = {"obs_id": np.asarray(block.obs_ids, np.uint64)}
+        obs_ids = {"obs_id": np.asarray(block.observations, np.uint64)}
         for name, columns in parts:
             large.append(name, columns, obs_ids)
         counts = tally.table(table)
@@ -248,7 +248,7 @@ def column_to_correct(block: dl2.Block, coefficients: Coefficients) -> str:
 
 
 def _obs_remarks(coefficients: Coefficients, block: dl2.Block) -> tuple[str, ...]:
-    others = set(block.obs_ids) - set(coefficients.obs_ids)
+    others = set(block.observations) - set(coefficients.obs_ids)
     if not others:
         return ()
     source = _ids(coefficients.obs_ids) or "observations the file does not name"

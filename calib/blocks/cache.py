@@ -61,10 +61,10 @@ class Entry:
         """PAIRS, with the columns of the shower that the writer names."""
         return pairs_with(self.summary.get("shower_columns", ()))
 
-    def windows(self) -> Iterator[pl.DataFrame]:
-        """PAIRS of complete showers, window by window."""
+    def windows(self, schema: pl.Schema | None = None) -> Iterator[pl.DataFrame]:
+        """Rows of complete showers, window by window: PAIRS, or of another schema."""
         for part in self.parts:
-            yield pl.read_parquet(self.folder / part, schema=self.schema)
+            yield pl.read_parquet(self.folder / part, schema=schema or self.schema)
 
     def scan(self) -> pl.LazyFrame:
         """All PAIRS of the block as a lazy frame."""

@@ -11,16 +11,10 @@ import polars as pl
 from arraycal.calib import dl2
 from arraycal.calib.blocks.stage import cached_block
 from arraycal.calib.observables import ENERGY_INTER
-from arraycal.calib.pairs.matching import (
-    REPEATED,
-    TELESCOPE_LEVEL,
-    merge_participation,
-    merge_rejected,
-    pair_events,
-)
+from arraycal.calib.pairs.matching import merge_participation, merge_rejected, pair_events
 from arraycal.calib.pairs.rules import pair_configuration, pair_rules, pairs_to_form
 from arraycal.calib.pairs.saturation import BrightestPixels, described
-from arraycal.calib.schema import REJECTED
+from arraycal.calib.schema import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,6 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.blocks.stage import BlockPairs
+    from arraycal.calib.dl2.door import Door
+    from arraycal.calib.dl2.findings import Findings
     from arraycal.calib.observables import Observable
     from arraycal.calib.pairs.matching import PairRules
     from arraycal.calib.subarray import Subarray
@@ -93,6 +89,7 @@ def window_rows(rules: PairRules, chunk_size: int) -> int:
 def _pair_windows(
     block: dl2.Block,
     summary: dict[str, Any],
+    door: Door,
     *,
     observable: Observable,
     configuration: Configuration,
@@ -102,8 +99,8 @@ def _pair_windows(
     rules = pair_rules(observable, configuration, block)
     allowed = pairs_to_form(observable, configuration, block.subarray)
     rows = window_rows(rules, getattr(configuration, observable.section).chunk_size)
-    windows = dl2.windows(block, rules.columns, rows=rows, stream=stream)
-    yield from paired_windows(windows, rules, block.subarray, allowed, summary)
+    windows = dl2.windows(block, rules.columns, rows=rows, stream=stream, door=door)
+    yield from paired_windows(windows, rules, block.subarray, allowed, summary, door.findings)
 
 
 def paired_windows(
@@ -112,6 +109,7 @@ def paired_windows(
     subarray: Subarray,
     allowed: npt.NDArray[np.intp],
     summary: dict[str, Any],
+    findings: Findings,
 ) -> Iterator[pl.DataFrame]:
     """Pair the EVENTS of windows, and leave in `summary` what a cache entry says of its rows.
 
@@ -127,6 +125,8 @@ def paired_windows(
         Allowed pairs, see `arraycal.calib.subarray.allowed_pairs`.
     summary : dict
         Filled when the last window is through.
+    findings : Findings
+        What making the windows brings to light, complete by then.
 
     Yields
     ------
@@ -138,25 +138,21 @@ def paired_windows(
     rejected: list[pl.DataFrame] = []
     participation: list[pl.DataFrame] = []
     pixels = BrightestPixels(subarray)
-    n_events = n_pairs = repeated = 0
+    n_pairs = 0
     for window in windows:
         if rules.brightest is not None:
             pixels.add(window.events, rules.value, rules.brightest)
         paired = pair_events(window.events, rules, subarray, allowed)
         rejected.append(paired.rejected)
         participation.append(paired.participation)
-        repeated += window.repeated
-        n_events += len(window.events) + window.repeated
         n_pairs += len(paired.pairs)
         if len(paired.pairs):
             yield paired.pairs
-    if repeated:
-        row = (TELESCOPE_LEVEL, REPEATED, repeated)
-        rejected.append(pl.DataFrame([row], REJECTED, orient="row"))
+    rejected.append(pl.DataFrame(findings.rejected(), LEFT_OUT, orient="row"))
     counts = merge_rejected(rejected).rows()
     saturation = pixels.found()
     notes = [list(note) for note in (*rules.notes, *described(saturation, subarray))]
-    summary.update(n_events=n_events, n_pairs=n_pairs, rejected=counts, notes=notes)
+    summary.update(n_events=findings.n_rows, n_pairs=n_pairs, rejected=counts, notes=notes)
     summary.update(saturation=[list(item) for item in saturation])
     if rules.min_per_type is not None:
         summary.update(participation=merge_participation(participation).rows())

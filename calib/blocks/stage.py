@@ -7,24 +7,28 @@ result.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
-from arraycal.calib import dl2
+from arraycal.calib import dl2, hdf5
 from arraycal.calib.blocks.cache import Entry, PairCache
+from arraycal.calib.blocks.repeats import Repeats, find_repeats
 from arraycal.calib.criteria import CriterionError, UnknownColumn
-from arraycal.calib.errors import ArraycalError, CannotCompute, WrongUsage
+from arraycal.calib.dl2.door import open_door
+from arraycal.calib.dl2.findings import unsigned
+from arraycal.calib.errors import ArraycalError, CannotCompute, NothingToDo, WrongUsage
 from arraycal.calib.pairs.matching import merge_rejected
 from arraycal.calib.pairs.saturation import Saturation
-from arraycal.calib.schema import BLOCKS, PARTICIPATION, REJECTED
+from arraycal.calib.schema import BLOCKS, LEFT_OUT, PARTICIPATION
 from arraycal.config.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from arraycal.calib.dl2.door import Door
     from arraycal.calib.subarray import Subarray
 
     Frames = Iterator[pl.DataFrame]
@@ -36,6 +40,7 @@ __all__ = [
     "cached_block",
     "select_blocks",
     "usable_blocks",
+    "without_repeats",
 ]
 
 
@@ -47,8 +52,9 @@ class BlockPairs:
     ----------
     path : Path
         The block file.
-    status : {"ok", "failed", "excluded"}
-        ``failed``: nothing could be made of it; ``excluded``: sound, but not with the others.
+    status : {"ok", "failed", "excluded", "empty"}
+        ``failed``: nothing could be made of it; ``excluded``: sound, but not with the others;
+        ``empty``: sound, and there is no shower in it.
     reason : str
         Why not ``ok``.
     digest, data_model : str
@@ -65,10 +71,12 @@ class BlockPairs:
         The same block for the inter-calibration that a calibration starts from.
     wrong_request : bool
         Whether the configuration is the reason, and not the file.
+    repeats : Repeats
+        Its rows of which other blocks have the same key.
     """
 
     path: Path
-    status: Literal["ok", "failed", "excluded"]
+    status: Literal["ok", "failed", "excluded", "empty"]
     reason: str = ""
     digest: str = ""
     data_model: str = ""
@@ -78,6 +86,7 @@ class BlockPairs:
     cached: bool = False
     companion: BlockPairs | None = None
     wrong_request: bool = False
+    repeats: Repeats = field(default_factory=Repeats)
 
     @property
     def n_events(self) -> int:
@@ -96,6 +105,29 @@ class BlockPairs:
         return [(topic, text) for topic, text in notes]
 
     @property
+    def remarks(self) -> list[str]:
+        """What speaks against using the block as it is."""
+        found = self.entry.summary.get("remarks", []) if self.entry else []
+        return [*found, *self.repeats.remarks]
+
+    @property
+    def untested(self) -> list[str]:
+        """What the file does not allow to test."""
+        return list(self.entry.summary.get("untested", [])) if self.entry else []
+
+    @property
+    def first_event(self) -> int:
+        """Id of the first event in use; -1 without one."""
+        return int(self.entry.summary.get("first_event", -1)) if self.entry else -1
+
+    def windows(self, schema: pl.Schema | None = None) -> Frames:
+        """Rows of complete showers, window by window, without those that `repeats` leaves out."""
+        if self.entry is None:
+            return
+        for rows in self.entry.windows(schema):
+            yield self.repeats.without(rows)
+
+    @property
     def saturation(self) -> list[Saturation]:
         """Telescopes of which images are saturated."""
         found = self.entry.summary.get("saturation", []) if self.entry else []
@@ -103,9 +135,11 @@ class BlockPairs:
 
     @property
     def rejected(self) -> pl.DataFrame:
-        """REJECTED rows of the block."""
+        """LEFT_OUT rows of the block."""
         rows = self.entry.summary["rejected"] if self.entry else []
-        return pl.DataFrame(rows, schema=REJECTED, orient="row")
+        # What is made of something else than a block file has no examples.
+        full = [(*row, "")[: len(LEFT_OUT)] for row in (*rows, *self.repeats.rejected)]
+        return pl.DataFrame(full, schema=LEFT_OUT, orient="row")
 
     @property
     def participation(self) -> pl.DataFrame:
@@ -117,7 +151,9 @@ class BlockPairs:
 class RowWindows(Protocol):
     """Yields the rows of a block, window by window, and leaves what it found in `summary`."""
 
-    def __call__(self, block: dl2.Block, summary: dict[str, Any], *, stream: bool) -> Frames:
+    def __call__(
+        self, block: dl2.Block, summary: dict[str, Any], door: Door, *, stream: bool
+    ) -> Frames:
         """`stream` is false when the whole file is to be sorted first."""
 
 
@@ -167,6 +203,8 @@ def cached_block(
         if entry is not None:
             return replace(failed, status="ok", entry=entry, cached=True)
         return replace(failed, status="ok", entry=_stored(cache, key, block, windows, before))
+    except NothingToDo as error:
+        return replace(failed, status="empty", reason=str(error))
     except (ArraycalError, ConfigurationError) as error:
         reason = str(error) if str(path) in str(error) else f"{path}: {error}"
         return replace(failed, reason=reason, wrong_request=_is_wrong_request(error))
@@ -188,13 +226,36 @@ def _stored(
 ) -> Entry:
     for stream in (True, False):
         summary: dict[str, Any] = {}
-        rows = _unless_changed(windows(block, summary, stream=stream), block.path, before)
+        rows = _through_door(block, windows, summary, stream=stream)
+        rows = _unless_changed(rows, block.path, before)
         try:
             return cache.store(key, rows, summary)
         except dl2.UnsortedRows:
             if not stream:
                 raise
     raise AssertionError
+
+
+def _through_door(
+    block: dl2.Block, windows: RowWindows, summary: dict[str, Any], *, stream: bool
+) -> Frames:
+    """Pass windows on; leave in `summary` what reading the block brought to light."""
+    with hdf5.open_file(block.path) as file:
+        door = open_door(file, block.path, block.obs_ids)
+    for rows in windows(block, summary, door, stream=stream):
+        if len(rows):
+            summary.setdefault("first_event", int(rows["event_id"][0]))
+        yield rows
+    found, array = door.findings, block.subarray
+    names = {
+        tel_id: f"{kind} {tel_id}" for tel_id, kind in zip(array.tel_ids, array.types, strict=True)
+    }
+    notes = [list(note) for note in found.notes()]
+    summary.update(
+        notes=[*summary.get("notes", []), *notes],
+        remarks=found.remarks(names),
+        untested=found.untested,
+    )
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -216,7 +277,6 @@ def select_blocks(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
     """Exclude blocks that do not go together with the others.
 
     The array of most blocks is the array of the night; a block with another one is excluded.
-    Of two files with an observation in common the second one is.
 
     Parameters
     ----------
@@ -226,17 +286,42 @@ def select_blocks(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
     Returns
     -------
     list of BlockPairs
-        All of them, ordered by observation and path, some now ``excluded``.
+        All of them, ordered by observation, first event and path, some now ``excluded``.
     """
-    ordered = sorted(blocks, key=lambda block: (block.obs_ids, str(block.path)))
+    ordered = sorted(blocks, key=lambda block: (block.obs_ids, block.first_event, str(block.path)))
     usual = _usual_array(ordered)
-    seen: dict[int, Path] = {}
     result = []
     for block in ordered:
-        reason = _misfit(block, usual, seen) if block.status == "ok" else ""
-        if block.status == "ok" and not reason:
-            seen |= dict.fromkeys(block.obs_ids, block.path)
+        reason = _misfit(block, usual) if block.status == "ok" else ""
         result.append(replace(block, status="excluded", reason=reason) if reason else block)
+    return result
+
+
+def without_repeats(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
+    """Tell blocks which of their rows do not count, as other blocks have them.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockPairs
+        In order; of equal rows those of the first block count.
+
+    Returns
+    -------
+    list of BlockPairs
+        All of them; one that has nothing of its own is now ``excluded``.
+    """
+    used = [number for number, block in enumerate(blocks) if block.status == "ok" and block.entry]
+    entries = [entry for number in used if (entry := blocks[number].entry)]
+    repeats = find_repeats(entries, [blocks[number].obs_ids for number in used])
+    result = list(blocks)
+    for number, found in zip(used, repeats, strict=True):
+        block = result[number] = replace(blocks[number], repeats=found)
+        if found.n_copies and found.n_copies == block.n_pairs:
+            others = [b.path for b in blocks[:number] if set(b.obs_ids) & set(block.obs_ids)]
+            reason = (
+                f"{block.path}: all its rows of obs_id {_ids(block)} are already in {others[0]}"
+            )
+            result[number] = replace(block, status="excluded", reason=reason)
     return result
 
 
@@ -275,6 +360,8 @@ def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
     ------
     CannotCompute
         If no block is left; the message lists why.
+    NothingToDo
+        If no block has a shower.
     WrongUsage
         If the configuration is the reason.
     """
@@ -283,13 +370,15 @@ def usable_blocks(blocks: Sequence[BlockPairs]) -> UsableBlocks:
     if not good:
         reasons = "\n".join(f"  {block.reason}" for block in judged)
         kind = WrongUsage if any(block.wrong_request for block in judged) else CannotCompute
+        if judged and all(block.status == "empty" for block in judged):
+            raise NothingToDo(f"there is no shower in any of the {len(judged)} blocks:\n{reasons}")
         raise kind(f"none of the {len(judged)} blocks can be used:\n{reasons}")
     subarray = good[0].subarray
     assert subarray is not None  # noqa: S101  a block that is ok has one
     tables = {
         "blocks": block_table(judged),
         "rejected": merge_rejected(block.rejected for block in good),
-        "obs_ids": tuple(sorted({obs_id for block in good for obs_id in block.obs_ids})),
+        "obs_ids": tuple(sorted({unsigned(i) for block in good for i in block.obs_ids})),
     }
     return UsableBlocks(good, subarray, tables)
 
@@ -303,15 +392,16 @@ def _usual_array(blocks: Sequence[BlockPairs]) -> Subarray | None:
     return arrays[identities.index(Counter(identities).most_common(1)[0][0])]
 
 
-def _misfit(block: BlockPairs, usual: Subarray | None, seen: Mapping[int, Path]) -> str:
+def _misfit(block: BlockPairs, usual: Subarray | None) -> str:
     """Why a sound block does not go with the others; empty if it does."""
     difference = usual.difference(block.subarray) if usual and block.subarray else None
-    if difference is not None:
-        return f"{block.path}: another array than the other blocks, {difference}"
-    repeated = [obs_id for obs_id in block.obs_ids if obs_id in seen]
-    if repeated:
-        return f"{block.path}: obs_id {repeated[0]} is already in {seen[repeated[0]]}"
-    return ""
+    if difference is None:
+        return ""
+    return f"{block.path}: another array than the other blocks, {difference}"
+
+
+def _ids(block: BlockPairs) -> str:
+    return " ".join(str(unsigned(obs_id)) for obs_id in block.obs_ids)
 
 
 def block_table(blocks: Sequence[BlockPairs]) -> pl.DataFrame:
@@ -321,7 +411,7 @@ def block_table(blocks: Sequence[BlockPairs]) -> pl.DataFrame:
             str(block.path),
             block.status,
             block.reason,
-            " ".join(map(str, block.obs_ids)),
+            _ids(block),
             block.data_model,
             block.digest,
             block.n_events,

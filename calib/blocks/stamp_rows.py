@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from arraycal.calib.blocks.stage import BlockPairs
+    from arraycal.calib.dl2.door import Door
     from arraycal.calib.observables import Observable
     from arraycal.config.models import Configuration
 
@@ -57,15 +58,16 @@ def _reading_options(observable: Observable, configuration: Configuration) -> di
 def _windows(
     block: dl2.Block,
     summary: dict[str, Any],
+    door: Door,
     *,
     configuration: Configuration,
     stream: bool,
 ) -> Iterator[pl.DataFrame]:
     """Yield STAMPS window by window and leave what was found in `summary`."""
     facts = Facts()
-    yield from stamp_windows(block, configuration, facts, rows=dl2.WINDOW_ROWS, stream=stream)
+    yield from stamp_windows(block, configuration, facts, door, rows=dl2.WINDOW_ROWS, stream=stream)
     if not facts.n_rows:
-        lost = ", ".join(f"{rule}: {n}" for _, rule, n in facts.rows())
+        lost = ", ".join(f"{rule}: {n}" for _, rule, n, _ in facts.rows())
         raise CannotCompute(
             f"{block.path}: none of {facts.n_stamps} stamps can be used ({lost or 'no stamps'})."
         )

@@ -14,7 +14,8 @@ Facts of the format used here, and what happens when one does not hold:
   keys otherwise;
 * rows are in ascending order of event within an observation: checked; a file that is out of
   order is sorted in memory (about 50 bytes a row) instead of streamed;
-* a row is unique in (obs_id, event_id, tel_id): repeated rows are dropped and counted;
+* a row is unique in (obs_id, event_id, tel_id): of equal rows one stays, unequal ones contradict
+  each other and go altogether (through `open_door`; without it the first row stays);
 * a table of a telescope has rows of that telescope, and the layout lists it: else an error.
 """
 
@@ -31,6 +32,7 @@ from polars.io.plugins import register_io_source
 
 from arraycal.calib import hdf5
 from arraycal.calib.dl2.columns import (
+    TELESCOPE_TRIGGER,
     TRIGGER_TIME,
     ColumnSource,
     TableGroup,
@@ -38,15 +40,20 @@ from arraycal.calib.dl2.columns import (
     find_columns,
 )
 from arraycal.calib.dl2.cursor import (
+    TELESCOPE,
+    Common,
     Cursor,
-    Numbering,
     Reader,
+    Role,
     Shares,
     TelescopeCursor,
     UnsortedRows,
 )
+from arraycal.calib.dl2.door import note_shortfalls, short_name
+from arraycal.calib.dl2.findings import unsigned
+from arraycal.calib.dl2.numbering import Numbering
 from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH, read_pointing
-from arraycal.calib.errors import CannotCompute
+from arraycal.calib.errors import CannotCompute, NothingToDo
 from arraycal.calib.schema import EVENT_KEYS
 from arraycal.calib.subarray import Subarray
 
@@ -54,6 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from arraycal.calib.dl2.door import Door
     from arraycal.calib.dl2.pointing import Pointing
 
 __all__ = [
@@ -94,7 +102,7 @@ class Block:
     process_type : str
         ``Simulation`` or ``Observation``; empty when the file does not say.
     obs_ids : tuple of int
-        Observation ids, in the order of their rows.
+        Observation ids, in the order of their rows, as in EVENTS: numbers of 64 bits with sign.
     subarray : Subarray
         The telescopes.
     columns : dict of str to Source
@@ -107,6 +115,11 @@ class Block:
     obs_ids: tuple[int, ...]
     subarray: Subarray
     columns: dict[str, ColumnSource] = field(repr=False)
+
+    @property
+    def observations(self) -> tuple[int, ...]:
+        """Observation ids as the file means them, without sign."""
+        return tuple(map(unsigned, self.obs_ids))
 
     @property
     def catalog(self) -> dict[str, str]:
@@ -138,11 +151,16 @@ def open_block(path: Path) -> Block:
     ------
     CannotCompute
         If it is no DL2 file, of an unsupported data model, or lacks its layout or events.
+    NothingToDo
+        If it has no events because nothing triggered.
     """
     with hdf5.open_file(path) as file:
         data_model = _data_model(file, path)
         columns = find_columns(file, path)
         if not any(source.group.startswith("/dl2") for source in columns.values()):
+            trigger = hdf5.find_table(file, TRIGGER, path)
+            if trigger is not None and not len(trigger):
+                raise NothingToDo(f"{path}: no shower in it.")
             levels = hdf5.root_attribute(file, "CTA PRODUCT DATA LEVELS", path) or "none stated"
             raise CannotCompute(
                 f"{path}: no DL2 event tables found (data levels: {levels}). "
@@ -186,7 +204,12 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
 
 
 def windows(
-    block: Block, columns: Sequence[str], *, rows: int = WINDOW_ROWS, stream: bool = True
+    block: Block,
+    columns: Sequence[str],
+    *,
+    rows: int = WINDOW_ROWS,
+    stream: bool = True,
+    door: Door | None = None,
 ) -> Iterator[EventWindow]:
     """Read EVENTS in windows of complete showers.
 
@@ -201,6 +224,10 @@ def windows(
         About how many rows to hold at a time.
     stream : bool
         False sorts the whole file in memory first.
+    door : Door, optional
+        Of `arraycal.calib.dl2.door.open_door`: rows that may not pass it are left out, and its
+        findings are complete after the last window. Without it every row passes, and of rows of
+        one key the first.
 
     Yields
     ------
@@ -225,12 +252,27 @@ def windows(
             pointing = read_pointing(file, block.path, pointed[0].group)
             needed = [TRIGGER_TIME] if pointing.measured else []
             stored += [name for name in needed if name not in stored]
-        reader = _open_reader(block, file, stored, rows if stream else None)
+        reader = _open_reader(block, file, stored, rows if stream else None, door)
         while (rows_read := reader.next_rows()) is not None:
             events, repeated = rows_read
             if pointing is not None:
                 events = _with_pointing(events, pointing).select(*EVENT_KEYS, *columns)
             yield EventWindow(events, repeated)
+        if door is not None:
+            _refuse_nothing(block, block.columns[columns[0]].group, door)
+            note_shortfalls(door, [(c.label, c.tel_id, c.parts) for c in reader.cursors])
+
+
+def _refuse_nothing(block: Block, group: str, door: Door) -> None:
+    """Raise unless there are rows of the telescopes."""
+    if door.findings.n_rows:
+        return
+    if None not in door.triggers:
+        raise NothingToDo(f"{block.path}: no shower in it.")
+    raise CannotCompute(
+        f"{block.path}: {door.triggers[None].sum():,} showers triggered, and {group} has no row. "
+        "Was the job that writes it killed? Produce the file again."
+    )
 
 
 def _with_pointing(events: pl.DataFrame, pointing: Pointing) -> pl.DataFrame:
@@ -289,7 +331,13 @@ def scan_events(
     return register_io_source(source, schema=schema, validate_schema=True)
 
 
-def _open_reader(block: Block, file: hdf5.File, columns: Sequence[str], rows: int | None) -> Reader:
+def _open_reader(
+    block: Block,
+    file: hdf5.File,
+    columns: Sequence[str],
+    rows: int | None,
+    door: Door | None = None,
+) -> Reader:
     """Open the tables of some columns, to hold about `rows` rows; None for all."""
     sources = {name: block.columns[name] for name in columns}
     leading, *companions = by_group(sources, "telescope")
@@ -299,16 +347,25 @@ def _open_reader(block: Block, file: hdf5.File, columns: Sequence[str], rows: in
     shares = Shares(1.0, 1.0)
     if rows is not None and rows < total:
         shares = Shares(rows / total, max(rows, READ_ROWS) / total)
-    numbering, scratch = Numbering(block.path, block.obs_ids), hdf5.Scratch()
+    numbering = Numbering(block.path, block.obs_ids)
+    common = Common(numbering, shares, hdf5.Scratch(), door)
 
-    def cursor(table: hdf5.Table | None, group: TableGroup, tel_id: int | None = None) -> Cursor:
-        return Cursor(table, group.sources, numbering, shares, scratch, tel_id)
+    def cursor(
+        table: hdf5.Table | None,
+        group: TableGroup,
+        tel_id: int | None = None,
+        *,
+        shared: bool = False,
+    ) -> Cursor:
+        role = Role(short_name(group.group), group is leading, shared)
+        return Cursor(table, group.sources, common, tel_id, role)
 
     telescopes = tuple(
         TelescopeCursor(
             tel_id,
             cursor(table, leading, tel_id),
             tuple(cursor(found.get(tel_id), group, tel_id) for group, found in beside),
+            door,
         )
         for tel_id, table in tables.items()
     )
@@ -316,8 +373,13 @@ def _open_reader(block: Block, file: hdf5.File, columns: Sequence[str], rows: in
         cursor(hdf5.require_table(file, group.group, block.path), group)
         for group in by_group(sources, "subarray")
     )
+    triggers = None
+    for group in by_group(sources, "trigger"):
+        of = ColumnSource(TELESCOPE_TRIGGER, TELESCOPE, "trigger", "int")
+        every = TableGroup(group.group, group.sources | {TELESCOPE: of})
+        triggers = cursor(hdf5.require_table(file, group.group, block.path), every, shared=True)
     schema = EVENT_KEYS | {name: source.polars_type for name, source in sources.items()}
-    return Reader(numbering, pl.Schema(schema), telescopes, showers)
+    return Reader(numbering, pl.Schema(schema), telescopes, showers, triggers, door)
 
 
 def _tables_with_rows(block: Block, file: hdf5.File, group: str) -> dict[int, hdf5.Table]:

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["MISSING", "TRIGGER_TIME", "ColumnSource", "TableGroup", "by_group", "find_columns"]
+__all__ = [
+    "MISSING",
+    "TELESCOPE_TRIGGER",
+    "TRIGGER_TIME",
+    "ColumnSource",
+    "TableGroup",
+    "by_group",
+    "find_columns",
+]
 
 TELESCOPE_GROUPS = (
     "/dl2/event/telescope/energy",
@@ -45,6 +53,8 @@ SUBARRAY_TABLES = ("/simulation/event/subarray/shower",)
 
 #: Time of the shower; the only time among the columns of EVENTS.
 TRIGGER_TIME, TRIGGER, TRIGGER_COLUMN = "trigger_time", "/dl1/event/subarray/trigger", "time"
+#: One table for all telescopes, a row per telescope and event.
+TELESCOPE_TRIGGER = "/dl1/event/telescope/trigger"
 #: Kind of a time column: seconds since 1970.
 TIME_KIND = "s"
 #: The size of an image is the same number in either frame, under two names.
@@ -67,16 +77,17 @@ class ColumnSource:
         The table (``scope == "subarray"``) or the group of its ``tel_XXX`` tables.
     stored : str
         The name of the column there.
-    scope : {"telescope", "subarray", "pointing"}
-        Whether a row belongs to a telescope and shower or to a shower; the last is for what
-        `arraycal.calib.dl2.pointing` makes of the group.
+    scope : {"telescope", "subarray", "trigger", "pointing"}
+        Whether a row belongs to a telescope and shower, in tables of their own or in the one of all
+        triggers, or to a shower; the last is for what `arraycal.calib.dl2.pointing` makes of the
+        group.
     kind : str
         ``bool``, ``int`` or the unit of a number in VOUnit syntax (empty for none).
     """
 
     group: str
     stored: str
-    scope: Literal["telescope", "subarray", "pointing"]
+    scope: Literal["telescope", "subarray", "trigger", "pointing"]
     kind: str
 
     @property
@@ -91,7 +102,7 @@ class ColumnSource:
 
     def values(self, table: hdf5.Table, rows: npt.NDArray[np.void]) -> npt.NDArray[np.generic]:
         """Values of the column in rows of one of its tables."""
-        if self.group == TRIGGER:
+        if self.kind == TIME_KIND:
             return seconds(table, self.stored, rows)
         return table.column(self.stored, rows).astype(self.numpy_type, copy=False)
 
@@ -125,8 +136,13 @@ def find_columns(file: hdf5.File, path: Path) -> dict[str, ColumnSource]:
         if hdf5.has_table(file, group, path):
             _catalogue(found, group, hdf5.find_table(file, group, path), "subarray")
     trigger = hdf5.find_table(file, TRIGGER, path)
+    _catalogue(found, TRIGGER, trigger, "subarray")
     if trigger is not None and TRIGGER_COLUMN in trigger.columns:
         found[TRIGGER_TIME] = ColumnSource(TRIGGER, TRIGGER_COLUMN, "subarray", TIME_KIND)
+    if hdf5.has_table(file, TELESCOPE_TRIGGER, path):
+        _catalogue(
+            found, TELESCOPE_TRIGGER, hdf5.find_table(file, TELESCOPE_TRIGGER, path), "trigger"
+        )
     pointing = find_pointing(file, path)
     if pointing:
         for name in (ALTITUDE, AZIMUTH):
@@ -160,7 +176,7 @@ def _catalogue(
     found: dict[str, ColumnSource],
     group: str,
     table: hdf5.Table | None,
-    scope: Literal["telescope", "subarray"],
+    scope: Literal["telescope", "subarray", "trigger"],
 ) -> None:
     if table is None:
         return
@@ -168,6 +184,8 @@ def _catalogue(
         dtype = table.dtype[stored]
         # Vectors (times, telescope masks) and texts are no columns of EVENTS.
         if stored in EVENT_KEYS or dtype.shape or dtype.kind not in MISSING:
+            continue
+        if group in (TRIGGER, TELESCOPE_TRIGGER) and stored == TRIGGER_COLUMN:
             continue
         name = OLD_IMPACT.sub(r"_tel_impact_distance\1", stored)
         found.setdefault(name, ColumnSource(group, stored, scope, kind_of(table, stored)))

@@ -14,86 +14,36 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib.dl2.columns import MISSING
+from arraycal.calib.dl2.door import split_repeated
+from arraycal.calib.dl2.findings import CONTRADICTION, NO_SHOWER, REPEATED
 from arraycal.calib.errors import CannotCompute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
     from arraycal.calib.dl2.columns import ColumnSource
+    from arraycal.calib.dl2.door import Door
+    from arraycal.calib.dl2.numbering import Numbering
     from arraycal.calib.hdf5.table import Scratch, Table
 
     Keys = npt.NDArray[np.int64]
     Columns = dict[str, npt.NDArray[Any]]
 
-__all__ = ["Cursor", "Numbering", "Reader", "Shares", "TelescopeCursor", "UnsortedRows"]
-
-#: A shower is identified within a file by ``position of its observation << EVENT_BITS | event_id``.
-EVENT_BITS = 44
+__all__ = [
+    "Common",
+    "Cursor",
+    "Reader",
+    "Role",
+    "Shares",
+    "TelescopeCursor",
+    "UnsortedRows",
+]
 
 
 class UnsortedRows(CannotCompute):
     """A file that was to be streamed turned out to be out of order."""
-
-
-@dataclass(frozen=True)
-class Numbering:
-    """One ascending number for each shower of a file.
-
-    Parameters
-    ----------
-    path : Path
-        The file, for messages.
-    obs_ids : tuple of int
-        Its observations, in the order of their rows.
-    """
-
-    path: Path
-    obs_ids: tuple[int, ...]
-
-    def keys(self, rows: npt.NDArray[Any], table: Table) -> Keys:
-        """Number the showers of table rows.
-
-        Raises
-        ------
-        CannotCompute
-            If an event id is out of range, or an observation is none of the file's.
-        """
-        event_ids: Keys = rows["event_id"].astype(np.int64)
-        if not len(rows):
-            return event_ids
-        # A negative number read without its sign is a very large one.
-        if event_ids.view(np.uint64).max() >> EVENT_BITS:
-            raise CannotCompute(
-                f"{self.path}: {table.name} has event ids from {event_ids.min()} to "
-                f"{event_ids.max()}, expected 0 to 2^{EVENT_BITS} - 1."
-            )
-        if len(self.obs_ids) == 1 and (rows["obs_id"] == self.obs_ids[0]).all():
-            return event_ids
-        positions = self._positions(rows["obs_id"].astype(np.int64), table)
-        keys: Keys = (positions << EVENT_BITS) | event_ids
-        return keys
-
-    def _positions(self, obs_ids: Keys, table: Table) -> Keys:
-        known = np.asarray(self.obs_ids, np.int64)
-        order = np.argsort(known)
-        places = np.searchsorted(known, obs_ids, sorter=order)
-        positions: Keys = np.append(order, -1)[places.clip(max=len(known) - 1)].astype(np.int64)
-        if not known.size or not np.array_equal(known[positions], obs_ids):
-            raise CannotCompute(
-                f"{self.path}: {table.name} has rows of obs_id "
-                f"{np.setdiff1d(obs_ids, known).tolist()}, but the file lists {known.tolist()}."
-            )
-        return positions
-
-    def ids(self, keys: Keys) -> tuple[Keys, Keys]:
-        """Return ``obs_id`` and ``event_id`` of shower numbers."""
-        if len(self.obs_ids) == 1:
-            return np.full(len(keys), self.obs_ids[0]), keys
-        obs_ids: Keys = np.asarray(self.obs_ids, np.int64)[keys >> EVENT_BITS]
-        return obs_ids, keys & ((1 << EVENT_BITS) - 1)
 
 
 @dataclass(frozen=True)
@@ -117,6 +67,10 @@ class Batch:
             return other
         joined = {n: np.concatenate([v, other.columns[n]]) for n, v in self.columns.items()}
         return Batch(np.concatenate([self.keys, other.keys]), joined)
+
+
+#: Column of a table of all telescopes that tells which one a row is of.
+TELESCOPE = "tel_id"
 
 
 def aligned(batch: Batch, keys: Keys) -> Columns:
@@ -147,6 +101,36 @@ class Shares(NamedTuple):
     read: float
 
 
+class Common(NamedTuple):
+    """What all cursors of a block share.
+
+    Parameters
+    ----------
+    numbering : Numbering
+        Numbers of the showers.
+    shares : Shares
+        Parts of the table to read and to give at a time.
+    scratch : Scratch
+        Memory to read into.
+    door : Door, optional
+        Tells which rows may pass, and takes note of the others. Without it all may, and of rows of
+        one key the first stays.
+    """
+
+    numbering: Numbering
+    shares: Shares
+    scratch: Scratch
+    door: Door | None = None
+
+
+class Role(NamedTuple):
+    """What a table is: its name, whether its rows are those of EVENTS, or of all telescopes."""
+
+    label: str = ""
+    leads: bool = False
+    shared: bool = False
+
+
 class Cursor:
     """Reads one table, front to back.
 
@@ -156,14 +140,12 @@ class Cursor:
         The table; None, or one without rows, is exhausted from the start.
     sources : mapping of str to Source
         Columns to read, by their names in EVENTS.
-    numbering : Numbering
-        Numbers of the showers.
-    shares : Shares
-        Parts of the table to read and to give at a time.
-    scratch : Scratch
-        Memory to read into, shared by all cursors.
+    common : Common
+        What all cursors of the block share.
     tel_id : int, optional
         The telescope all rows must be of.
+    role : Role
+        What the table is.
 
     Raises
     ------
@@ -178,17 +160,19 @@ class Cursor:
         self,
         table: Table | None,
         sources: Mapping[str, ColumnSource],
-        numbering: Numbering,
-        shares: Shares,
-        scratch: Scratch,
+        common: Common,
         tel_id: int | None = None,
+        role: Role | None = None,
     ) -> None:
-        self._scratch = scratch
+        door, shares, role = common.door, common.shares, role or Role()
+        self._scratch, self._door, self._numbering = common.scratch, door, common.numbering
+        self.label, self._leads, self._shared = role
+        self.parts = np.zeros(0 if door is None else len(door.edges), np.int64)
+        self._contradicted = np.empty(0, np.int64)
         self._table = table
         self._name = "" if table is None else table.name
         self._sources = sources
-        self._numbering = numbering
-        self._tel_id = tel_id
+        self.tel_id = tel_id
         self._sort = shares.read >= 1
         self._rows = self._batch = self._step = 0
         if table is not None:
@@ -210,6 +194,11 @@ class Cursor:
     def exhausted(self) -> bool:
         """Whether every row has been read (some may still be buffered)."""
         return self._position >= self._rows
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are rows to give."""
+        return bool(self._buffer.keys.size)
 
     @property
     def reach(self) -> int | None:
@@ -243,51 +232,139 @@ class Cursor:
             self._extend()
             self.take(None)
 
+    def pop_contradicted(self, limit: int) -> Keys:
+        """Return the showers up to `limit` of which the rows contradict each other."""
+        past = self._contradicted <= limit
+        found, self._contradicted = self._contradicted[past], self._contradicted[~past]
+        return found
+
     def pop_repeated(self) -> int:
         """Return how many repeated rows were dropped since the last call."""
         count, self._repeated = self._repeated, 0
         return count
 
     def _extend(self) -> None:
-        batch = self._distinct(self._read())
-        if batch.keys.size:
-            self._last_read = int(batch.keys[-1])
-            self._buffer = self._buffer.followed_by(batch)
-
-    def _read(self) -> Batch:
+        rows = self._read()
+        keys, rows = self._admitted(rows)
+        if not keys.size:
+            return
+        keys, rows = self._ascending(keys, rows)
+        last = int(keys[-1])
+        keys, rows = self._distinct(keys, rows)
+        self._last_read = last
         table = self._table
+        assert table is not None  # noqa: S101  without a table there are no rows
+        columns = {name: source.values(table, rows) for name, source in self._sources.items()}
+        if self._door is not None:
+            self.parts += self._door.parts_of(keys, _measured(columns, len(keys)))
+        self._buffer = self._buffer.followed_by(Batch(keys, columns))
+
+    def _read(self) -> npt.NDArray[Any]:
+        table, size = self._table, self._batch
         assert table is not None  # noqa: S101  without a table the cursor is exhausted
-        rows = table.read(self._position, self._position + self._batch, self._scratch)
-        self._position += self._batch
-        if self._tel_id is not None and (rows["tel_id"] != self._tel_id).any():
+        while True:
+            rows = table.read(self._position, self._position + size, self._scratch)
+            whole = len(rows) if self._position + size >= self._rows else self._whole(rows)
+            if whole:
+                break
+            size *= 2
+        self._position += whole
+        rows = rows[:whole]
+        if self.tel_id is not None and (rows["tel_id"] != self.tel_id).any():
             raise CannotCompute(
                 f"{table.path}: {table.name} has rows of telescope "
-                f"{sorted(set(rows['tel_id'].tolist()) - {self._tel_id})}."
+                f"{sorted(set(rows['tel_id'].tolist()) - {self.tel_id})}."
             )
-        columns = {name: source.values(table, rows) for name, source in self._sources.items()}
-        return Batch(self._numbering.keys(rows, table), columns)
+        return rows
 
-    def _distinct(self, batch: Batch) -> Batch:
-        """Check or restore ascending keys; drop and count repeated rows."""
-        keys = batch.keys
-        if not keys.size or (keys[0] > self._last_read and (keys[1:] > keys[:-1]).all()):
-            return batch
-        steps = np.diff(keys, prepend=self._last_read)
-        if np.any(steps < 0):
-            if not self._sort:
-                raise UnsortedRows(
-                    f"{self._numbering.path}: rows of {self._name} are unordered; read the file "
-                    "again with stream=False."
-                )
-            batch = batch.rows(np.argsort(batch.keys, kind="stable"))
-            steps = np.diff(batch.keys, prepend=self._last_read)
-        self._repeated += int(np.count_nonzero(steps == 0))
-        return batch.rows(steps > 0)
+    def _whole(self, rows: npt.NDArray[Any]) -> int:
+        """Rows before those of the last shower, which may go on in the next batch."""
+        if self._door is None:
+            return len(rows)
+        last = rows[-1]
+        other = (rows["event_id"] != last["event_id"]) | (rows["obs_id"] != last["obs_id"])
+        return len(rows) - int(np.argmax(other[::-1])) if other.any() else 0
+
+    def _admitted(self, rows: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[Any]]:
+        """Numbers of the showers, and the rows of those that may pass."""
+        table, door = self._table, self._door
+        assert table is not None  # noqa: S101  without a table there are no rows
+        if door is None:
+            return self._numbering.keys(rows, table), rows
+        keys, *refused = door.admit(rows, table)
+        if self._leads:
+            door.findings.n_rows += len(rows)
+            for rule, which in zip((NO_SHOWER, CONTRADICTION), refused, strict=True):
+                door.lose(rule, rows[which], self.tel_id)
+        return keys, (rows if len(keys) == len(rows) else rows[~(refused[0] | refused[1])])
+
+    def _ascending(self, keys: Keys, rows: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[Any]]:
+        """Check or restore ascending keys."""
+        if keys[0] >= self._last_read and (keys[1:] >= keys[:-1]).all():
+            return keys, rows
+        if not self._sort:
+            raise UnsortedRows(
+                f"{self._numbering.path}: rows of {self._name} are unordered; read the file "
+                "again with stream=False."
+            )
+        order = np.argsort(keys, kind="stable")
+        return keys[order], rows[order]
+
+    def _distinct(self, keys: Keys, rows: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[Any]]:
+        """Leave one row of each key, or none; count the others."""
+        kept = np.diff(keys, prepend=self._last_read) > 0
+        if kept.all() or self._shared:
+            return keys, rows
+        copies = int(np.count_nonzero(~kept))
+        if self._door is not None:
+            kept, torn, copies = split_repeated(keys, rows)
+            self._note_repeated(self._door, keys, torn, copies)
+        self._repeated += copies
+        return keys[kept], rows[kept]
+
+    def _note_repeated(self, door: Door, keys: Keys, torn: Keys, copies: int) -> None:
+        findings = door.findings
+        self._contradicted = np.append(self._contradicted, torn)
+        if torn.size:
+            one = door.named(int(torn[0]), self.tel_id)
+            findings.contradict(self.label, self.tel_id, len(torn), one)
+            if self._leads:
+                findings.lose(CONTRADICTION, int(np.isin(keys, torn).sum()), one)
+        if copies and self._leads:
+            again = keys[1:][keys[1:] == keys[:-1]]
+            first = again[~np.isin(again, torn)][0]
+            findings.lose(REPEATED, copies, door.named(int(first), self.tel_id))
+        elif copies:
+            findings.copies[self.label] += copies
+
+
+def _measured(columns: Columns, n_rows: int) -> npt.NDArray[np.bool_]:
+    """Rows with a finite number; without columns of numbers all rows."""
+    numbers = [values for values in columns.values() if values.dtype.kind == "f"]
+    if not numbers:
+        return np.ones(n_rows, np.bool_)
+    found = np.isfinite(numbers[0])
+    for values in numbers[1:]:
+        if found.all():
+            break
+        found |= np.isfinite(values)
+    return found
 
 
 def _whole_chunks(table: Table, rows: float) -> int:
     """Round up to chunks, so that none is decompressed twice."""
     return -(-int(rows + 1) // table.chunk_rows) * table.chunk_rows
+
+
+def without(rows: Batch, torn: Keys, door: Door | None, tel_id: int) -> Batch:
+    """Return the rows without those of showers that contradict themselves elsewhere, counted."""
+    if not torn.size or door is None:
+        return rows
+    lost = np.isin(rows.keys, torn)
+    if lost.any():
+        one = door.named(int(rows.keys[lost][0]), tel_id)
+        door.findings.lose(CONTRADICTION, int(lost.sum()), one)
+    return rows.rows(~lost)
 
 
 @dataclass(frozen=True)
@@ -297,6 +374,7 @@ class TelescopeCursor:
     tel_id: int
     leading: Cursor
     companions: tuple[Cursor, ...]
+    door: Door | None = None
 
     def take(self, limit: int | None) -> Batch:
         """Remove and return the rows up to shower `limit`, companions matched to them."""
@@ -305,6 +383,8 @@ class TelescopeCursor:
             last = int(rows.keys[-1])
             for companion in self.companions:
                 rows = rows.with_columns(aligned(companion.advance(last), rows.keys))
+            for companion in self.companions:
+                rows = without(rows, companion.pop_contradicted(last), self.door, self.tel_id)
         return rows
 
 
@@ -322,12 +402,24 @@ class Reader:
         One per telescope with rows.
     showers : tuple of Cursor
         Tables with a row per shower.
+    triggers : Cursor, optional
+        The table of the triggers of all telescopes.
+    door : Door, optional
+        As for the cursors.
     """
 
     numbering: Numbering
     schema: pl.Schema
     telescopes: tuple[TelescopeCursor, ...]
     showers: tuple[Cursor, ...]
+    triggers: Cursor | None = None
+    door: Door | None = None
+
+    @property
+    def cursors(self) -> tuple[Cursor, ...]:
+        """Those of tables with a row per shower, or per telescope and shower."""
+        own = (c for t in self.telescopes for c in (t.leading, *t.companions))
+        return (*own, *self.showers)
 
     def next_rows(self) -> tuple[pl.DataFrame, int] | None:
         """Advance to the first shower with which a telescope completes its window.
@@ -342,13 +434,15 @@ class Reader:
             telescope.leading.fill()
         reached = [telescope.leading.reach for telescope in self.telescopes]
         limit = min((key for key in reached if key is not None), default=None)
+        at_end = not any(telescope.leading.waiting for telescope in self.telescopes)
         taken = [(telescope.tel_id, telescope.take(limit)) for telescope in self.telescopes]
         parts = [(tel_id, rows) for tel_id, rows in taken if rows.keys.size]
         repeated = sum(telescope.leading.pop_repeated() for telescope in self.telescopes)
-        if not parts:
+        if at_end:
             self._finish()
             return (self.schema.to_frame(), repeated) if repeated else None
-        return self._frame(self._with_showers(parts)), repeated
+        parts = self._with_showers(parts) if parts else []
+        return (self._frame(parts) if parts else self.schema.to_frame()), repeated
 
     def _finish(self) -> None:
         for cursor in (*self.showers, *(c for t in self.telescopes for c in t.companions)):
@@ -360,7 +454,20 @@ class Reader:
         for cursor in self.showers:
             showers = cursor.advance(last)
             complete = [(t, rows.with_columns(aligned(showers, rows.keys))) for t, rows in complete]
-        return complete
+        if self.triggers is not None:
+            complete = self._with_triggers(complete, self.triggers.advance(last))
+        for cursor in self.showers:
+            torn = cursor.pop_contradicted(last)
+            complete = [(t, without(rows, torn, self.door, t)) for t, rows in complete]
+        return [(t, rows) for t, rows in complete if rows.keys.size]
+
+    def _with_triggers(
+        self, parts: Sequence[tuple[int, Batch]], triggers: Batch
+    ) -> list[tuple[int, Batch]]:
+        columns = dict(triggers.columns)
+        of = columns.pop(TELESCOPE)
+        own = [(t, Batch(triggers.keys, columns).rows(of == t), rows) for t, rows in parts]
+        return [(t, rows.with_columns(aligned(found, rows.keys))) for t, found, rows in own]
 
     def _frame(self, parts: Sequence[tuple[int, Batch]]) -> pl.DataFrame:
         keys = np.concatenate([rows.keys for _, rows in parts])

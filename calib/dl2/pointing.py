@@ -141,9 +141,10 @@ def _fixed(
     table: hdf5.Table, rows: npt.NDArray[np.void], columns: tuple[str, str], tel_id: int
 ) -> dict[tuple[int, int], tuple[float, float]]:
     directions = _radians(table, rows, columns).tolist()
+    obs_ids = rows["obs_id"].astype(np.int64).tolist()
     return {
         (obs_id, tel_id): (altitude, azimuth)
-        for obs_id, (altitude, azimuth) in zip(rows["obs_id"].tolist(), directions, strict=True)
+        for obs_id, (altitude, azimuth) in zip(obs_ids, directions, strict=True)
     }
 
 

@@ -51,6 +51,7 @@ DESCRIPTIONS = {
     "pull": "(mean - fitted) / error of the mean",
     "variance": "Variance of the fitted log ratio",
     "rows": "Number of rows",
+    "example": "One of the rows that were left out",
     "offset": "Clock offset, positive if stamps are late: corrected stamp = stamp - offset",
     "offset_ns": "Clock offset, positive if stamps are late: corrected stamp = stamp - offset",
     "reference_s": "Date (TAI) for which the offset of a clock that drifts holds",

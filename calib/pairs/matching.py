@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
+from arraycal.calib.dl2.findings import REPEATED, TELESCOPE_LEVEL
 from arraycal.calib.index import node_index, shower_index
 from arraycal.calib.pairs.company import Company
-from arraycal.calib.schema import EVENT_KEYS, PARTICIPATION, REJECTED, check_schema, pairs_with
+from arraycal.calib.schema import (
+    EVENT_KEYS,
+    LEFT_OUT,
+    PARTICIPATION,
+    REJECTED,
+    check_schema,
+    pairs_with,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
     PairPredicate = Callable[[Values, Values, Values], npt.NDArray[np.bool_]]
 
 __all__ = [
+    "REPEATED",
+    "TELESCOPE_LEVEL",
     "PairRules",
     "PairTest",
     "Paired",
@@ -43,10 +53,9 @@ __all__ = [
     "pair_events",
 ]
 
-TELESCOPE_LEVEL, PAIR_LEVEL = "telescope event", "pair"
+PAIR_LEVEL = "pair"
 UNUSABLE_VALUE = "value is not a positive finite number"
 NO_PARTNER = "no other selected telescope saw the shower"
-REPEATED = "repeated row"
 #: With the number of telescopes; the key is that of the section of the cross-calibration.
 TOO_FEW_OF_A_TYPE = "fewer than {} telescopes of each type (min_triggered_telescopes_per_subsystem)"
 #: The least number of telescopes that form a pair.
@@ -262,11 +271,23 @@ def _is_grouped(shower: Indices, node: Indices, starts: Indices) -> bool:
 
 
 def merge_rejected(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """Add up REJECTED counts, keeping the order in which the rules were first met."""
+    """Add up REJECTED or LEFT_OUT counts, keeping the order in which the rules were first met.
+
+    Parameters
+    ----------
+    frames : iterable of DataFrame
+        Schemas ``REJECTED`` or ``LEFT_OUT``.
+
+    Returns
+    -------
+    DataFrame
+        Schema ``arraycal.calib.schema.LEFT_OUT``, with the first example of each rule.
+    """
+    example = pl.col("example").fill_null("")
     return (
-        pl.concat([REJECTED.to_frame(), *frames])
+        pl.concat([LEFT_OUT.to_frame(), *frames], how="diagonal")
         .group_by("level", "rule", maintain_order=True)
-        .agg(pl.col("rows").sum())
+        .agg(pl.col("rows").sum(), example.filter(example != "").first().fill_null(""))
     )
 
 

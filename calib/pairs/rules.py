@@ -274,9 +274,9 @@ def _criterion(
     present = [q for q in filter_.quantities if q.column.format(**names) in block.columns]
     quantity = (present or filter_.quantities)[0]
     column, unit = _needed(block, quantity, names, filter_.key)
-    limits: Mapping[int, float] | str = value_by_telescope(setting, block.subarray)
-    if filter_.limits is not None and not isinstance(limits, str):
-        limits = filter_.limits(limits, block, unit)
+    values: Mapping[int, float] = value_by_telescope(setting, block.subarray)
+    _refuse_unlike(filter_.key, values, block.subarray)
+    limits = values if filter_.limits is None else filter_.limits(values, block, unit)
     if isinstance(limits, str):
         return f"not applied: {limits}"
     measured, limit = pl.col(column).cast(pl.Float64), _by_telescope(limits)
@@ -288,6 +288,27 @@ def _criterion(
         frozenset({column}),
         passes.fill_null(value=False),
     )
+
+
+def _refuse_unlike(key: str, values: Mapping[int, float], subarray: Subarray) -> None:
+    """Raise unless all telescopes of a type have one value.
+
+    Two telescopes whose events are selected differently do not differ by their throughput alone:
+    ctao-calibpipe refuses it, too.
+    """
+    for kind in sorted(set(subarray.types)):
+        members: dict[float, list[int]] = {}
+        for tel_id, its in zip(subarray.tel_ids, subarray.types, strict=True):
+            if its == kind:
+                members.setdefault(values[tel_id], []).append(tel_id)
+        if len(members) > 1:
+            listed = "; ".join(
+                f"{value:g} for {', '.join(map(str, ids))}" for value, ids in members.items()
+            )
+            raise ConfigurationError(
+                f"event_filters.{key} differs within {kind}: {listed}. Telescopes that are "
+                "selected differently cannot be compared; give all of a type one value."
+            )
 
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt}

@@ -11,6 +11,8 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from arraycal.calib.figures import CLOCK_FIGURES, FIGURES, Picture, caption, draw_figures
 from arraycal.calib.report import elements as page
 from arraycal.calib.report.blocks_page import constancy_section
@@ -188,17 +190,18 @@ def _block_table(result: CalibrationResult) -> str:
         )
         for row in result.blocks.iter_rows(named=True)
     ]
-    tones = ["" if status == "ok" else "bad" for status in result.blocks["status"]]
+    tones = ["" if status in ("ok", "empty") else "bad" for status in result.blocks["status"]]
     built = page.table(header, rows, numbers="b w  nn", tones=tones)
     return page.details(f"Blocks ({len(rows)})", built, is_open=True)
 
 
 def _rejected_table(result: CalibrationResult) -> str:
     table = result.rejected
-    rows = [
-        (level, rule, f"{n:,}") for level, rule, n in table.select("level", "rule", "rows").rows()
-    ]
-    built = page.table(("level", "rule", "rows"), rows, numbers="  n")
+    header = ("level", "rule", "rows", "example")
+    if "example" not in table.columns:  # published before there were any
+        table = table.with_columns(example=pl.lit(""))
+    rows = [(level, rule, f"{n:,}", one) for level, rule, n, one in table.select(header).rows()]
+    built = page.table(header, rows, numbers="  n ")
     return page.details("Rows left out, by rule", built, is_open=True)
 
 

@@ -12,7 +12,7 @@ from arraycal.calib.fit.resolutions import far_noisier, medians
 from arraycal.calib.fit.summary import RESIDUAL_EDGES
 from arraycal.calib.gauge.outliers import stands_out
 from arraycal.calib.gauge.within_types import explained, scale
-from arraycal.calib.pairs.matching import TELESCOPE_LEVEL
+from arraycal.calib.pairs.matching import TELESCOPE_LEVEL, merge_rejected
 from arraycal.calib.result.result import PAIR_RESULTS, RESIDUALS, TELESCOPES, CalibrationResult
 from arraycal.calib.result.verdict import judge
 from arraycal.calib.schema import REJECTED
@@ -154,7 +154,7 @@ def _with_margin(rejected: pl.DataFrame, fitted: Fit) -> pl.DataFrame:
     """Add the rows the fit left out to those that were left out before it."""
     row = (TELESCOPE_LEVEL, BELOW_MARGIN, int(fitted.summary.n_below_margin))
     lost = pl.DataFrame([row], schema=REJECTED, orient="row").filter(pl.col("rows") > 0)
-    return pl.concat([rejected, lost])
+    return merge_rejected([rejected, lost])
 
 
 #: Name of the rule by which the fit itself leaves rows out, see

@@ -9,15 +9,24 @@ rounded or made up is refused as a whole.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from arraycal.calib import dl2, hdf5
+from arraycal.calib.dl2.columns import TELESCOPE_TRIGGER
+from arraycal.calib.dl2.door import SHOWER_EVENT, Door, open_door, short_name
+from arraycal.calib.dl2.findings import (
+    CONTRADICTION,
+    NO_SHOWER,
+    REPEATED,
+    TELESCOPE_LEVEL,
+    Findings,
+    example,
+)
 from arraycal.calib.errors import CannotCompute
-from arraycal.calib.pairs.matching import REPEATED, TELESCOPE_LEVEL
 from arraycal.calib.stamps.aim import array_pointing, read_pointings
 from arraycal.calib.stamps.columns import StampColumns, stamp_columns
 from arraycal.calib.stamps.front import direction, front, separation_deg
@@ -47,7 +56,7 @@ __all__ = [
 ]
 
 #: Changes whenever the meaning of STAMPS does: old caches then miss.
-STAMPS_ID = "stamps-1"
+STAMPS_ID = "stamps-2"
 
 #: One row per stamp in use, sorted by shower. The stamp is ``shower_s`` whole seconds (TAI since
 #: 1970) plus ``shower_quarters + delay_quarters`` quarter nanoseconds. The size may be NaN.
@@ -70,8 +79,6 @@ STAMPS = pl.Schema(
     }
 )
 
-#: ctapipe's number of the event type of showers; the others are calibration and muon events.
-SHOWER_EVENT = 32
 #: Stamps further than this from the middle of their shower are no dates at all, s.
 SAME_EPOCH_S = 1_000_000
 #: Images below this multiple of the threshold hang on their fluctuations.
@@ -81,7 +88,8 @@ RULES = {
     "no_event": "stamp without a row in the event tables",
     "no_stamp": "stamp missing (0 or NaN)",
     "far": "stamp days away from its shower",
-    "no_shower": "no shower event",
+    "no_shower": NO_SHOWER,
+    "unequal": CONTRADICTION,
     "geometry": "no valid geometry",
     "uncertain": "direction too uncertain (max_angular_uncertainty)",
     "off_axis": "too far from the pointing (max_pointing_offset)",
@@ -105,13 +113,24 @@ class Facts:
     backwards: int = 0
     largest_backwards_s: float = 0.0
     has_sizes: bool = False
-    last_s: float = -np.inf
+    last_s: dict[int, float] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
 
-    def rows(self) -> list[tuple[str, str, int]]:
-        """REJECTED rows."""
+    def rows(self) -> list[tuple[str, str, int, str]]:
+        """LEFT_OUT rows."""
         order = [REPEATED, *RULES.values()]
         known = sorted(self.rejected, key=lambda r: order.index(r) if r in order else len(order))
-        return [(TELESCOPE_LEVEL, rule, self.rejected[rule]) for rule in known]
+        return [
+            (TELESCOPE_LEVEL, rule, self.rejected[rule], self.examples.get(rule, ""))
+            for rule in known
+        ]
+
+    def add(self, findings: Findings) -> None:
+        """Count the stamps that did not pass the door."""
+        for rule, loss in findings.losses.items():
+            self.n_stamps += loss.rows
+            self.rejected[rule] += loss.rows
+            self.examples.setdefault(rule, loss.example)
 
 
 def check_block(block: Block, configuration: Configuration) -> None:
@@ -119,14 +138,15 @@ def check_block(block: Block, configuration: Configuration) -> None:
     stamp_columns(block, configuration)
     altitude_of(block, configuration)
     with hdf5.open_file(block.path) as file:
-        stamps = TriggerReader(file, block, stream=True).first()
+        door = open_door(file, block.path, block.obs_ids)
+        stamps = TriggerReader(file, block, door, stream=True).first()
     facts = Facts()
-    _relative(_of_showers(_distinct(stamps, facts), facts), facts)
+    _relative(_of_showers(_distinct(stamps, facts, door.findings), facts), facts)
     refuse_useless(facts.differences, block.path)
 
 
 def stamp_windows(
-    block: Block, configuration: Configuration, facts: Facts, *, rows: int, stream: bool
+    block: Block, configuration: Configuration, facts: Facts, door: Door, *, rows: int, stream: bool
 ) -> Iterator[pl.DataFrame]:
     """Read STAMPS in windows of complete showers.
 
@@ -138,6 +158,8 @@ def stamp_windows(
         All options.
     facts : Facts
         Counts, filled on the way.
+    door : Door
+        Of the block.
     rows : int
         About how many rows to hold at a time.
     stream : bool
@@ -159,13 +181,16 @@ def stamp_windows(
     facts.has_sizes = columns.size is not None
     with hdf5.open_file(block.path) as file:
         pointing = read_pointings(file, block.path)
-        triggers = TriggerReader(file, block, stream=stream)
+        # The events are counted by themselves: what is left out here are stamps.
+        own = replace(door, findings=Findings())
+        triggers = TriggerReader(file, block, own, stream=stream)
         repeated = 0
-        for window in dl2.windows(block, columns.names, rows=rows, stream=stream):
+        for window in dl2.windows(block, columns.names, rows=rows, stream=stream, door=door):
             repeated += window.repeated
             if not len(window.events):
                 continue
-            stamps = _distinct(triggers.upto(_last_shower(window.events, block)), facts)
+            stamps = triggers.upto(_last_shower(window.events, block))
+            stamps = _distinct(stamps, facts, own.findings)
             selected = _selected(
                 stamps, window.events, columns, configuration, block, pointing, facts
             )
@@ -177,6 +202,10 @@ def stamp_windows(
         facts.rejected[RULES["no_event"]] += len(left_over)
         # The event tables repeat the same rows as the stamps, or others.
         facts.rejected[REPEATED] = max(facts.rejected[REPEATED], repeated)
+        triggers.finish()
+    facts.add(own.findings)
+    door.findings.contradictions |= own.findings.contradictions
+    door.findings.shortfalls += own.findings.shortfalls
     facts.rejected = Counter({rule: n for rule, n in facts.rejected.items() if n})
     refuse_useless(facts.differences, block.path)
 
@@ -190,11 +219,21 @@ def _last_shower(events: pl.DataFrame, block: Block) -> tuple[int, int]:
     return int(obs_id), event_id
 
 
-def _distinct(stamps: pl.DataFrame, facts: Facts) -> pl.DataFrame:
-    distinct = stamps.unique(["key", "tel_id"], keep="first", maintain_order=True)
+def _distinct(stamps: pl.DataFrame, facts: Facts, findings: Findings) -> pl.DataFrame:
+    """One of equal stamps of a telescope and shower; none of unequal ones."""
     facts.n_stamps += len(stamps)
+    key = ["key", "tel_id"]
+    if len(stamps) == len(stamps.unique(key)):
+        return stamps
+    distinct = stamps.unique(maintain_order=True, keep="first")
     facts.rejected[REPEATED] += len(stamps) - len(distinct)
-    return distinct
+    unequal = distinct.select(pl.len().over(key) > 1).to_series()
+    for (tel_id,), rows in distinct.filter(unequal).group_by("tel_id", maintain_order=True):
+        obs_id, event_id = rows.select("obs_id", "event_id").row(0)
+        tel, one = int(str(tel_id)), example(obs_id, event_id, int(str(tel_id)))
+        findings.contradict(short_name(TELESCOPE_TRIGGER), tel, rows["key"].n_unique(), one)
+        facts.examples.setdefault(CONTRADICTION, one)
+    return _keep(distinct, ~unequal.to_numpy(), "unequal", facts)
 
 
 def _selected(
@@ -353,15 +392,16 @@ def _bright(
 
 
 def _watch_order(frame: pl.DataFrame, facts: Facts) -> None:
-    """Count showers that are stamped before their predecessor."""
-    if not len(frame):
-        return
-    first = frame.group_by("key", maintain_order=True).first()
-    seconds = first["shower_s"].to_numpy() + first["shower_quarters"].to_numpy() / QUARTERS_PER_S
-    steps = np.diff(seconds, prepend=facts.last_s if np.isfinite(facts.last_s) else seconds[0])
-    facts.backwards += int(np.count_nonzero(steps < 0))
-    facts.largest_backwards_s = max(facts.largest_backwards_s, float(-steps.min()))
-    facts.last_s = float(seconds[-1])
+    """Count showers that are stamped before their predecessor in the observation."""
+    shower = frame.group_by("key", maintain_order=True).first()
+    for (obs_id,), first in shower.group_by("obs_id", maintain_order=True):
+        seconds = (
+            first["shower_s"].to_numpy() + first["shower_quarters"].to_numpy() / QUARTERS_PER_S
+        )
+        steps = np.diff(seconds, prepend=facts.last_s.get(int(str(obs_id)), seconds[0]))
+        facts.backwards += int(np.count_nonzero(steps < 0))
+        facts.largest_backwards_s = max(facts.largest_backwards_s, float(-steps.min()))
+        facts.last_s[int(str(obs_id))] = float(seconds[-1])
 
 
 def altitude_of(block: Block, configuration: Configuration) -> float:

@@ -13,22 +13,23 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib import hdf5
-from arraycal.calib.dl2.cursor import Numbering, UnsortedRows
+from arraycal.calib.dl2.columns import TELESCOPE_TRIGGER
+from arraycal.calib.dl2.cursor import UnsortedRows
+from arraycal.calib.dl2.door import SHOWER_EVENT, note_shortfalls, short_name
+from arraycal.calib.dl2.findings import CONTRADICTION, NO_SHOWER
 from arraycal.calib.errors import CannotCompute
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
     from typing import Any
 
     import numpy.typing as npt
 
     from arraycal.calib.dl2.block import Block
+    from arraycal.calib.dl2.door import Door
 
 __all__ = ["QUARTERS_PER_S", "TriggerReader", "altitude_m"]
 
-TELESCOPE_TRIGGER = "/dl1/event/telescope/trigger"
-ARRAY_TRIGGER = "/dl1/event/subarray/trigger"
 LAYOUT = "/configuration/instrument/subarray/layout"
 
 #: Quarter nanoseconds in a second.
@@ -46,6 +47,8 @@ class TriggerReader:
         The open block file.
     block : Block
         Its description.
+    door : Door
+        Tells which stamps are of showers, and gets to know how many there are.
     stream : bool
         False reads the whole table at once and sorts it.
 
@@ -55,14 +58,15 @@ class TriggerReader:
         If there is no such table, or its stamps are no integers.
     """
 
-    def __init__(self, file: hdf5.File, block: Block, *, stream: bool) -> None:
+    def __init__(self, file: hdf5.File, block: Block, door: Door, *, stream: bool) -> None:
         table = hdf5.require_table(file, TELESCOPE_TRIGGER, block.path)
         table.require("obs_id", "event_id", "tel_id", "time")
         _require_integers(table, block)
         self._table = table
-        self._numbering = Numbering(block.path, block.obs_ids)
-        self._stream = stream
-        self._types = None if "event_type" in table.columns else _array_event_types(file, block)
+        self._door, self._stream = door, stream
+        self._has_types = "event_type" in table.columns
+        self._tel_ids = block.subarray.tel_ids
+        self._parts = {tel: np.zeros(len(door.edges), np.int64) for tel in self._tel_ids}
         self._position = 0
         self._last = -1
         self._waiting: list[pl.DataFrame] = []
@@ -93,14 +97,14 @@ class TriggerReader:
 
     def _key(self, obs_id: int, event_id: int) -> int:
         pair = np.array([(obs_id, event_id)], [("obs_id", np.int64), ("event_id", np.int64)])
-        return int(self._numbering.keys(pair, self._table)[0])
+        return int(self._door.numbering.keys(pair, self._table)[0])
 
     def _read(self) -> pl.DataFrame:
         table, count = self._table, READ_ROWS if self._stream else len(self._table)
         step = -(-count // table.chunk_rows) * table.chunk_rows
         rows = table.read(self._position, self._position + step)
         self._position += step
-        keys = self._numbering.keys(rows, table)
+        keys, rows = self._admitted(rows)
         if np.any(np.diff(keys, prepend=self._last) < 0):
             if self._stream:
                 raise UnsortedRows(
@@ -111,17 +115,34 @@ class TriggerReader:
             keys, rows = keys[order], rows[order]
         if len(keys):
             self._last = int(keys[-1])
+            self._count(keys, rows)
         return self._frame(keys, rows)
+
+    def _admitted(self, rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+        keys, no_shower, contradicted = self._door.admit(rows, self._table)
+        for rule, which in ((NO_SHOWER, no_shower), (CONTRADICTION, contradicted)):
+            for one in rows[which][:1]:
+                self._door.lose(rule, rows[which], int(one["tel_id"]))
+        return keys, rows[~(no_shower | contradicted)]
+
+    def _count(self, keys: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> None:
+        dated = rows["time"][:, 0] > 0
+        for tel_id in self._parts:
+            self._parts[tel_id] += self._door.parts_of(keys, dated & (rows["tel_id"] == tel_id))
+
+    def finish(self) -> None:
+        """Note where stamps are missing, after the last row."""
+        label = short_name(TELESCOPE_TRIGGER)
+        note_shortfalls(self._door, [(label, tel, parts) for tel, parts in self._parts.items()])
 
     def first(self) -> pl.DataFrame:
         """Return the rows of one reading from the beginning of the table, in order of showers."""
-        rows = self._table.read(0, READ_ROWS)
-        keys = self._numbering.keys(rows, self._table)
+        keys, rows = self._admitted(self._table.read(0, READ_ROWS))
         order = np.argsort(keys, kind="stable")
         return self._frame(keys[order], rows[order])
 
     def _frame(self, keys: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> pl.DataFrame:
-        kind = rows["event_type"] if self._types is None else _looked_up(self._types, keys)
+        kind = rows["event_type"] if self._has_types else np.full(len(rows), SHOWER_EVENT)
         return pl.DataFrame(
             {
                 "key": keys,
@@ -154,26 +175,6 @@ def _require_integers(table: hdf5.Table, block: Block) -> None:
         f"(ctao_high_res), which files have from data model v7 (ctapipe 0.24) on. This one is "
         f"{block.data_model}. Process the data again with a current ctapipe."
     )
-
-
-def _array_event_types(file: hdf5.File, block: Block) -> Mapping[str, npt.NDArray[Any]]:
-    """Event types by shower from the array's own trigger: before v7.3 only it has them."""
-    table = hdf5.require_table(file, ARRAY_TRIGGER, block.path)
-    table.require("obs_id", "event_id", "event_type")
-    rows = table.read()
-    keys = Numbering(block.path, block.obs_ids).keys(rows, table)
-    order = np.argsort(keys, kind="stable")
-    return {"keys": keys[order], "event_type": rows["event_type"].astype(np.int64)[order]}
-
-
-def _looked_up(
-    types: Mapping[str, npt.NDArray[Any]], keys: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    known = types["keys"]
-    if not len(known):
-        return np.full(len(keys), -1)
-    place = np.searchsorted(known, keys).clip(max=len(known) - 1)
-    return np.where(known[place] == keys, types["event_type"][place], -1)
 
 
 def altitude_m(file: hdf5.File, path: Path) -> float | None:

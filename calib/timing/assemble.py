@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from arraycal.calib.pairs.matching import TELESCOPE_LEVEL
+from arraycal.calib.pairs.matching import TELESCOPE_LEVEL, merge_rejected
 from arraycal.calib.result.result import CLOCK_OFFSET, CalibrationResult
 from arraycal.calib.result.verdict import judge
 from arraycal.calib.schema import REJECTED
@@ -363,4 +363,4 @@ def _listed(names: list[str]) -> str:
 def _with_clipped(rejected: pl.DataFrame, found: Answer) -> pl.DataFrame:
     lost = int(found.detail.sums.n_all.sum() - found.detail.sums.n_rows.sum())
     row = pl.DataFrame([(TELESCOPE_LEVEL, CLIPPED, lost)], schema=REJECTED, orient="row")
-    return pl.concat([rejected, row.filter(pl.col("rows") > 0)])
+    return merge_rejected([rejected, row.filter(pl.col("rows") > 0)])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from arraycal.calib.blocks.stage import select_blocks, usable_blocks
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.gauge.references import check_clock_reference
@@ -139,8 +137,7 @@ def _showers(
                 (options.min_h_max, options.max_h_max),
                 options.usual_maximum,
             )
-            for part in block.entry.parts:
-                stamps = pl.read_parquet(block.entry.folder / part, schema=STAMPS)
+            for stamps in block.windows(STAMPS):
                 if setup.compensated and stamps["pointing_alt_deg"].is_nan().any():
                     raise CannotCompute(
                         f"{block.path}: the pointing is not in the file, and without it the stamps "

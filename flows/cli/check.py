@@ -102,7 +102,7 @@ def describe_block(block: Block) -> dict[str, str]:
     rows = _rows(block)
     lines = {
         "data model": f"{block.data_model}, {block.process_type or 'process type not stated'}",
-        "obs_id": _ids(block.obs_ids),
+        "obs_id": _ids(block.observations),
         "array": block.subarray.name or "without a name",
     }
     for tel_type in sorted(set(block.subarray.types)):

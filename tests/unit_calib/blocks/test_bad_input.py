@@ -12,7 +12,7 @@ import pytest
 
 import arraycal.calib
 from arraycal.calib.blocks.pair_rows import pairs_of_block
-from arraycal.calib.blocks.stage import select_blocks
+from arraycal.calib.blocks.stage import select_blocks, without_repeats
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.errors import CannotCompute, WrongUsage
 from arraycal.calib.hdf5.writing import Column
@@ -75,7 +75,7 @@ def refusal(run, cache_root):
 
 
 def rejected(block):
-    return {rule: rows for _, rule, rows in block.rejected.iter_rows() if rows}
+    return {rule: rows for _, rule, rows, _ in block.rejected.iter_rows() if rows}
 
 
 # --- files that are none, or no longer ---------------------------------------------------
@@ -409,13 +409,14 @@ def test_a_block_without_any_selected_event_is_sound_and_empty(run, make_block):
     assert rejected(block) == {"impossible": block.n_events}
 
 
-def test_a_block_without_any_event_is_sound_and_empty(run, make_block):
+def test_a_block_without_any_event_is_empty(run, make_block):
     file = make_block()
     for name in list(file.tables):
         if name.startswith(("/dl1", "/dl2")):
             file.select(name, slice(0))
     block = run(file.write())
-    assert (block.status, block.n_events, block.n_pairs) == ("ok", 0, 0)
+    assert (block.status, block.n_events, block.n_pairs) == ("empty", 0, 0)
+    assert "no shower in it" in block.reason
 
 
 # --- the cache ---------------------------------------------------------------------------
@@ -503,7 +504,10 @@ def night(run, make_block, make_rows):
 
 
 def judged(blocks):
-    return {block.path.name: (block.status, block.reason) for block in select_blocks(blocks)}
+    return {
+        block.path.name: (block.status, block.reason)
+        for block in without_repeats(select_blocks(blocks))
+    }
 
 
 @pytest.mark.parametrize("odd", [0, 1, 2])
@@ -537,11 +541,12 @@ def test_arrays_are_the_same_whatever_they_are_called(night, make_block, make_ro
     assert [name for name, (status, _) in found.items() if status != "ok"] == ["odd.h5"]
 
 
-def test_of_two_files_with_one_observation_the_second_is_excluded(night):
+def test_of_two_files_with_the_same_rows_the_second_is_excluded(night):
     first, second, other = night(5, 5, 6)
     found = judged([other, second, first])
     assert [status for status, _ in found.values()] == ["ok", "excluded", "ok"]
-    assert f"obs_id 5 is already in {first.path}" in found[second.path.name][1]
+    reason = f"all its rows of obs_id 5 are already in {first.path}"
+    assert reason in found[second.path.name][1]
 
 
 def test_failed_blocks_stay_failed_and_claim_no_observation(night, run, make_block, make_rows):

@@ -205,8 +205,8 @@ def test_sizes_of_zero_or_below_make_no_pair_and_are_counted(path, tmp_path):
 
     sound, _ = pairs_of(path, tmp_path)
     block, configuration = pairs_of(altered(path, tmp_path, empty), tmp_path)
-    counts = {rule: rows for _, rule, rows in block.rejected.iter_rows() if "positive" in rule}
-    before = {rule: rows for _, rule, rows in sound.rejected.iter_rows() if "positive" in rule}
+    counts = {rule: rows for _, rule, rows, _ in block.rejected.iter_rows() if "positive" in rule}
+    before = {rule: rows for _, rule, rows, _ in sound.rejected.iter_rows() if "positive" in rule}
     assert sum(counts.values()) > sum(before.values()) + 500
     pairs = block.entry.scan().collect()
     assert pairs["value_1"].min() > 0

@@ -25,7 +25,7 @@ from arraycal.calib.pairs.matching import (
     merge_rejected,
     pair_events,
 )
-from arraycal.calib.schema import PAIRS, REJECTED
+from arraycal.calib.schema import LEFT_OUT, PAIRS, REJECTED
 from arraycal.calib.subarray import Subarray, allowed_pairs
 
 NAN, INF = math.nan, math.inf
@@ -355,9 +355,16 @@ def test_distance_asymmetries_are_those_of_the_formula():
 def test_counts_add_up_in_the_order_of_the_first():
     one = pl.DataFrame([("pair", "b", 1), ("pair", "a", 2)], REJECTED, orient="row")
     two = pl.DataFrame([("pair", "a", 5), ("telescope event", "a", 7)], REJECTED, orient="row")
-    merged = merge_rejected([one, two])
-    assert merged.rows() == [("pair", "b", 1), ("pair", "a", 7), ("telescope event", "a", 7)]
-    assert merge_rejected([]).schema == REJECTED
+    three = pl.DataFrame(
+        [("pair", "a", 1, "row 3"), ("pair", "a", 1, "row 4")], LEFT_OUT, orient="row"
+    )
+    merged = merge_rejected([one, two, three])
+    assert merged.rows() == [
+        ("pair", "b", 1, ""),
+        ("pair", "a", 9, "row 3"),
+        ("telescope event", "a", 7, ""),
+    ]
+    assert merge_rejected([]).schema == LEFT_OUT
 
 
 # --- parts -------------------------------------------------------------------------------

@@ -92,19 +92,23 @@ def test_a_row_at_the_threshold_passes(block, name, column):
     assert passing(rules, rows).to_list() == [True, True, False, False, False, False, False]
 
 
-def test_thresholds_differ_between_telescopes(block):
-    rules = rules_of(
-        block, {"min_energy": [["type", "*", 1.0], ["type", "LST*", 2.0], ["id", 7, 3.0]]}
-    )
+def test_thresholds_differ_between_types(block):
+    rules = rules_of(block, {"min_energy": [["type", "*", 1.0], ["type", "LST*", 2.0]]})
     rows = pl.DataFrame(
         {
             "tel_id": [4, 4, 7, 7, 561, 561],
-            "energy": [2.0, 1.9, 3.0, 2.9, 1.0, 0.9],
+            "energy": [2.0, 1.9, 2.0, 1.9, 1.0, 0.9],
             "gammaness": 1.0,
         },
         schema_overrides={"tel_id": pl.UInt16},
     )
     assert passing(rules, rows).to_list() == [True, False] * 3
+
+
+def test_thresholds_of_one_type_are_one(block):
+    unlike = [["type", "*", 1.0], ["type", "LST*", 2.0], ["id", 7, 3.0]]
+    with pytest.raises(ConfigurationError, match="min_energy differs within LST: 2 for 4; 3 for 7"):
+        rules_of(block, {"min_energy": unlike})
 
 
 def test_energies_of_the_configuration_may_have_units(block):

@@ -17,6 +17,7 @@ from arraycal.calib import dl2, hdf5
 from arraycal.calib.blocks.rows import rows_of_block
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.dl2.cursor import UnsortedRows
+from arraycal.calib.dl2.door import open_door
 from arraycal.calib.errors import CannotCompute, WrongUsage
 from arraycal.calib.figures import CLOCK_FIGURES, draw_figures
 from arraycal.calib.hdf5.writing import Column, create_file, set_attributes, write_table
@@ -126,7 +127,10 @@ def options(**timing):
 def read(path, configuration=None, *, stream=True):
     facts = Facts()
     block = dl2.open_block(path)
-    windows = list(stamp_windows(block, configuration or options(), facts, rows=500, stream=stream))
+    with hdf5.open_file(path) as file:
+        door = open_door(file, block.path, block.obs_ids)
+    configuration = configuration or options()
+    windows = list(stamp_windows(block, configuration, facts, door, rows=500, stream=stream))
     return (pl.concat(windows) if windows else None), facts
 
 

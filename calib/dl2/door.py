@@ -1,0 +1,368 @@
+"""The door of a block: which rows of its tables are of showers at all, judged once.
+
+Reads the trigger table of the array before any other, and tells of each row of any table whether
+it may pass: what is no shower may not (flat fields, pedestals, whatever their ids), nor what the
+trigger table contradicts itself about. Ids out of range are refused, but only those of showers. It
+also counts how many rows every table should have in each part of the block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arraycal.calib import hdf5
+from arraycal.calib.dl2.completeness import N_PARTS, find_shortfall
+from arraycal.calib.dl2.findings import Findings, example
+from arraycal.calib.dl2.numbering import EVENT_BITS, Numbering
+from arraycal.calib.errors import NothingToDo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import Any
+
+    import numpy.typing as npt
+
+    from arraycal.calib.dl2.completeness import Shortfall
+
+    Bools = npt.NDArray[np.bool_]
+    Keys = npt.NDArray[np.int64]
+    Rows = npt.NDArray[Any]
+
+__all__ = [
+    "SHOWER_EVENT",
+    "Door",
+    "note_shortfalls",
+    "open_door",
+    "short_name",
+    "split_repeated",
+]
+
+TRIGGER = "/dl1/event/subarray/trigger"
+LAYOUT = "/configuration/instrument/subarray/layout"
+#: ctapipe's number of the event type of showers; the others are calibration and muon events.
+SHOWER_EVENT = 32
+#: Rows of the trigger table read at a time.
+READ_ROWS = 400_000
+
+ID_PAIR = np.dtype([("obs_id", np.int64), ("event_id", np.int64)])
+NO_KEYS: Keys = np.empty(0, np.int64)
+
+NO_TYPES = "whether all events are showers: the trigger table has no event_type"
+NO_TRIGGERS = (
+    "whether rows of telescopes are missing: the trigger table does not say which telescopes "
+    "triggered (tels_with_trigger)"
+)
+
+
+@dataclass(frozen=True)
+class Door:
+    """What the trigger table says of the showers of a block.
+
+    Parameters
+    ----------
+    numbering : Numbering
+        Numbers of the showers.
+    findings : Findings
+        Filled while the block is read.
+    no_showers, contradicted : array of int64
+        Numbers of events that are no showers, and of those with unequal rows; sorted.
+    strangers : structured array of obs_id and event_id
+        Events that are no showers and have no number, as their id is out of range.
+    edges : array of int64, shape (n_parts,)
+        First shower of each part of the block; empty when nothing is known.
+    triggers : dict of int or None to array, shape (n_parts,)
+        Triggers by telescope; those of the array under None.
+    """
+
+    numbering: Numbering
+    findings: Findings = field(default_factory=Findings)
+    no_showers: Keys = field(default_factory=lambda: NO_KEYS)
+    contradicted: Keys = field(default_factory=lambda: NO_KEYS)
+    strangers: Rows = field(default_factory=lambda: np.empty(0, ID_PAIR))
+    edges: Keys = field(default_factory=lambda: NO_KEYS)
+    triggers: dict[int | None, npt.NDArray[np.int64]] = field(default_factory=dict)
+
+    def admit(self, rows: Rows, table: hdf5.Table) -> tuple[Keys, Bools, Bools]:
+        """Number the showers of table rows, and tell which may pass.
+
+        Returns
+        -------
+        keys : array of int64
+            Numbers of the rows that may pass.
+        no_shower, contradicted : array of bool, shape (n_rows,)
+            Which rows may not, and why.
+
+        Raises
+        ------
+        CannotCompute
+            If the id of an event that may be a shower is out of range.
+        """
+        stranger = _is_out_of_range(rows["event_id"])
+        if self.strangers.size and stranger.any():
+            stranger[stranger] = np.isin(_pairs(rows[stranger]), self.strangers)
+        else:
+            stranger[:] = False
+        numbered = rows[~stranger] if stranger.any() else rows
+        keys = self.numbering.keys(numbered, table)
+        no_shower, contradicted = stranger.copy(), np.zeros(len(rows), np.bool_)
+        no_shower[~stranger] = _among(keys, self.no_showers)
+        contradicted[~stranger] = _among(keys, self.contradicted)
+        passes = ~(no_shower | contradicted)[~stranger]
+        return (keys if passes.all() else keys[passes]), no_shower, contradicted
+
+    def parts_of(self, keys: Keys, there: Bools) -> npt.NDArray[np.int64]:
+        """Count ascending shower numbers by part of the block, those that are `there`."""
+        total = np.append(0, np.cumsum(there))
+        cuts = np.append(np.searchsorted(keys, self.edges), len(keys))
+        cuts[:1] = 0
+        return np.asarray(np.diff(total[cuts]))
+
+    def lose(self, rule: str, rows: Rows, tel_id: int | None) -> None:
+        """Count table rows that may not pass."""
+        if len(rows):
+            one = example(int(rows["obs_id"][0]), int(rows["event_id"][0]), tel_id)
+            self.findings.lose(rule, len(rows), one)
+
+    def named(self, key: int, tel_id: int | None = None) -> str:
+        """Name a row of a shower."""
+        obs_id, event_id = (int(ids[0]) for ids in self.numbering.ids(np.array([key])))
+        return example(obs_id, event_id, tel_id)
+
+
+def open_door(file: hdf5.File, path: Path, obs_ids: tuple[int, ...]) -> Door:
+    """Read the trigger table of a block.
+
+    Parameters
+    ----------
+    file : hdf5.File
+        The open file.
+    path : Path
+        Where it is.
+    obs_ids : tuple of int
+        Its observations, in the order of their rows.
+
+    Returns
+    -------
+    Door
+        Without a trigger table everything may pass.
+
+    Raises
+    ------
+    NothingToDo
+        If there is no shower in the block.
+    CannotCompute
+        If the table is damaged, or the id of a shower is out of range.
+    """
+    numbering = Numbering(path, obs_ids)
+    table = hdf5.find_table(file, TRIGGER, path)
+    if table is None:
+        return Door(numbering, Findings(untested=[NO_TYPES, NO_TRIGGERS]))
+    table.require("obs_id", "event_id")
+    layout = hdf5.require_table(file, LAYOUT, path).read()["tel_id"].tolist()
+    found = _Triggers(table, numbering, layout)
+    found.read()
+    if not len(found.keys):
+        other = f"; its {found.n_others:,} events are of other types" if found.n_others else ""
+        raise NothingToDo(f"{path}: no shower in it{other}.")
+    return found.door()
+
+
+class _Triggers:
+    """Rows of the trigger table: numbers of the showers, telescopes as packed bits."""
+
+    def __init__(self, table: hdf5.Table, numbering: Numbering, layout: list[int]) -> None:
+        self.table, self.numbering, self.layout = table, numbering, layout
+        self.has_types = "event_type" in table.columns
+        mask = table.dtype["tels_with_trigger"] if "tels_with_trigger" in table.columns else None
+        self.has_mask = mask is not None and mask.shape == (len(layout),)
+        self.keys, self.others, self.masks = NO_KEYS, NO_KEYS, np.empty((0, 0), np.uint8)
+        self.strangers = np.empty(0, ID_PAIR)
+        self.n_others = 0
+
+    def read(self) -> None:
+        """Read the table, front to back."""
+        keys, others, strangers, masks = [self.keys], [self.others], [self.strangers], []
+        for rows in self._portions():
+            shower = self._is_shower(rows)
+            rest = rows[~shower]
+            outside = _is_out_of_range(rest["event_id"])
+            strangers.append(np.unique(_pairs(rest[outside])))
+            others.append(self.numbering.keys(rest[~outside], self.table))
+            keys.append(self.numbering.keys(rows[shower], self.table))
+            self.n_others += len(rest)
+            if self.has_mask:
+                masks.append(np.packbits(rows["tels_with_trigger"][shower] != 0, axis=1))
+        self.keys, self.others = np.concatenate(keys), np.unique(np.concatenate(others))
+        self.strangers = np.unique(np.concatenate(strangers))
+        if masks:
+            self.masks = np.concatenate(masks)
+
+    def _portions(self) -> Any:  # noqa: ANN401  an iterator of structured arrays
+        step = -(-READ_ROWS // self.table.chunk_rows) * self.table.chunk_rows
+        for start in range(0, len(self.table), step):
+            yield self.table.read(start, start + step)
+
+    def _is_shower(self, rows: Rows) -> Bools:
+        if self.has_types:
+            return np.asarray(rows["event_type"] == SHOWER_EVENT)
+        return np.ones(len(rows), np.bool_)
+
+    def door(self) -> Door:
+        """Judge what was read."""
+        untested = [
+            *([] if self.has_types else [NO_TYPES]),
+            *([] if self.has_mask else [NO_TRIGGERS]),
+        ]
+        findings = Findings(untested=untested)
+        order = np.argsort(self.keys, kind="stable")
+        keys = self.keys[order]
+        first = np.diff(keys, prepend=keys[0] - 1) > 0
+        contradicted = np.union1d(
+            self._contradicted(keys[~first]), np.intersect1d(keys, self.others)
+        )
+        kept = first & ~_among(keys, contradicted)
+        door = Door(
+            self.numbering,
+            findings,
+            no_showers=np.setdiff1d(self.others, contradicted),
+            contradicted=contradicted,
+            strangers=self.strangers,
+            edges=_edges(keys[kept]),
+        )
+        copies = ~first & ~_among(keys, contradicted)
+        findings.copies[short_name(TRIGGER)] += int(np.count_nonzero(copies))
+        if contradicted.size:
+            one = door.named(int(contradicted[0]))
+            findings.contradict(short_name(TRIGGER), None, len(contradicted), one)
+        door.triggers.update(self._counted(door, keys[kept], order[kept]))
+        return door
+
+    def _contradicted(self, repeated: Keys) -> Keys:
+        """Of the showers with several rows, those whose rows are unequal."""
+        if not repeated.size:
+            return NO_KEYS
+        again, parts = np.unique(repeated), []
+        for portion in self._portions():
+            showers = portion[self._is_shower(portion)]
+            parts.append(showers[_among(self.numbering.keys(showers, self.table), again)])
+        rows = np.concatenate(parts)
+        keys = self.numbering.keys(rows, self.table)
+        order = np.argsort(keys, kind="stable")
+        return np.unique(split_repeated(keys[order], rows[order])[1])
+
+    def _counted(
+        self, door: Door, keys: Keys, places: npt.NDArray[np.intp]
+    ) -> dict[int | None, npt.NDArray[np.int64]]:
+        """Triggers by part of the block, of the array and of each telescope."""
+        counts: dict[int | None, npt.NDArray[np.int64]] = {
+            None: door.parts_of(keys, np.ones(len(keys), np.bool_))
+        }
+        for column, tel_id in enumerate(self.layout if self.has_mask else ()):
+            bit = self.masks[places, column // 8] >> (7 - column % 8) & 1
+            counts[tel_id] = door.parts_of(keys, bit.astype(np.bool_))
+        return counts
+
+
+def note_shortfalls(
+    door: Door, tables: Iterable[tuple[str, int | None, npt.NDArray[np.int64]]]
+) -> None:
+    """Note the tables in which rows are missing for a part of the block.
+
+    Parameters
+    ----------
+    door : Door
+        Has the triggers; its findings get the note.
+    tables : iterable of (str, int or None, array of shape (n_parts,))
+        Name, telescope (None for one of showers), and rows with a number in each part.
+    """
+    for label, tel_id, rows in tables:
+        triggers = door.triggers.get(tel_id)
+        found = None if triggers is None else find_shortfall(rows, triggers)
+        if found is not None:
+            door.findings.fall_short(label, tel_id, _described(door, found))
+
+
+def _described(door: Door, found: Shortfall) -> str:
+    begin = door.named(int(door.edges[found.first]))
+    text = f"{found.rows:,} of {found.triggers:,} triggers from {begin}"
+    if found.stop < len(door.edges):
+        text += f" to before {door.named(int(door.edges[found.stop]))}"
+    return f"{text}, {found.share_elsewhere:.0%} elsewhere"
+
+
+def short_name(group: str) -> str:
+    """Name of a table or of a group of tables in a sentence.
+
+    Examples
+    --------
+    >>> short_name("/dl2/event/telescope/energy/RandomForestRegressor")
+    'energy/RandomForestRegressor'
+    """
+    return "/".join(group.split("/")[-2:])
+
+
+def split_repeated(keys: Keys, rows: Rows) -> tuple[Bools, Keys, int]:
+    """Judge rows of ascending keys: the first of equal ones stays, unequal ones go altogether.
+
+    Parameters
+    ----------
+    keys : array of int64, shape (n_rows,)
+        Ascending.
+    rows : structured array, shape (n_rows,)
+        Rows of the table.
+
+    Returns
+    -------
+    kept : array of bool, shape (n_rows,)
+        Which rows stay.
+    contradicted : array of int64
+        Keys of which none does.
+    n_copies : int
+        Rows that go for being copies.
+    """
+    repeated = np.append(False, keys[1:] == keys[:-1])
+    at = np.flatnonzero(repeated)
+    unequal = np.unique(keys[at[~equal_rows(rows, at - 1, at)]])
+    torn = _among(keys, unequal)
+    return ~repeated & ~torn, unequal, int(np.count_nonzero(repeated & ~torn))
+
+
+def equal_rows(rows: Rows, one: npt.NDArray[np.intp], other: npt.NDArray[np.intp]) -> Bools:
+    """Whether rows of a table are equal in every column; NaN equals NaN."""
+    equal = np.ones(len(one), np.bool_)
+    for name in rows.dtype.names or ():
+        a, b = rows[name][one], rows[name][other]
+        same = (a == b) | ((a != a) & (b != b))  # noqa: PLR0124  only NaN differs from itself
+        equal &= same.reshape(len(one), -1).all(axis=1) if len(one) else equal
+    return equal
+
+
+def _edges(keys: Keys) -> Keys:
+    """First showers of parts with about as many showers each."""
+    if not len(keys):
+        return NO_KEYS
+    places = np.arange(min(N_PARTS, len(keys))) * len(keys) // min(N_PARTS, len(keys))
+    return keys[places]
+
+
+def _is_out_of_range(event_ids: Rows) -> Bools:
+    # A negative number read without its sign is a very large one.
+    return np.asarray(event_ids.astype(np.int64).view(np.uint64) >> np.uint64(EVENT_BITS) != 0)
+
+
+def _pairs(rows: Rows) -> Rows:
+    pairs = np.empty(len(rows), ID_PAIR)
+    pairs["obs_id"], pairs["event_id"] = rows["obs_id"].astype(np.int64), rows["event_id"]
+    return pairs
+
+
+def _among(keys: Keys, known: Keys) -> Bools:
+    """Which keys are among sorted ones."""
+    if not known.size:
+        return np.zeros(len(keys), np.bool_)
+    place = np.searchsorted(known, keys).clip(max=len(known) - 1)
+    return np.asarray(known[place] == keys)

@@ -1,0 +1,144 @@
+"""What reading a block brings to light: rows left out by rule, with an example of each.
+
+Filled on the way; what must be known of the block beyond its counts becomes remarks (they speak
+against the result), notes (they do not), and what could not be tested.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from arraycal.calib.wording import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "CONTRADICTION",
+    "NO_SHOWER",
+    "REPEATED",
+    "TELESCOPE_LEVEL",
+    "Findings",
+    "Loss",
+    "example",
+    "unsigned",
+]
+
+TELESCOPE_LEVEL = "telescope event"
+REPEATED = "repeated row"
+NO_SHOWER = "no shower event"
+CONTRADICTION = "rows of the same key that contradict each other"
+#: Topic of notes on copies.
+ROWS = "rows"
+
+K = TypeVar("K")
+
+
+def example(obs_id: int, event_id: int, tel_id: int | None = None) -> str:
+    """Name one row; observations are numbered without sign.
+
+    Examples
+    --------
+    >>> example(1, 17, 3)
+    'obs_id 1, event_id 17, tel_id 3'
+    """
+    telescope = "" if tel_id is None else f", tel_id {tel_id}"
+    return f"obs_id {unsigned(obs_id)}, event_id {event_id}{telescope}"
+
+
+def unsigned(obs_id: int) -> int:
+    """Observation id as files write it: 64 bits without sign, kept here with one."""
+    return obs_id % (1 << 64)
+
+
+class Loss(NamedTuple):
+    """Rows that a rule refused, and one of them."""
+
+    rows: int
+    example: str
+
+
+@dataclass
+class Findings:
+    """Counts and examples, filled while a block is read.
+
+    Attributes
+    ----------
+    n_rows : int
+        Telescope events read, those left out included.
+    losses : dict of str to Loss
+        What was left out of them, by rule.
+    contradictions : dict of (str, int or None) to Loss
+        Keys with unequal rows by table and telescope, None for tables with a row per shower.
+    copies : Counter of str
+        Equal rows beyond the first, by table.
+    shortfalls : list of (str, int or None, str)
+        Tables in which rows are missing for a part of the block: name, telescope, description.
+    untested : list of str
+        What the file does not allow to test.
+    """
+
+    n_rows: int = 0
+    losses: dict[str, Loss] = field(default_factory=dict)
+    contradictions: dict[tuple[str, int | None], Loss] = field(default_factory=dict)
+    copies: Counter[str] = field(default_factory=Counter)
+    shortfalls: list[tuple[str, int | None, str]] = field(default_factory=list)
+    untested: list[str] = field(default_factory=list)
+
+    def lose(self, rule: str, rows: int, one: str) -> None:
+        """Count telescope events that are left out."""
+        _add(self.losses, rule, rows, one)
+
+    def contradict(self, table: str, tel_id: int | None, keys: int, one: str) -> None:
+        """Count keys whose rows are unequal."""
+        _add(self.contradictions, (table, tel_id), keys, one)
+
+    def rejected(self) -> list[tuple[str, str, int, str]]:
+        """Rows of schema ``arraycal.calib.schema.LEFT_OUT``."""
+        return [(TELESCOPE_LEVEL, rule, *loss) for rule, loss in self.losses.items()]
+
+    def notes(self) -> list[tuple[str, str]]:
+        """Copies that were left out of tables, by topic and text."""
+        return [
+            (ROWS, f"{table}: {n:,} rows are copies of others and count once")
+            for table, n in self.copies.items()
+            if n
+        ]
+
+    def fall_short(self, table: str, tel_id: int | None, text: str) -> None:
+        """Note a table in which rows are missing."""
+        self.shortfalls.append((table, tel_id, text))
+
+    def remarks(self, names: Mapping[int, str]) -> list[str]:
+        """What speaks against using the block as it is; telescopes by their `names`."""
+        unequal = [
+            (table, tel_id, f"{loss.rows:,} times, as in {loss.example}")
+            for (table, tel_id), loss in self.contradictions.items()
+        ]
+        return [
+            *_by_table(UNEQUAL, unequal, names),
+            *_by_table(MISSING_ROWS, self.shortfalls, names),
+        ]
+
+
+UNEQUAL = "{} has unequal rows of the same key, all of them left out: {}"
+MISSING_ROWS = "rows of {} are missing for a part of the time: {}"
+
+
+def _by_table(
+    sentence: str, found: Iterable[tuple[str, int | None, str]], names: Mapping[int, str]
+) -> list[str]:
+    """One sentence for each table, naming its telescopes."""
+    tables: dict[str, list[str]] = {}
+    for table, tel_id, text in found:
+        whose = "" if tel_id is None else f"{names.get(tel_id, f'telescope {tel_id}')} "
+        tables.setdefault(table, []).append(whose + text)
+    return [sentence.format(table, listed(texts)) for table, texts in tables.items()]
+
+
+def _add(losses: dict[K, Loss], key: K, rows: int, one: str) -> None:
+    if rows:
+        before = losses.get(key, Loss(0, one))
+        losses[key] = Loss(before.rows + rows, before.example)
