@@ -14,6 +14,7 @@ from arraycal.calib.errors import WrongUsage
 __all__ = [
     "SCRATCH",
     "file_digest",
+    "kind_of_file",
     "refuse_file_in_the_way",
     "remove_scratch",
     "replace_file",
@@ -32,6 +33,25 @@ def file_digest(path: Path) -> str:
         while chunk := stream.read(READ_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def kind_of_file(path: Path) -> str:
+    """What there is in the place of a file that was expected.
+
+    Examples
+    --------
+    >>> kind_of_file(Path("/dev/null")), kind_of_file(Path("/"))
+    ('a device', 'a folder')
+    """
+    kinds = {
+        "a folder": path.is_dir,
+        "a pipe": path.is_fifo,
+        "a device": lambda: path.is_char_device() or path.is_block_device(),
+        "a socket": path.is_socket,
+        "a file": path.is_file,
+        "a link that leads nowhere": path.is_symlink,
+    }
+    return next((kind for kind, is_it in kinds.items() if is_it()), "nothing")
 
 
 def refuse_file_in_the_way(output: Path) -> None:

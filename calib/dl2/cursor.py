@@ -8,6 +8,7 @@ file. Ascending order is checked, never assumed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ __all__ = ["Cursor", "Numbering", "Reader", "Shares", "TelescopeCursor", "Unsort
 
 #: A shower is identified within a file by ``position of its observation << EVENT_BITS | event_id``.
 EVENT_BITS = 44
+#: Bytes of rows read at a time: those of a window of 600,000 rows are about as many.
+MAX_READ_BYTES = 1 << 30
 
 
 class UnsortedRows(CannotCompute):
@@ -257,8 +260,17 @@ class Cursor:
     def _read(self) -> Batch:
         table = self._table
         assert table is not None  # noqa: S101  without a table the cursor is exhausted
-        rows = table.read(self._position, self._position + self._batch, self._scratch)
-        self._position += self._batch
+        stop = min(self._position + self._batch, self._rows)
+        # Wide rows of a file that is sorted in memory, where only the columns wanted are kept.
+        step = _whole_chunks(table, MAX_READ_BYTES / table.dtype.itemsize)
+        parts = [
+            self._part(table, at, min(at + step, stop)) for at in range(self._position, stop, step)
+        ]
+        self._position = stop
+        return reduce(Batch.followed_by, parts)
+
+    def _part(self, table: Table, start: int, stop: int) -> Batch:
+        rows = table.read(start, stop, self._scratch)
         if self._tel_id is not None and (rows["tel_id"] != self._tel_id).any():
             raise CannotCompute(
                 f"{table.path}: {table.name} has rows of telescope "

@@ -80,7 +80,7 @@ def read_intervals(file: hdf5.File, path: Path, calibration: str) -> pl.DataFram
     if table is None:
         return INTERVALS.to_frame()
     table.require("tel_id", *(name for name in STORED if name not in LATER))
-    rows = table.read()
+    rows = table.read_few()
     columns = {
         name: _stored(table, rows, old)
         for name, old in zip(INTERVALS.names()[1:], STORED, strict=True)
@@ -114,7 +114,7 @@ def _jumping(file: hdf5.File, path: Path, group: str) -> set[int]:
     if table is None:
         return set()
     table.require("tel_id")
-    return set(table.read()["tel_id"].astype(np.int64).tolist())
+    return set(table.read_few()["tel_id"].astype(np.int64).tolist())
 
 
 def offsets_at(stamps: npt.NDArray[np.uint32], tel_id: Whole, corrections: pl.DataFrame) -> Floats:

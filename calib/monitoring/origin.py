@@ -148,7 +148,7 @@ def configuration_of(file: hdf5.File, path: Path, calibration: str) -> Mapping[s
     if table is None:
         return {}
     table.require("line")
-    lines = table.column("line", table.read()).tolist()
+    lines = table.column("line", table.read_few()).tolist()
     try:
         options = yaml.safe_load("\n".join(lines))
     except yaml.YAMLError as error:
@@ -202,7 +202,7 @@ def refuse_unusable(file: hdf5.File, path: Path, calibration: str) -> None:
     table = hdf5.find_table(file, f"{SERVICE}/{calibration}/fit", path) if calibration else None
     if table is None or not {"key", "value"} <= set(table.columns):
         return
-    rows = table.read()
+    rows = table.read_few()
     facts = dict(zip(table.column("key", rows), table.column("value", rows), strict=True))
     verdict = str(facts.get("verdict", ""))
     if verdict.startswith("unusable"):

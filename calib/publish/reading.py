@@ -133,7 +133,7 @@ def _refuse_another_run(file: hdf5.File, path: Path, group: str, facts: dict[str
 
 def _table(file: hdf5.File, path: Path, name: str) -> pl.DataFrame:
     table = hdf5.require_table(file, name, path)
-    rows = table.read()
+    rows = table.read_few()
     columns = ((column, table.column(column, rows)) for column in table.columns)
     return pl.DataFrame([_series(name, values) for name, values in columns])
 
