@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arraycal.calib.disk.naming import naming
+from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.errors import WrongUsage
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = [
-    "SCRATCH",
     "file_digest",
     "kind_of_file",
     "refuse_file_in_the_way",
-    "remove_scratch",
     "replace_file",
     "sync",
 ]
 
 READ_BYTES = 1 << 20
-#: Prefix of folders in which files are made before they are put in their place.
-SCRATCH = ".arraycal-"
 
 
 def file_digest(path: Path) -> str:
@@ -81,19 +79,13 @@ def replace_file(path: Path, content: bytes) -> None:
     OSError
         If the folder cannot be written to; the file is as it was then.
     """
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
+    with scratch_folder(path.parent) as folder:
+        temporary = folder / path.name
         with naming(path):
             temporary.write_bytes(content)
             sync(temporary)
         temporary.replace(path)
     sync(path.parent)
-
-
-def remove_scratch(output: Path) -> None:
-    """Remove what a killed run left in a folder; only for who knows that no other run is there."""
-    for folder in output.glob(f"{SCRATCH}*"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

@@ -8,14 +8,13 @@ for every shower and telescope pair. Impact distances and positions are not in i
 from __future__ import annotations
 
 import io
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from arraycal.calib.disk.files import sync
+from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.errors import CannotCompute, NothingToDo
 from arraycal.calib.hdf5.file import (
     has_table,
@@ -28,6 +27,8 @@ from arraycal.calib.schema import PAIRS, REJECTED, check_schema
 from arraycal.calib.subarray import Subarray
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from astropy.table import QTable
 
     from arraycal.calib.observables import Observable
@@ -93,8 +94,8 @@ def write_asymmetries(
     buffer = io.BytesIO()
     with create_file(buffer) as file:
         table.write(file, format="hdf5", path=_table_path(observable), serialize_meta=True)
-    with tempfile.TemporaryDirectory(prefix=".arraycal-", dir=path.parent) as scratch:
-        temporary = Path(scratch) / path.name
+    with scratch_folder(path.parent) as scratch:
+        temporary = scratch / path.name
         temporary.write_bytes(buffer.getvalue())
         sync(temporary)
         temporary.replace(path)

@@ -10,7 +10,7 @@ from arraycal.calib.history.database import read_history
 from arraycal.calib.history.reading import Selection
 from arraycal.calib.history.window import USED, read_window, window_dates
 from arraycal.calib.observables import OBSERVABLES, TIMING_CROSS, Observable
-from arraycal.calib.publish.writing import provenance, publish, refuse_existing
+from arraycal.calib.publish.writing import provenance, publish, refuse_existing, reserved
 from arraycal.calib.result.result import CalibrationResult
 from arraycal.calib.windows.solve import refuse_unmergeable, solve_window
 from arraycal.config.errors import ConfigurationError
@@ -68,7 +68,7 @@ def merge_nights(arguments: Namespace, command: str) -> Exit:
     shown = without_secrets(command, arguments.database, history.name)
     made_by = provenance(shown) | {"window": window.origin}
     result = solve_window(window.nights, observable, window.configuration, made_by)
-    with log_file(output, settings.log_level):
+    with log_file(output, settings.log_level), reserved(output):
         published = publish(result, observable, output, overwrite=arguments.overwrite)
         log.info("%s, %s", result.verdict, published.monitoring)
     stdout().print(_night_table(result))
