@@ -14,6 +14,7 @@ import yaml
 from arraycal.calib import hdf5
 from arraycal.calib.errors import CannotCompute, WrongUsage
 from arraycal.calib.monitoring.writing import SERVICE
+from arraycal.config import plain_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,7 +151,7 @@ def configuration_of(file: hdf5.File, path: Path, calibration: str) -> Mapping[s
     table.require("line")
     lines = table.column("line", table.read_few()).tolist()
     try:
-        options = yaml.safe_load("\n".join(lines))
+        options = plain_yaml.parse("\n".join(lines))
     except yaml.YAMLError as error:
         raise CannotCompute(f"{path}: {table.name} is damaged ({error}).") from error
     return options if isinstance(options, dict) else {}
