@@ -11,7 +11,8 @@ import yaml
 __all__ = ["parse"]
 
 #: Characters of a text: a hundred times a preset. Values when every alias stands for a copy, as
-#: merged keys (``<<``) are. Characters of a number: more is none that means anything. Brackets inside each other.
+#: merged keys (``<<``) are. Characters of a number: more is none that means anything. Brackets
+#: inside each other.
 MAX_TEXT, MAX_VALUES, MAX_NUMBER, MAX_DEPTH = 200_000, 100_000, 100, 100
 NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 

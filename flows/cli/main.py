@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
 def _guarded(arguments: argparse.Namespace, line: str) -> int:
     """Turn every failure that can be expected into one message and its exit status."""
     try:
+        from arraycal.flows.jobs.logs import escape_last_resort
+
+        escape_last_resort()
         return int(COMMANDS[arguments.command](arguments, line))
     except KeyboardInterrupt:
         return _stop("interrupted; nothing half-written is left.", Exit.INTERRUPTED)
@@ -74,7 +77,9 @@ def _guarded(arguments: argparse.Namespace, line: str) -> int:
 
 
 def _stop(message: str, status: Exit) -> Exit:
-    print(f"arraycal: {message}", file=sys.stderr)  # noqa: T201  this is the command line
+    from arraycal.calib.wording import continued
+
+    print(f"arraycal: {continued(message)}", file=sys.stderr)  # noqa: T201  this is the command line
     return status
 
 

@@ -36,7 +36,7 @@ def laughs(merge, depth=10, width=10):
 
 @pytest.mark.parametrize("text", ["1" + " " * 4000 + "?", " " * 4000 + "x", "1" * 4000 + "x "])
 def test_a_quantity_of_many_blanks_is_no_number(text):
-    with pytest.raises(ConfigurationError, match="is not a number|has the unit"):
+    with pytest.raises(ConfigurationError, match=r"is not a number|has the unit"):
         parse_quantity(text, LENGTH_UNITS)
 
 
