@@ -75,6 +75,9 @@ TRIGGER = "/dl1/event/subarray/trigger"
 COEFFICIENTS = "/dl2/monitoring/subarray"
 OBSERVATION_BLOCK = "/configuration/observation/observation_block"
 
+#: Types of telescopes; a description begins with one.
+TYPES = {"LST", "MST", "SST"}
+
 #: Telescope events read at a time; bounds the memory of a block of any length.
 WINDOW_ROWS = 600_000
 #: Rows read at a time when the file has more: about 50 bytes each until their window comes.
@@ -175,6 +178,8 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
     rows = table.read_few(MAX_TEL_ID + 1)
     tel_ids, types = rows["tel_id"].astype(np.int64), table.column("type", rows)
     order = np.lexsort((tel_ids, types))
+    descriptions = table.column("tel_description", rows)
+    _refuse_contradiction(path, tel_ids.tolist(), types.tolist(), descriptions.tolist())
     positions = np.stack([rows[f"pos_{axis}"].astype(float) for axis in "xyz"], axis=1)
     positions[~np.isfinite(positions).all(axis=1)] = np.nan
     try:
@@ -182,11 +187,25 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
             name=table.attribute("name"),
             tel_ids=tuple(tel_ids[order].tolist()),
             types=tuple(types[order].tolist()),
-            descriptions=tuple(table.column("tel_description", rows)[order].tolist()),
+            descriptions=tuple(descriptions[order].tolist()),
             positions_m=tuple((x, y, z) for x, y, z in positions[order].tolist()),
         )
     except ValueError as error:
         raise CannotCompute(f"{path}: {LAYOUT}: {error}.") from error
+
+
+def _refuse_contradiction(
+    path: Path, tel_ids: Sequence[int], types: Sequence[str], descriptions: Sequence[str]
+) -> None:
+    """Refuse a layout whose types are not those that the descriptions begin with."""
+    for tel_id, tel_type, description in zip(tel_ids, types, descriptions, strict=True):
+        stated = description.partition("_")[0]
+        if stated in TYPES and tel_type in TYPES and stated != tel_type:
+            raise CannotCompute(
+                f"{path}: {LAYOUT}: telescope {tel_id} has the type {tel_type}, and its "
+                f"description {description} says {stated}. Pairs are formed by type, parameters "
+                "chosen by description: correct the one that is wrong, or produce the file again."
+            )
 
 
 def windows(
