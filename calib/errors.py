@@ -7,7 +7,14 @@ Three kinds must never be confused, because each asks for something else of the 
 * anything else (``OSError``, a lost server): infrastructure, worth another try.
 """
 
-__all__ = ["ArraycalError", "CannotCompute", "DamagedFile", "NothingToDo", "WrongUsage"]
+__all__ = [
+    "ArraycalError",
+    "BeingWritten",
+    "CannotCompute",
+    "DamagedFile",
+    "NothingToDo",
+    "WrongUsage",
+]
 
 
 class ArraycalError(Exception):
@@ -24,6 +31,10 @@ class CannotCompute(ArraycalError):
 
 class DamagedFile(CannotCompute):
     """A part of a file that must be there cannot be read."""
+
+
+class BeingWritten(CannotCompute):
+    """A file that another program has open for writing; it will be complete later."""
 
 
 class WrongUsage(ArraycalError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from arraycal.config.telescope import TelescopeParameter
 
-__all__ = ["Subarray", "allowed_pairs", "value_by_telescope"]
+__all__ = ["MAX_TEL_ID", "Subarray", "allowed_pairs", "value_by_telescope"]
 
 V = TypeVar("V")
 
@@ -24,6 +25,8 @@ V = TypeVar("V")
 POSITION_TOLERANCE_M = 1e-3
 #: EVENTS and PAIRS keep telescope ids as 16-bit numbers, as the layout does.
 MAX_TEL_ID = 65535
+#: Characters of a list of ids in a message.
+MAX_LISTED = 500
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,11 @@ class Subarray:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be an array."""
+        found = shorten(str(list(self.tel_ids)), MAX_LISTED, placeholder=" ...]")
         if not self.tel_ids or len(set(self.tel_ids)) != len(self):
-            raise ValueError(f"each telescope must be named once, found ids {list(self.tel_ids)}")
+            raise ValueError(f"each telescope must be named once, found ids {found}")
         if min(self.tel_ids) < 0 or max(self.tel_ids) > MAX_TEL_ID:
-            raise ValueError(f"telescope ids must be 0 to {MAX_TEL_ID}, found {list(self.tel_ids)}")
+            raise ValueError(f"telescope ids must be 0 to {MAX_TEL_ID}, found {found}")
 
     @property
     def unplaced(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ documentation says ln; what is said in percent goes through here.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,18 +15,54 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_NAMED",
+    "continued",
     "counted",
     "few_common",
     "listed",
     "percent",
+    "printable",
     "readable_ns",
     "relative",
 ]
+
+#: The end of a line before one that is not indented.
+CONTINUATION = re.compile(r"\n(?=\S)")
 
 #: Ratios beyond which a percentage reads badly and the ratio itself is given.
 MIN_RATIO, MAX_RATIO = 0.01, 10.0
 #: Logarithm of the largest number there is: beyond it a ratio is infinite to nobody's use.
 MAX_LOG = 709.0
+
+
+def printable(text: str) -> str:
+    r"""Text without control characters and other invisible ones; lines and tabs stay.
+
+    They have no place in HTML, tell a terminal what to do, and half a surrogate pair (from a file
+    name, say) has none in UTF-8.
+
+    Examples
+    --------
+    >>> printable("a\x00b") == "a\N{REPLACEMENT CHARACTER}b"
+    True
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+def continued(text: str) -> str:
+    r"""Printable text whose later lines cannot be taken for lines of somebody else.
+
+    File names may hold the end of a line, and after it whatever their giver wants to be read.
+
+    Examples
+    --------
+    >>> continued("left out: a\nusable")
+    'left out: a\n  usable'
+    """
+    shown = printable(text)
+    body = shown.lstrip("\n")
+    return shown[: len(shown) - len(body)] + CONTINUATION.sub("\n  ", body)
 
 
 def relative(log_difference: float, log_error: float = 0.0) -> tuple[float, float]:

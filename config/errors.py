@@ -13,7 +13,19 @@ class ConfigurationError(ValueError):
     """
 
 
-_SHORT = reprlib.Repr()
+class _Short(reprlib.Repr):
+    """Shortened text of any value, also of numbers that Python refuses to write out."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Write a number; one of thousands of digits by its size."""
+        if x.bit_length() > MAX_BITS:
+            return f"a whole number of {x.bit_length():,} bits"
+        return super().repr_int(x, level)
+
+
+#: Longer whole numbers are not written out; Python itself stops at some thousand digits.
+MAX_BITS = 1000
+_SHORT = _Short()
 _SHORT.maxlevel = 2
 _SHORT.maxstring = _SHORT.maxother = 80
 

@@ -15,7 +15,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from arraycal.config.errors import ConfigurationError, shown
 from arraycal.config.quantities import ENERGY_UNITS, LENGTH_UNITS, NO_UNITS, parse_quantity
-from arraycal.config.telescope import PerType, TelescopeParameter
+from arraycal.config.telescope import PerType, TelescopeParameter, whole_id
 
 __all__ = [
     "DistanceM",
@@ -90,11 +90,7 @@ def _read_scale(raw: object) -> float:
 
 def _read_id(raw: object) -> int:
     # the peer's own default writes the ids as text
-    if isinstance(raw, str) and raw.strip().isdecimal():
-        return int(raw)
-    if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0:
-        return raw
-    raise ConfigurationError(f"{shown(raw)} is not a telescope id, expected a whole number")
+    return whole_id(raw, "is not a telescope id, expected a whole number")
 
 
 def _read_per_type(raw: object, *, read_value: Callable[[object], V]) -> PerType[V]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from arraycal.config import plain_yaml
 from arraycal.config.errors import ConfigurationError, shown
 from arraycal.config.messages import Origins, did_you_mean, explain
 from arraycal.config.models import Configuration
@@ -191,49 +191,15 @@ def _read_yaml(path: Path) -> Mapping[str, object]:
 
 def _parse_yaml(text: str, source: str) -> object:
     try:
-        root = _composed(text)
-        # New objects every time: what the caller does to them stays with the caller.
-        return None if root is None else yaml.SafeLoader("").construct_document(root)
+        return plain_yaml.parse(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigurationError(
             f"{source}{where}: not valid YAML: {error.problem or error.context}"
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: a date that does not exist; RecursionError: thousands of brackets
+    except yaml.YAMLError as error:
         raise ConfigurationError(f"{source}: not valid YAML: {error}") from None
-
-
-@lru_cache(maxsize=16)
-def _composed(text: str) -> yaml.Node | None:
-    """Nodes of a text, kept: a night reads its few presets again and again."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    _refuse_repeated_keys(root)
-    return root
-
-
-def _refuse_repeated_keys(root: yaml.Node | None) -> None:
-    """Raise for a key given twice in one mapping: PyYAML would keep the last in silence."""
-    waiting, visited = [root], set()
-    while waiting:
-        node = waiting.pop()
-        if not isinstance(node, yaml.CollectionNode) or id(node) in visited:
-            continue
-        visited.add(id(node))  # an alias is the same node again, possibly within itself
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-            continue
-        seen: set[tuple[str, str]] = set()
-        for key, value in node.value:
-            waiting += [key, value]
-            if not isinstance(key, yaml.ScalarNode):
-                continue  # safe_load refuses it as a key
-            if (key.tag, key.value) in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add((key.tag, key.value))
 
 
 def _refuse_unknown_sections(content: Mapping[str, object], source: str) -> None:

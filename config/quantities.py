@@ -74,7 +74,8 @@ def _number_and_unit(raw: object, units: Mapping[str, int]) -> tuple[float, str]
             return float(raw), ""
         except OverflowError:
             return math.inf, ""
-    match = _QUANTITY.fullmatch(raw) if isinstance(raw, str) else None
+    # Of many blanks one is left: the pattern would try them in every way.
+    match = _QUANTITY.fullmatch(" ".join(raw.split())) if isinstance(raw, str) else None
     if match is None:
         example = f", for example 50 or '50 {next(iter(units))}'" if units else ""
         raise ConfigurationError(f"{shown(raw)} is not a number{example}")

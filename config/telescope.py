@@ -25,9 +25,13 @@ __all__ = [
     "TelescopeEntry",
     "TelescopeParameter",
     "resolve",
+    "whole_id",
 ]
 
 V = TypeVar("V")
+
+#: Telescope ids are 16-bit numbers in every file, and are written with so many digits at most.
+MAX_TEL_ID, MAX_DIGITS = 65535, 20
 
 
 class TelescopeEntry(NamedTuple, Generic[V]):
@@ -148,11 +152,23 @@ def _parse_entry(row: object, read_value: Callable[[object], V]) -> TelescopeEnt
 
 
 def _parse_id(argument: object) -> int:
-    if isinstance(argument, int) and not isinstance(argument, bool):
-        return argument
-    if isinstance(argument, str) and argument.strip().isdecimal():
-        return int(argument)
-    raise ConfigurationError(f"the telescope id {shown(argument)} is not a whole number")
+    return whole_id(argument, "is not a whole number", "the telescope id ")
+
+
+def whole_id(raw: object, complaint: str, about: str = "") -> int:
+    """Read the id of a telescope.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none: ``about``, the value and ``complaint``, and up to where ids go.
+    """
+    found = raw
+    if isinstance(raw, str) and raw.strip().isdecimal() and len(raw.strip()) <= MAX_DIGITS:
+        found = int(raw)
+    if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= MAX_TEL_ID:
+        return found
+    raise ConfigurationError(f"{about}{shown(raw)} {complaint} from 0 to {MAX_TEL_ID}")
 
 
 def resolve(

@@ -9,7 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from arraycal.calib.errors import ArraycalError, NothingToDo, WrongUsage
 from arraycal.calib.observables import OBSERVABLES
-from arraycal.calib.publish.writing import refuse_existing
+from arraycal.calib.publish.writing import refuse_existing, reserved
 from arraycal.config.errors import ConfigurationError
 from arraycal.flows.jobs.job import prepare_job
 from arraycal.flows.jobs.logs import log_file
@@ -47,7 +47,8 @@ def calibrate(parameters: CalibrateParameters) -> State[Any]:
             log.error("%s", error)  # noqa: TRY400  expected: the message says it all
             return Failed(message=str(error))
         try:
-            with log_file(job.output, settings.log_level):
+            with log_file(job.output, settings.log_level), reserved(job.output):
+                refuse_existing(job.output, overwrite=job.overwrite)
                 return final_state(solve_and_publish(map_blocks(job, settings), job, settings))
         except NothingToDo as error:
             return Completed(name=NOTHING_TO_DO, message=str(error))

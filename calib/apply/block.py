@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,12 +25,14 @@ from arraycal.calib.apply.tables import (
 )
 from arraycal.calib.blocks.cache import PairCache
 from arraycal.calib.disk.files import sync
+from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.errors import ArraycalError, CannotCompute
 from arraycal.calib.monitoring.correction import for_array
 from arraycal.calib.monitoring.product import Product, reference_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     import polars as pl
 
@@ -145,8 +145,8 @@ def apply_to_block(
 def _scratch(output: Path) -> Iterator[Path]:
     """Place for a file that is renamed to `output` when it is complete."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".arraycal-", dir=output.parent) as folder:
-        yield Path(folder) / output.name
+    with scratch_folder(output.parent) as folder:
+        yield folder / output.name
 
 
 def _open(path: Path) -> dl2.Block:

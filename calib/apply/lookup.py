@@ -6,18 +6,19 @@ The same table twice: ECSV, which people and astropy read, and HDF5, as in corre
 from __future__ import annotations
 
 import io
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arraycal.calib import hdf5
 from arraycal.calib.apply.tables import SERVICE_APPLY, facts_of, table_columns
 from arraycal.calib.disk.files import sync
+from arraycal.calib.disk.publication import put_in_place
+from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.monitoring.correction import corrections
 from arraycal.calib.monitoring.product import Product, key_value, reference_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from arraycal.calib.monitoring.coefficients import Coefficients
 
@@ -58,14 +59,11 @@ def write_lookup(
         LOOKUP_HDF5: _hdf5(coefficients, made_by),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".arraycal-", dir=folder) as name_of_scratch:
-        scratch = Path(name_of_scratch)
+    with scratch_folder(folder) as scratch:
         for name, content in contents.items():
             (scratch / name).write_bytes(content)
             sync(scratch / name)
-        for name in contents:
-            (scratch / name).replace(folder / name)
-    sync(folder)
+        put_in_place(scratch, folder, tuple(contents))
     return tuple(folder / name for name in contents)
 
 

@@ -11,13 +11,13 @@ the same showers, whose fluctuations they share: errors are then, if anything, t
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
+from arraycal.calib.disk.texts import read_json
 from arraycal.calib.errors import WrongUsage
 from arraycal.calib.gauge.outliers import is_outlier
 from arraycal.calib.wording import percent
@@ -105,7 +105,7 @@ def read_other(path: Path) -> Other:
     """
     try:
         path = path / "result.json" if path.is_dir() else path
-        other = _parse(path, json.loads(path.read_text(encoding="utf-8")))
+        other = _parse(path, read_json(path))
     except OSError as error:
         raise WrongUsage(f"compare {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arraycal.calib.disk.naming import naming
+from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.errors import WrongUsage
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = [
-    "SCRATCH",
     "file_digest",
+    "kind_of_file",
     "refuse_file_in_the_way",
-    "remove_scratch",
     "replace_file",
     "sync",
 ]
 
 READ_BYTES = 1 << 20
-#: Prefix of folders in which files are made before they are put in their place.
-SCRATCH = ".arraycal-"
 
 
 def file_digest(path: Path) -> str:
@@ -32,6 +31,25 @@ def file_digest(path: Path) -> str:
         while chunk := stream.read(READ_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def kind_of_file(path: Path) -> str:
+    """What there is in the place of a file that was expected.
+
+    Examples
+    --------
+    >>> kind_of_file(Path("/dev/null")), kind_of_file(Path("/"))
+    ('a device', 'a folder')
+    """
+    kinds = {
+        "a folder": path.is_dir,
+        "a pipe": path.is_fifo,
+        "a device": lambda: path.is_char_device() or path.is_block_device(),
+        "a socket": path.is_socket,
+        "a file": path.is_file,
+        "a link that leads nowhere": path.is_symlink,
+    }
+    return next((kind for kind, is_it in kinds.items() if is_it()), "nothing")
 
 
 def refuse_file_in_the_way(output: Path) -> None:
@@ -61,19 +79,13 @@ def replace_file(path: Path, content: bytes) -> None:
     OSError
         If the folder cannot be written to; the file is as it was then.
     """
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
+    with scratch_folder(path.parent) as folder:
+        temporary = folder / path.name
         with naming(path):
             temporary.write_bytes(content)
             sync(temporary)
         temporary.replace(path)
     sync(path.parent)
-
-
-def remove_scratch(output: Path) -> None:
-    """Remove what a killed run left in a folder; only for who knows that no other run is there."""
-    for folder in output.glob(f"{SCRATCH}*"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

@@ -10,12 +10,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from arraycal.calib.disk.naming import naming
+from arraycal.calib.errors import WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["exclusive", "is_abandoned", "marked_alive"]
+__all__ = ["alone", "exclusive", "is_abandoned", "marked_alive"]
 
 log = logging.getLogger("arraycal.calib")
 
@@ -61,6 +62,77 @@ def exclusive(path: Path, *, brief: bool = False) -> Iterator[None]:
             os.ftruncate(stream.fileno(), 0)
             os.write(stream.fileno(), f"{os.getpid()}\n".encode("ascii"))
         yield
+
+
+@contextmanager
+def alone(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder for one run, by a lock file in it that is gone afterwards.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; its folder is made if missing.
+    wait : bool
+        Whether to wait while another run holds it.
+
+    Raises
+    ------
+    WrongUsage
+        If another run holds it, and this one is not to wait.
+    OSError
+        If the file cannot be made.
+
+    Notes
+    -----
+    As `exclusive`, which leaves its file so that many may wait for it.
+    """
+    handle = _held(path, wait=wait)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _held(path: Path, *, wait: bool) -> int:
+    """Open and lock a file that is still there when it is locked."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            _lock_or_refuse(handle, path, wait=wait)
+        except BaseException:
+            os.close(handle)
+            raise
+        if _is_there(handle, path):
+            return handle
+        # Its last holder has removed it in between: whoever comes next makes a new one.
+        os.close(handle)
+
+
+def _lock_or_refuse(handle: int, path: Path, *, wait: bool) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not wait:
+            raise WrongUsage(
+                f"{path.parent}: another run is at work there. Wait for it to end, or choose "
+                "another --output."
+            ) from None
+        log.warning("another run is at work in %s; waiting for it to end", path.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _warn_once(path)
+
+
+def _is_there(handle: int, path: Path) -> bool:
+    """Whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _without_links(path: str, flags: int) -> int:

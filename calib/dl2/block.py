@@ -55,7 +55,7 @@ from arraycal.calib.dl2.numbering import Numbering
 from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH, read_pointing
 from arraycal.calib.errors import CannotCompute, NothingToDo
 from arraycal.calib.schema import EVENT_KEYS
-from arraycal.calib.subarray import Subarray
+from arraycal.calib.subarray import MAX_TEL_ID, Subarray
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,10 +83,17 @@ TRIGGER = "/dl1/event/subarray/trigger"
 COEFFICIENTS = "/dl2/monitoring/subarray"
 OBSERVATION_BLOCK = "/configuration/observation/observation_block"
 
+#: Types of telescopes; a description begins with one.
+TYPES = {"LST", "MST", "SST"}
+
 #: Telescope events read at a time; bounds the memory of a block of any length.
 WINDOW_ROWS = 600_000
 #: Rows read at a time when the file has more: about 50 bytes each until their window comes.
 READ_ROWS = 1_500_000
+#: Rows of all telescopes that are held in memory when they are out of order; 5 GB.
+MAX_SORTED_ROWS = 100_000_000
+#: Observations of a file; merged simulations have some thousands.
+MAX_OBSERVATIONS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -186,9 +193,11 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
     """
     table = hdf5.require_table(file, LAYOUT, path)
     table.require("tel_id", "type", "pos_x", "pos_y", "pos_z", "tel_description")
-    rows = table.read()
+    rows = table.read_few(MAX_TEL_ID + 1)
     tel_ids, types = rows["tel_id"].astype(np.int64), table.column("type", rows)
     order = np.lexsort((tel_ids, types))
+    descriptions = table.column("tel_description", rows)
+    _refuse_contradiction(path, tel_ids.tolist(), types.tolist(), descriptions.tolist())
     positions = np.stack([rows[f"pos_{axis}"].astype(float) for axis in "xyz"], axis=1)
     positions[~np.isfinite(positions).all(axis=1)] = np.nan
     try:
@@ -196,11 +205,25 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
             name=table.attribute("name"),
             tel_ids=tuple(tel_ids[order].tolist()),
             types=tuple(types[order].tolist()),
-            descriptions=tuple(table.column("tel_description", rows)[order].tolist()),
+            descriptions=tuple(descriptions[order].tolist()),
             positions_m=tuple((x, y, z) for x, y, z in positions[order].tolist()),
         )
     except ValueError as error:
         raise CannotCompute(f"{path}: {LAYOUT}: {error}.") from error
+
+
+def _refuse_contradiction(
+    path: Path, tel_ids: Sequence[int], types: Sequence[str], descriptions: Sequence[str]
+) -> None:
+    """Refuse a layout whose types are not those that the descriptions begin with."""
+    for tel_id, tel_type, description in zip(tel_ids, types, descriptions, strict=True):
+        stated = description.partition("_")[0]
+        if stated in TYPES and tel_type in TYPES and stated != tel_type:
+            raise CannotCompute(
+                f"{path}: {LAYOUT}: telescope {tel_id} has the type {tel_type}, and its "
+                f"description {description} says {stated}. Pairs are formed by type, parameters "
+                "chosen by description: correct the one that is wrong, or produce the file again."
+            )
 
 
 def windows(
@@ -344,6 +367,7 @@ def _open_reader(
     tables = _tables_with_rows(block, file, leading.group)
     beside = [(group, hdf5.telescope_tables(file, group.group, block.path)) for group in companions]
     total = sum(map(len, tables.values()))
+    _refuse_too_many_rows(block, leading.group, total, hdf5.MAX_ROWS if rows else MAX_SORTED_ROWS)
     shares = Shares(1.0, 1.0)
     if rows is not None and rows < total:
         shares = Shares(rows / total, max(rows, READ_ROWS) / total)
@@ -380,6 +404,15 @@ def _open_reader(
         triggers = cursor(hdf5.require_table(file, group.group, block.path), every, shared=True)
     schema = EVENT_KEYS | {name: source.polars_type for name, source in sources.items()}
     return Reader(numbering, pl.Schema(schema), telescopes, showers, triggers, door)
+
+
+def _refuse_too_many_rows(block: Block, group: str, total: int, most: int) -> None:
+    if total > most:
+        what = "" if most == hdf5.MAX_ROWS else "out of order, "
+        raise CannotCompute(
+            f"{block.path}: {group} has {total:,} rows, {what}expected at most {most:,}. "
+            "Split the file by observations, in order of event_id."
+        )
 
 
 def _tables_with_rows(block: Block, file: hdf5.File, group: str) -> dict[int, hdf5.Table]:
@@ -427,6 +460,11 @@ def _observation_ids(file: hdf5.File, path: Path) -> tuple[int, ...]:
         ids = table.read(start, start + step)["obs_id"].astype(np.int64)
         changes = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))
         found |= dict.fromkeys(ids[changes].tolist())
+        if len(found) > MAX_OBSERVATIONS:
+            raise CannotCompute(
+                f"{path}: {table.name} names more than {MAX_OBSERVATIONS:,} observations. Split "
+                "the file, or produce it again."
+            )
     return tuple(found)
 
 

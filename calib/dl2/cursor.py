@@ -8,6 +8,7 @@ file. Ascending order is checked, never assumed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np

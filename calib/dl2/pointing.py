@@ -121,12 +121,12 @@ def read_pointing(file: hdf5.File, path: Path, group: str) -> Pointing:
         fixed: dict[tuple[int, int], tuple[float, float]] = {}
         for tel_id, table in tables.items():
             table.require("obs_id", FIXED_DIRECTION[0])
-            fixed |= _fixed(table, table.read(), FIXED_DIRECTION, tel_id)
+            fixed |= _fixed(table, table.read_few(), FIXED_DIRECTION, tel_id)
         return Pointing({}, fixed)
     measured = {}
     for tel_id, table in tables.items():
         table.require("time", MEASURED_DIRECTION[0])
-        rows = table.read()
+        rows = table.read_few()
         times, directions = seconds(table, "time", rows), _radians(table, rows, MEASURED_DIRECTION)
         known = np.flatnonzero(np.isfinite(times) & np.isfinite(directions[:, 0]))
         order = known[np.argsort(times[known], kind="stable")]
@@ -152,7 +152,7 @@ def _in_altaz(table: hdf5.Table) -> npt.NDArray[np.void]:
     """Observation blocks whose pointing is fixed in the horizontal frame."""
     if not set(BLOCK_COLUMNS) <= set(table.columns):
         return np.empty(0, table.dtype)
-    rows = table.read()
+    rows = table.read_few()
     fixed = rows["subarray_pointing_frame"] == ALTAZ
     return np.asarray(rows[fixed & np.isfinite(rows["subarray_pointing_lat"])])
 

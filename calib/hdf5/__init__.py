@@ -19,12 +19,13 @@ from arraycal.calib.hdf5.file import (
     find_table,
     first_telescope_table,
     has_table,
+    is_being_written,
     open_file,
     require_table,
     root_attribute,
     telescope_tables,
 )
-from arraycal.calib.hdf5.table import Scratch, Table, attribute_text
+from arraycal.calib.hdf5.table import MAX_ROWS, Scratch, Table, attribute_text
 from arraycal.calib.hdf5.writing import (
     Column,
     LargeFile,
@@ -35,6 +36,7 @@ from arraycal.calib.hdf5.writing import (
 )
 
 __all__ = [
+    "MAX_ROWS",
     "Column",
     "File",
     "LargeFile",
@@ -47,6 +49,7 @@ __all__ = [
     "find_table",
     "first_telescope_table",
     "has_table",
+    "is_being_written",
     "open_file",
     "require_table",
     "root_attribute",

@@ -17,6 +17,7 @@ import hdf5plugin  # noqa: F401  registers the blosc filter, without which no ta
 import numpy as np
 
 from arraycal.calib.errors import CannotCompute, DamagedFile
+from arraycal.calib.hdf5.elsewhere import refuse_rows_elsewhere
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,11 +25,32 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["DAMAGE", "NO_TABLE", "Scratch", "Table", "attribute_text", "is_table", "sound"]
+__all__ = [
+    "DAMAGE",
+    "MAX_ROWS",
+    "NO_TABLE",
+    "Scratch",
+    "Table",
+    "attribute_text",
+    "is_table",
+    "sound",
+]
 
 #: HDF5 filters of PyTables and h5py: deflate, shuffle, fletcher32, bzip2, lzf, blosc, blosc2. Some
 #: of the others make libhdf5 crash on parameters that make no sense.
 FILTERS = frozenset({1, 2, 3, 307, 32000, 32001, 32026})
+
+#: Rows of a table: a hundred times those of the largest block.
+MAX_ROWS = 1_000_000_000
+#: Bytes of a row, and of a chunk, which is read as a whole. Those of ctapipe have about 1,000, and
+#: chunks of 65,535.
+MAX_ROW_BYTES, MAX_CHUNK_BYTES = 1 << 20, 1 << 28
+#: Bytes of rows in memory at a time.
+MAX_READ_BYTES = 1 << 32
+#: Rows of a table that is no table of events, such as positions logged 50 times a second.
+MAX_FEW_ROWS = 5_000_000
+#: Tables of fewer bytes are read in no time, whether their rows were written or not.
+UNCHECKED_BYTES = 1 << 20
 
 #: What h5py raises, by no recognisable system, when the structure of a file makes no sense.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
@@ -115,10 +137,12 @@ class Table:
     path: Path
 
     def __post_init__(self) -> None:
-        """Refuse what is no table at all."""
+        """Refuse what is no table at all, is elsewhere, or is larger than any table can be."""
         with sound(self.path, self.name):
+            refuse_rows_elsewhere(self._creation, self.name, self.path)
             if not is_table(self.file_type, self.space):
                 raise CannotCompute(NO_TABLE.format(self.path, self.name))
+            self._refuse_absurd_size()
         stated = self.attribute("NROWS")
         if stated and stated != str(len(self)):
             raise CannotCompute(
@@ -126,9 +150,41 @@ class Table:
                 "is damaged, or was being written. Copy or produce it again."
             )
 
+    def _refuse_absurd_size(self) -> None:
+        """Refuse a table that declares more than it can hold: reading it would never end."""
+        row_bytes = self.file_type.get_size()
+        found = f"{len(self):,} rows of {row_bytes:,} bytes"
+        if len(self) > MAX_ROWS or row_bytes > MAX_ROW_BYTES:
+            raise CannotCompute(
+                f"{self.path}: {self.name} declares {found}; expected at most {MAX_ROWS:,} rows "
+                f"of at most {MAX_ROW_BYTES:,} bytes. The file is damaged: produce it again."
+            )
+        if self.chunk_rows * row_bytes > MAX_CHUNK_BYTES:
+            raise CannotCompute(
+                f"{self.path}: {self.name} is stored in chunks of {self.chunk_rows:,} rows of "
+                f"{row_bytes:,} bytes; expected at most {MAX_CHUNK_BYTES:,} bytes. Produce it "
+                "again."
+            )
+        if len(self) * row_bytes > UNCHECKED_BYTES and len(self) > self._written_rows():
+            raise CannotCompute(
+                f"{self.path}: {self.name} declares {found}, of which {self._written_rows():,} at "
+                "most were ever written. The file is damaged: produce it again."
+            )
+
+    def _written_rows(self) -> int:
+        """Rows that there can be in what the file holds of the table."""
+        if self._creation.get_layout() == h5py.h5d.CHUNKED:
+            return int(self.chunk_rows * self.dataset.get_num_chunks())
+        return int(self.dataset.get_storage_size()) // self.file_type.get_size()
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return self.n_rows
+
+    @cached_property
+    def _creation(self) -> h5py.h5p.PropDCID:
+        """How the table is stored."""
+        return self.dataset.get_create_plist()
 
     @cached_property
     def n_rows(self) -> int:
@@ -159,9 +215,8 @@ class Table:
     @cached_property
     def chunk_rows(self) -> int:
         """Rows per chunk; reading in multiples of it never decompresses a chunk twice."""
-        creation = self.dataset.get_create_plist()
-        chunked = creation.get_layout() == h5py.h5d.CHUNKED
-        return int(creation.get_chunk()[0]) if chunked else 1
+        chunked = self._creation.get_layout() == h5py.h5d.CHUNKED
+        return int(self._creation.get_chunk()[0]) if chunked else 1
 
     @cached_property
     def booleans(self) -> frozenset[str]:
@@ -215,12 +270,14 @@ class Table:
         Raises
         ------
         CannotCompute
-            If a chunk fails its checksum or cannot be decompressed.
+            If a chunk fails its checksum or cannot be decompressed, or the rows are too many to be
+            held in memory.
         """
         stop = len(self) if stop is None else min(stop, len(self))
         n_rows = max(stop - start, 0)
         if n_rows == 0:
             return np.empty(0, self.dtype)
+        self.require_memory(n_rows)
         with sound(self.path, f"rows {start} to {stop} of {self.name}"):
             self._check_filters()
             if self.dtype.hasobject or self.dtype.itemsize != self.file_type.get_size():
@@ -236,9 +293,33 @@ class Table:
             self.dataset.read(memory, stored, rows, mtype=self.file_type)
         return rows
 
+    def require_memory(self, n_rows: int) -> None:
+        """Raise `CannotCompute` if rows are too many to be held in memory at once."""
+        size = n_rows * self.dtype.itemsize
+        if size > MAX_READ_BYTES:
+            raise CannotCompute(
+                f"{self.path}: {n_rows:,} rows of {self.name} are {size:,} bytes, too many to be "
+                f"read at once (at most {MAX_READ_BYTES:,}). Split the file."
+            )
+
+    def read_few(self, most: int = MAX_FEW_ROWS) -> npt.NDArray[Any]:
+        """Read all rows of a table that has few, whatever the size of the block.
+
+        Raises
+        ------
+        CannotCompute
+            If there are more than `most`; else as `read`.
+        """
+        if len(self) > most:
+            raise CannotCompute(
+                f"{self.path}: {self.name} has {len(self):,} rows, expected at most {most:,}. "
+                "The file is damaged: produce it again."
+            )
+        return self.read()
+
     @cached_property
     def _filters(self) -> frozenset[int]:
-        creation = self.dataset.get_create_plist()
+        creation = self._creation
         return frozenset(creation.get_filter(i)[0] for i in range(creation.get_nfilters()))
 
     def _check_filters(self) -> None:

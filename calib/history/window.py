@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
 from arraycal.calib.fit.sums import FORMAT, unpack
 from arraycal.calib.history.tables import Run, StoredSums
+from arraycal.config import plain_yaml
 from arraycal.config.models import Configuration
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ def _about(row: Any) -> dict[str, Any]:  # noqa: ANN401  rows have no type
 
 def _configuration(row: Any) -> Configuration:  # noqa: ANN401  rows have no type
     try:
-        return Configuration.model_validate(yaml.safe_load(row.configuration))
+        return Configuration.model_validate(plain_yaml.parse(row.configuration))
     except (ValidationError, yaml.YAMLError) as error:
         first = str(error).partition("\n")[0]
         raise CannotCompute(

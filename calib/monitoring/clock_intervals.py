@@ -78,7 +78,7 @@ def read_intervals(file: hdf5.File, path: Path, calibration: str) -> pl.DataFram
     if table is None:
         return INTERVALS.to_frame()
     table.require("tel_id", *STORED)
-    rows = table.read()
+    rows = table.read_few()
     columns = {
         name: np.asarray(rows[stored], np.float64)
         for name, stored in zip(INTERVALS.names()[1:], STORED, strict=True)
@@ -104,7 +104,7 @@ def _jumping(file: hdf5.File, path: Path, group: str) -> set[int]:
     if table is None:
         return set()
     table.require("tel_id")
-    return set(table.read()["tel_id"].astype(np.int64).tolist())
+    return set(table.read_few()["tel_id"].astype(np.int64).tolist())
 
 
 def offsets_at(stamps: npt.NDArray[np.uint32], tel_id: Whole, corrections: pl.DataFrame) -> Floats:

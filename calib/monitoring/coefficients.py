@@ -198,7 +198,7 @@ def _choose(file: hdf5.File, path: Path, wanted: CoefficientTable | None) -> Coe
 def _telescopes(table: hdf5.Table, numbers: tuple[str, str], *, positive: bool) -> pl.DataFrame:
     """Rows of the table, checked: schema `COEFFICIENTS` without positions."""
     table.require("tel_type", "tel_id", *numbers)
-    rows = table.read()
+    rows = table.read_few()
     if not len(rows):
         raise NothingToDo(
             f"{table.path}: {table.name} has no rows: no telescope has a coefficient."
@@ -265,7 +265,7 @@ def _with_companion(
         nowhere = [pl.lit(np.nan).alias(axis) for axis in POSITION]
         return telescopes.with_columns(nowhere).select(COEFFICIENTS.names()).sort("tel_id")
     table.require("tel_id", "tel_type", *POSITION)
-    rows = table.read()
+    rows = table.read_few()
     columns: dict[str, npt.NDArray[Any] | list[str]] = {
         "tel_id": rows["tel_id"].astype(np.int64),
         "its_type": table.column("tel_type", rows).tolist(),

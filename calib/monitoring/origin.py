@@ -14,6 +14,7 @@ import yaml
 from arraycal.calib import hdf5
 from arraycal.calib.errors import CannotCompute, WrongUsage
 from arraycal.calib.monitoring.writing import SERVICE
+from arraycal.config import plain_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,9 +149,9 @@ def configuration_of(file: hdf5.File, path: Path, calibration: str) -> Mapping[s
     if table is None:
         return {}
     table.require("line")
-    lines = table.column("line", table.read()).tolist()
+    lines = table.column("line", table.read_few()).tolist()
     try:
-        options = yaml.safe_load("\n".join(lines))
+        options = plain_yaml.parse("\n".join(lines))
     except yaml.YAMLError as error:
         raise CannotCompute(f"{path}: {table.name} is damaged ({error}).") from error
     return options if isinstance(options, dict) else {}
@@ -202,7 +203,7 @@ def refuse_unusable(file: hdf5.File, path: Path, calibration: str) -> None:
     table = hdf5.find_table(file, f"{SERVICE}/{calibration}/fit", path) if calibration else None
     if table is None or not {"key", "value"} <= set(table.columns):
         return
-    rows = table.read()
+    rows = table.read_few()
     facts = dict(zip(table.column("key", rows), table.column("value", rows), strict=True))
     verdict = str(facts.get("verdict", ""))
     if verdict.startswith("unusable"):

@@ -14,7 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from arraycal.calib.dl2.observed import dates_in, night_of, observation_start
-from arraycal.calib.errors import CannotCompute
+from arraycal.calib.errors import BeingWritten, CannotCompute
+from arraycal.calib.hdf5 import is_being_written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LeftOut", "NightFiles", "night_files"]
 
-#: What HDF5 says of a file that somebody has open for writing.
-LOCKED = "unable to lock file"
+BEING_WRITTEN = "another program has it open for writing"
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def _look_at(path: Path, site: _Site) -> _Found:
     try:
         moment = site.time_of(path)
     except CannotCompute as error:
-        if LOCKED in str(error):
-            waits_for = "another program has it open for writing"
+        if isinstance(error, BeingWritten):
+            waits_for = BEING_WRITTEN
         written = datetime.fromtimestamp(state.st_mtime, UTC)
         what = str(error).removeprefix(f"{path}: ").rstrip(".")
         return _undated(path, site, written, waits_for=waits_for, what=what)
@@ -165,6 +165,8 @@ def _dated(path: Path, site: _Site, moment: datetime, waits_for: str) -> _Found:
     """Place a file whose observation time is known."""
     night = night_of(moment, site.time_zone)
     if night == site.night:
+        # Its time may be known from an earlier look: it was not opened now.
+        waits_for = waits_for or (BEING_WRITTEN if is_being_written(path) else "")
         return _Found(path, "waiting" if waits_for else "block", waits_for, moment)
     if site.by_path.get(path) != site.night:
         return _Found(path, "other night", time=moment)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from arraycal.calib.disk.files import file_digest, sync
 from arraycal.calib.disk.naming import naming
+from arraycal.calib.disk.texts import read_json
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.publish.writing import FILES, RESULT
 from arraycal.calib.schema import SCHEMA_ID
@@ -215,7 +216,7 @@ def file_digests(folder: Path) -> dict[str, str]:
 def made_at(folder: Path) -> str:
     """When the result in a folder was made, ISO 8601; empty if it does not say."""
     try:
-        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        content = read_json(folder / RESULT)
         return datetime.fromisoformat(content["provenance"]["time_utc"]).isoformat()
     except (OSError, *DAMAGES):
         return ""
@@ -318,7 +319,7 @@ def load_night(folder: Path) -> NightRecord:
         If it cannot be read, is damaged, or has another layout.
     """
     try:
-        raw = json.loads((folder / NIGHT_FILE).read_text(encoding="utf-8"))
+        raw = read_json(folder / NIGHT_FILE)
         if raw["schema"] == NIGHT_SCHEMA:
             return _record(raw)
         problem = f"it has layout {raw['schema']!r}, expected {NIGHT_SCHEMA}"

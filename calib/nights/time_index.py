@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arraycal.calib.disk.naming import naming
+from arraycal.calib.disk.texts import read_json
 from arraycal.calib.dl2.observed import observation_start
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class TimeIndex:
 
 def _load(path: Path) -> dict[str, list[str]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):

@@ -8,21 +8,27 @@ for every shower and telescope pair. Impact distances and positions are not in i
 from __future__ import annotations
 
 import io
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from arraycal.calib.disk.files import sync
+from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.errors import CannotCompute, NothingToDo
-from arraycal.calib.hdf5.file import has_table, open_file
+from arraycal.calib.hdf5.file import (
+    has_table,
+    open_file,
+    refuse_array_elsewhere,
+    require_table,
+)
 from arraycal.calib.hdf5.writing import create_file
 from arraycal.calib.schema import PAIRS, REJECTED, check_schema
 from arraycal.calib.subarray import Subarray
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from astropy.table import QTable
 
     from arraycal.calib.observables import Observable
@@ -41,6 +47,8 @@ UNUSABLE_VALUE = "value is not a positive finite number"
 KEYS = ("obs_id", "event_id", "tel_type", "tel_id_1", "tel_id_2")
 #: Suffix of the uncertainty of a value, before that of the telescope.
 UNCERTAINTY = "_uncert"
+#: What astropy adds to the name of a table for that of its metadata.
+META = ".__table_column_meta__"
 #: A file in single precision is still the same measurement.
 TOLERANCE = 1e-6
 LARGEST_I4 = np.iinfo(np.int32).max
@@ -87,8 +95,8 @@ def write_asymmetries(
     buffer = io.BytesIO()
     with create_file(buffer) as file:
         table.write(file, format="hdf5", path=_table_path(observable), serialize_meta=True)
-    with tempfile.TemporaryDirectory(prefix=".arraycal-", dir=path.parent) as scratch:
-        temporary = Path(scratch) / path.name
+    with scratch_folder(path.parent) as scratch:
+        temporary = scratch / path.name
         temporary.write_bytes(buffer.getvalue())
         sync(temporary)
         temporary.replace(path)
@@ -211,9 +219,10 @@ def pairs_of_rows(frame: pl.DataFrame, observable: Observable, source: str) -> A
 
 
 def _require_table(path: Path, observable: Observable) -> None:
-    if not is_asymmetry_file(path, observable):
-        with open_file(path) as file:  # says so if it cannot be opened at all
-            held = ", ".join(file) or "nothing"
+    with open_file(path) as file:  # says so if it cannot be opened at all
+        if has_table(file, _table_path(observable), path):
+            return
+        held = ", ".join(file) or "nothing"
         msg = f"{path}: there is no table {_table_path(observable)}; the file holds: {held}."
         raise CannotCompute(msg)
 
@@ -248,7 +257,12 @@ def _read_columns(path: Path, observable: Observable) -> pl.DataFrame:
     from astropy.table import QTable
 
     try:
-        table = QTable.read(path, path=_table_path(observable), format="hdf5")
+        with open_file(path) as file:
+            name = _table_path(observable)
+            stored = require_table(file, name, path)
+            stored.require_memory(len(stored))
+            refuse_array_elsewhere(file, f"{name}{META}", path)
+            table = QTable.read(file, path=name, format="hdf5")
         return _rename(table, observable, path)
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         msg = f"{path}: {_table_path(observable)} cannot be read ({error}). Produce it again."

@@ -7,7 +7,6 @@ report comes out as it was published.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib import hdf5
+from arraycal.calib.disk.texts import read_json
 from arraycal.calib.errors import CannotCompute, WrongUsage
 from arraycal.calib.monitoring.writing import POSITION, SERVICE
 from arraycal.calib.observables import TIMING_CROSS
@@ -88,7 +88,7 @@ def read_result(folder: Path) -> CalibrationResult:
 
 def _facts(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise WrongUsage(
             f"{path.parent}: there is no {RESULT}. Expected the folder of a result."
@@ -133,7 +133,7 @@ def _refuse_another_run(file: hdf5.File, path: Path, group: str, facts: dict[str
 
 def _table(file: hdf5.File, path: Path, name: str) -> pl.DataFrame:
     table = hdf5.require_table(file, name, path)
-    rows = table.read()
+    rows = table.read_few()
     columns = ((column, table.column(column, rows)) for column in table.columns)
     return pl.DataFrame([_series(name, values) for name, values in columns])
 

@@ -2,30 +2,34 @@
 
 Everything is written into a scratch folder inside the output folder and flushed to the disk before
 the first file is renamed to its place. Whatever goes wrong before that leaves the output
-folder as it was; ``result.json`` arrives last, so who sees it sees the rest.
+folder as it was; ``result.json`` arrives last, so who sees it sees the rest. A run that is killed
+in between leaves files of one run alone, and the next one puts the others in their place.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import platform
-import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arraycal.calib import report
-from arraycal.calib.disk.files import SCRATCH, refuse_file_in_the_way, replace_file, sync
+from arraycal.calib.disk.files import refuse_file_in_the_way, replace_file, sync
+from arraycal.calib.disk.locks import alone
+from arraycal.calib.disk.publication import finish_publication, put_in_place
+from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.errors import WrongUsage
 from arraycal.calib.monitoring.writing import monitoring_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from arraycal.calib.observables import Observable
     from arraycal.calib.result.result import CalibrationResult
@@ -41,11 +45,16 @@ __all__ = [
     "publish",
     "publish_report",
     "refuse_existing",
+    "reserved",
 ]
+
+log = logging.getLogger("arraycal.calib")
 
 MONITORING, REPORT, RESULT = "monitoring.h5", "report.html", "result.json"
 #: The page over all nights, in the folder of their folders.
 INDEX = "index.html"
+#: Held while a run is at work in the folder of its results.
+LOCK = ".running"
 #: In the order in which they appear.
 FILES = (MONITORING, REPORT, RESULT)
 #: Packages whose version can change a number, or how a run behaved.
@@ -141,6 +150,33 @@ def refuse_existing(output: Path, *, overwrite: bool) -> None:
         raise WrongUsage(msg)
 
 
+@contextmanager
+def reserved(output: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the folder of a result for one run, from before its work to its end.
+
+    What an earlier run was killed over is put in its place first.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results; created if absent.
+    wait : bool
+        Whether to wait for another run there to end.
+
+    Raises
+    ------
+    WrongUsage
+        If `output` is a file, or another run is there and this one is not to wait.
+    OSError
+        If the folder cannot be written to.
+    """
+    refuse_file_in_the_way(output)
+    with alone(output / LOCK, wait=wait):
+        if finish_publication(output, FILES):
+            log.warning("%s: the results of a run that was killed are complete now", output)
+        yield
+
+
 def publish(
     result: CalibrationResult, observable: Observable, output: Path, *, overwrite: bool
 ) -> Published:
@@ -170,15 +206,12 @@ def publish(
         If the folder cannot be written to; nothing in it has changed then.
     """
     refuse_existing(output, overwrite=overwrite)
-    with _explained(output):
-        output.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=SCRATCH, dir=output)
-    with scratch as name_of_scratch:
+    with ExitStack() as stack:
         with _explained(output):
-            _write_all(result, observable, output, Path(name_of_scratch))
-        for name in FILES:
-            (Path(name_of_scratch) / name).replace(output / name)
-    sync(output)
+            output.mkdir(parents=True, exist_ok=True)
+            scratch = stack.enter_context(scratch_folder(output))
+            _write_all(result, observable, output, scratch)
+        put_in_place(scratch, output, FILES)
     return Published(output / MONITORING, output / RESULT, output / REPORT)
 
 

@@ -13,7 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from arraycal.calib.figures import encode
-from arraycal.calib.report.facts import printable
+from arraycal.calib.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

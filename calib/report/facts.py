@@ -24,29 +24,12 @@ __all__ = [
     "moment",
     "nights",
     "observations",
-    "printable",
     "shown_fact",
 ]
 
 #: Stands for a number there is not.
 MISSING = "\N{EN DASH}"
 CHI_SQUARED = "\N{GREEK SMALL LETTER CHI}\N{SUPERSCRIPT TWO}"
-
-
-def printable(text: str) -> str:
-    r"""Text without control characters and other invisible ones; lines and tabs stay.
-
-    They have no place in HTML, and half a surrogate pair (from a file name, say) none in UTF-8.
-
-    Examples
-    --------
-    >>> printable("a\x00b") == "a\N{REPLACEMENT CHARACTER}b"
-    True
-    """
-    shown_fact = (
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
-    return "".join(shown_fact)
 
 
 def observations(result: CalibrationResult) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from arraycal.calib.figures import Picture, caption, draw_figures, encode
 from arraycal.calib.report.blocks_page import constancy_pictures
-from arraycal.calib.report.facts import fixed, in_percent, key_facts, observations, printable
+from arraycal.calib.report.facts import fixed, in_percent, key_facts, observations
 from arraycal.calib.report.scan_page import gallery_pictures, scan_pictures
 from arraycal.calib.report.sizes_page import comparison_pictures, size_pictures
 from arraycal.calib.report.types_page import type_pictures
+from arraycal.calib.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -147,6 +148,11 @@ def _cell(text: str) -> str:
     """Text that stays text, in one line."""
     if len(text) > LONGEST_CELL:
         text = f"{text[: LONGEST_CELL - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return markdown_text(text)
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown takes for nothing else, in one line."""
     return printable(text).translate(SPECIAL)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arraycal.calib.disk.texts import read_json
 from arraycal.calib.simulation.settings import CameraSettings, ClockSettings, SimulationSettings
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Truth:
             If the file is no truth, or of another version.
         """
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = read_json(path)
             settings = _read_settings(raw["settings"])
             throughput = _by_id(raw["throughput"])
             clock_offset_ns = _by_id(raw["clock_offset_ns"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from arraycal.calib.disk.texts import read_json
 from arraycal.calib.errors import WrongUsage
 from arraycal.calib.types.bins import CONTRAST_BINS, ENERGY
 
@@ -46,7 +46,7 @@ def read_reference(path: str, reference: str) -> pl.DataFrame:
         If the file cannot be read, is something else, or has another reference type.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(Path(path))
         bins = pl.DataFrame(content["extras"]["contrast_bins"], schema=CONTRAST_BINS)
     except OSError as error:
         raise WrongUsage(f"simulation_reference {path}: {error.strerror}") from None

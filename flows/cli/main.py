@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import BrokenExecutor
 
 from arraycal.flows.cli.arguments import parse_arguments
-from arraycal.flows.terminal.outcomes import Exit, describe_failure
+from arraycal.flows.terminal.outcomes import REQUESTED, Exit, describe_failure
 
 __all__ = ["main"]
 
@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
 def _guarded(arguments: argparse.Namespace, line: str) -> int:
     """Turn every failure that can be expected into one message and its exit status."""
     try:
+        from arraycal.flows.jobs.logs import escape_last_resort
+
+        escape_last_resort()
         return int(COMMANDS[arguments.command](arguments, line))
     except KeyboardInterrupt:
         return _stop("interrupted; nothing half-written is left.", Exit.INTERRUPTED)
@@ -68,13 +71,16 @@ def _guarded(arguments: argparse.Namespace, line: str) -> int:
         if isinstance(error, BrokenPipeError):  # `arraycal ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return Exit.INFRASTRUCTURE
-        if isinstance(error, OSError | MemoryError | BrokenExecutor):
-            return _stop(describe_failure(error), Exit.INFRASTRUCTURE)
+        if isinstance(error, OSError | MemoryError | BrokenExecutor | ImportError):
+            is_wrong = isinstance(error, OSError) and error.errno in REQUESTED
+            return _stop(describe_failure(error), Exit.USAGE if is_wrong else Exit.INFRASTRUCTURE)
         raise
 
 
 def _stop(message: str, status: Exit) -> Exit:
-    print(f"arraycal: {message}", file=sys.stderr)  # noqa: T201  this is the command line
+    from arraycal.calib.wording import continued
+
+    print(f"arraycal: {continued(message)}", file=sys.stderr)  # noqa: T201  this is the command line
     return status
 
 

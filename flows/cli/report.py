@@ -19,7 +19,14 @@ from arraycal.calib.nights.record import (
     write_night,
 )
 from arraycal.calib.publish.reading import DAMAGES, read_result
-from arraycal.calib.publish.writing import INDEX, MONITORING, REPORT, RESULT, publish_report
+from arraycal.calib.publish.writing import (
+    INDEX,
+    MONITORING,
+    REPORT,
+    RESULT,
+    publish_report,
+    reserved,
+)
 from arraycal.flows.jobs.site_settings import find_site
 from arraycal.flows.night.index import index_nights
 from arraycal.flows.night.options import checked, read_options
@@ -119,9 +126,9 @@ def _rebuild_night(folder: Path) -> Iterator[bool]:
 
 
 def _rebuild(folder: Path) -> None:
-    result = read_result(folder)
     try:
-        page = publish_report(result, folder)
+        with reserved(folder, wait=True):
+            page = publish_report(read_result(folder), folder)
     except DAMAGES as error:
         # What can be read may still be no result: another type deep in it, a column less.
         raise CannotCompute(

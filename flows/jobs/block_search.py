@@ -2,7 +2,9 @@
 
 import glob
 import logging
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from textwrap import shorten
 
@@ -27,6 +29,8 @@ FOLDER_PATTERNS = (("*.dl2.h5", "*.dl2.hdf5"), ("*.h5", "*.hdf5"))
 CORRECTED_SUFFIX = ".corrected.h5"
 #: Our own products, which may lie in the same folder.
 PRODUCTS = ("monitoring.h5", "lookup.h5")
+#: Part of a pattern that stands for any folders, also none; so many of them make sense.
+ANY, MAX_ANY_FOLDERS = "**", 2
 #: Characters of a list of files in a message.
 MAX_LISTED = 200
 
@@ -163,9 +167,65 @@ def _refusal(path: Path, root: Path | None) -> str:
 
 
 def matches(pattern: Path) -> Iterator[Path]:
-    """Files and folders that match a pattern, in no order; ``**`` stands for any folders."""
-    # Path.glob takes a relative pattern only, and finds hidden files.
-    yield from map(Path, glob.iglob(str(pattern), recursive=True))  # noqa: PTH207
+    """Files and folders that match a pattern, in no order; ``**`` stands for any folders.
+
+    Raises
+    ------
+    ConfigurationError
+        If it has more than `MAX_ANY_FOLDERS` of these that do not follow each other.
+    """
+    before = ("", *pattern.parts)
+    parts = [part for last, part in pairwise(before) if not last == part == ANY]
+    if parts.count(ANY) > MAX_ANY_FOLDERS:
+        raise ConfigurationError(
+            f"{pattern}: the pattern has more than {MAX_ANY_FOLDERS} parts ** and would be looked "
+            "for in every way; write the folders between them"
+        )
+    yield from _below(Path(), parts)
+
+
+def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+    first = parts.index(ANY) if ANY in parts else len(parts)
+    before, after = parts[:first], parts[first + 1 :]
+    # Path.glob finds hidden files, and takes a relative pattern only.
+    found = [folder]
+    if before:
+        names = glob.iglob(str(Path(*before)), root_dir=folder)  # noqa: PTH207
+        found = [folder / name for name in names]
+    if first == len(parts):
+        yield from found
+        return
+    visited: set[tuple[int, int]] = set()
+    for base in found:
+        for below in _folders(base, visited):
+            if after:
+                yield from _below(below, after)
+            else:
+                yield from (below, *(path for path in _visible(below) if not path.is_dir()))
+
+
+def _folders(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
+    """Yield a folder and all in it, also by links, each once: links may lead back."""
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            state = here.stat()
+        except OSError:
+            continue
+        if not stat.S_ISDIR(state.st_mode) or (state.st_dev, state.st_ino) in visited:
+            continue
+        visited.add((state.st_dev, state.st_ino))
+        yield here
+        waiting += sorted(_visible(here), reverse=True)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder and not hidden; nothing in one that may not be read."""
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError:
+        return []
 
 
 def _folder(folder: Path) -> list[Path]:

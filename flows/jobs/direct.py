@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from arraycal.calib.blocks.stage import BlockPairs
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.history.publishing import NOT_RECORDED, record_result
-from arraycal.calib.publish.writing import Published, publish, refuse_existing
+from arraycal.calib.publish.writing import Published, publish, refuse_existing, reserved
 from arraycal.calib.result.result import CalibrationResult
 from arraycal.calib.result.verdict import outliers_of
 from arraycal.config.settings import Settings
@@ -48,7 +48,8 @@ def run_directly(job: Job, settings: Settings, listener: Listener) -> Outcome:
         If the machine fails.
     """
     refuse_existing(job.output, overwrite=job.overwrite)
-    with log_file(job.output, settings.log_level):
+    with log_file(job.output, settings.log_level), reserved(job.output):
+        refuse_existing(job.output, overwrite=job.overwrite)  # also what has just been completed
         blocks = make_pairs(job, settings, listener)
         return solve_and_publish(blocks, job, settings, listener)
 

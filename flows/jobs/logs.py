@@ -8,14 +8,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from arraycal.calib.errors import ArraycalError, NothingToDo
+from arraycal.calib.wording import continued
 from arraycal.config.errors import ConfigurationError
 
-__all__ = ["LOG_FILE", "log_file"]
+__all__ = ["LOG_FILE", "escape_last_resort", "log_file"]
 
 log = logging.getLogger("arraycal.flows")
 
 LOG_FILE = "arraycal.log"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Records in which no text does more than to be read; their later lines are indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        return continued(super().format(record))
 
 
 class _LogFile(logging.FileHandler):
@@ -47,6 +56,12 @@ class _LogFile(logging.FileHandler):
             print(line, file=sys.stderr)  # noqa: T201  logging itself has failed
 
 
+def escape_last_resort() -> None:
+    """Escape what goes to the terminal because there is no log yet."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Formatter())
+
+
 @contextmanager
 def log_file(folder: Path, level: str) -> Iterator[Path]:
     """Add what happens inside to ``arraycal.log`` of a folder, tracebacks included.
@@ -75,7 +90,7 @@ def log_file(folder: Path, level: str) -> Iterator[Path]:
     path = folder / LOG_FILE
     before = path.stat().st_size if path.exists() else None
     handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(_Formatter(FORMAT))
     try:
         with logging_to(handler, level):
             yield from _with_the_reason(path)

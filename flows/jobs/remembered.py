@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from arraycal.config import plain_yaml
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings, given_settings, variable
 
@@ -46,7 +47,7 @@ def read_remembered(file: Path) -> dict[str, str] | None:
         If the file cannot be understood.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = plain_yaml.parse(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, yaml.YAMLError) as error:

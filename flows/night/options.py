@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from arraycal.config import plain_yaml
 from arraycal.config.errors import ConfigurationError, shown
 from arraycal.config.messages import did_you_mean, known_keys
 from arraycal.flows.jobs.parameters import NightOptions
@@ -37,7 +38,7 @@ def read_options(path: Path | None, name: str) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = plain_yaml.parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{name} {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from arraycal.calib.nights.record import NightRecord, NightStatus
 from arraycal.calib.publish.writing import INDEX
-from arraycal.calib.report.summary_page import LARGEST_BYTES, trends_markdown
+from arraycal.calib.report.summary_page import LARGEST_BYTES, markdown_text, trends_markdown
+from arraycal.calib.wording import printable
 
 if TYPE_CHECKING:
     from arraycal.calib.report.trends_page import SeenTrends
@@ -55,7 +56,7 @@ def night_page(
 
 def _night(record: NightRecord, folder: Path) -> str:
     lines = [f"# {SIGNS[record.status]} Night of {record.night}: {record.status}", ""]
-    lines += [f"* {_text(text)}" for text in (*record.reasons, *record.remarks)]
+    lines += [f"* {markdown_text(text)}" for text in (*record.reasons, *record.remarks)]
     if record.calibrations:
         lines += ["", "| calibration | verdict | blocks | from the cache | results |"]
         lines += ["| --- | --- | ---: | ---: | --- |"]
@@ -69,27 +70,22 @@ def _night(record: NightRecord, folder: Path) -> str:
     news = [(item.calibration, text) for item in record.calibrations for text in item.trends]
     if news:
         lines += ["", "**New in the trends**", ""]
-        lines += [f"* {calibration}: {_text(text)}" for calibration, text in news]
+        lines += [f"* {calibration}: {markdown_text(text)}" for calibration, text in news]
     for title, files in (
         ("Waiting for the next run", record.waiting),
         ("Left out", record.left_out),
     ):
         if files:
             lines += ["", f"**{title}**", ""]
-            lines += [f"* {_code(path)}: {_text(reason)}" for path, reason in files]
+            lines += [f"* {_code(path)}: {markdown_text(reason)}" for path, reason in files]
     lines += ["", f"Noon to noon, {record.time_zone}. Everything is in {_code(folder)}."]
     lines += ["", f"All nights are in {_code(folder.parent / INDEX)}."]
     return "\n".join(lines)
 
 
-def _text(reason: str) -> str:
-    """Text that Markdown takes for nothing else."""
-    return " ".join(reason.replace("|", "\\|").replace("<", "&lt;").split())
-
-
 def _code(name: str | Path) -> str:
     """Name as a span of code, out of which no character of it leads."""
-    words = " ".join(str(name).splitlines())
+    words = " ".join(printable(str(name)).splitlines())
     longest = max((len(run) for run in re.findall("`+", words)), default=0)
     fence = "`" * (longest + 1)
     space = " " if longest else ""

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from arraycal.calib.blocks.stage import BlockPairs
-from arraycal.calib.disk.files import file_digest, remove_scratch
+from arraycal.calib.disk.files import file_digest
 from arraycal.calib.disk.locks import exclusive
 from arraycal.calib.dl2.observed import refuse_impossible
 from arraycal.calib.errors import ArraycalError, NothingToDo
@@ -32,7 +32,7 @@ from arraycal.calib.nights.record import (
     write_night,
 )
 from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, OBSERVABLES
-from arraycal.calib.publish.writing import INDEX, RESULT, own_version, provenance
+from arraycal.calib.publish.writing import INDEX, RESULT, own_version, provenance, reserved
 from arraycal.config.dumping import to_yaml
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings
@@ -297,8 +297,7 @@ def _calibrate(job: Job, how: _How, known: Mapping[str, str]) -> CalibrationReco
 
     `known` has the fingerprints of results of this night, by path.
     """
-    remove_scratch(job.output)
-    with log_file(job.output, how.settings.log_level):
+    with log_file(job.output, how.settings.log_level), reserved(job.output, wait=True):
         blocks = how.stages.pairs(job, how.settings)
         key = _fingerprint(job, blocks, known)
         record = CalibrationRecord(

@@ -7,15 +7,19 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
 from rich.table import Table
 
 from arraycal.calib.dl2.pointing import POINTING
 from arraycal.calib.schema import NOTES
+from arraycal.calib.wording import continued, printable
 from arraycal.flows.jobs.progress import Listener
 from arraycal.flows.terminal.truth import TrueValues, compare_with_truth
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import ConsoleOptions, RenderableType
 
     from arraycal.calib.blocks.stage import BlockPairs
     from arraycal.calib.nights.record import NightRecord
@@ -28,8 +32,27 @@ __all__ = ["Terminal", "print_result", "stderr", "stdout"]
 FILE_WIDTH = 160
 
 
+class SafeConsole(Console):
+    """Console on which no text does more than to be read, whoever wrote it."""
+
+    def print(self, *objects: object, **options: Any) -> None:  # noqa: ANN401  those of rich
+        """Print; later lines of a text are indented, see `arraycal.calib.wording.continued`."""
+        shown = [continued(item) if isinstance(item, str) else item for item in objects]
+        super().print(*shown, **options)
+
+    def render(
+        self, renderable: "RenderableType", options: "ConsoleOptions | None" = None
+    ) -> "Iterator[Segment]":
+        """Render; what is no control of the console's own becomes printable."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+    console = SafeConsole(stderr=stderr, highlight=False)
     if not console.is_terminal:
         console.width = FILE_WIDTH
     return console

@@ -1,6 +1,5 @@
 """Known truth of a simulated night beside what was found."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from arraycal.calib.disk.texts import read_json
 from arraycal.config.errors import ConfigurationError
 
 __all__ = ["TrueValues", "compare_with_truth", "read_truth"]
@@ -81,7 +81,7 @@ def read_truth(path: Path, calibration: str) -> TrueValues:
         If there is no such file, or it is something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if calibration in DIFFERENCES:
             return TrueValues(
                 _differences(content, calibration),
@@ -94,7 +94,7 @@ def read_truth(path: Path, calibration: str) -> TrueValues:
         return TrueValues(_by_id(content[entry]))
     except OSError as error:
         raise ConfigurationError(f"--truth {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError):
         needed = DIFFERENCES.get(calibration, ("throughput",))[0]
         raise ConfigurationError(
             f"--truth {path}: expected the truth.json of `arraycal simulate`, with {needed} "
