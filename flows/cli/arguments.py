@@ -1,7 +1,8 @@
 """Arguments of the command line: what there is, with defaults and units."""
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,8 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
             "metavar": "YAML",
             "action": "append",
             "default": [],
-            "help": "configuration file, also one of ctao-calibpipe; repeat for several, a later "
+            "help": "configuration file, also one of ctao-calibpipe, also as .json or .toml; "
+            "repeat for several, a later "
             "one wins (default: none)",
         },
     ),
@@ -124,7 +126,8 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
             "metavar": "SECTION.KEY=VALUE",
             "action": "append",
             "default": [],
-            "help": "a single setting, stronger than any file; the value is YAML, with the unit "
+            "help": "a single setting, stronger than any file, also as --SECTION.KEY=VALUE; the "
+            "value is YAML, with the unit "
             "where the setting has one: CalculateAsymmetry.event_filters.min_energy='50 "
             "GeV' (default: none)",
         },
@@ -215,6 +218,9 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 #: Commands whose files may stand behind options as well as before them.
 INTERMIXED = ("run", "apply", "merge", "check")
+#: Commands that take single settings, and a setting as the tools of ctapipe take it.
+CONFIGURED = ("run", "history")
+TRAIT = re.compile(r"--([A-Z]\w*(?:\.\w+)+)(=.*)?", re.ASCII | re.DOTALL)
 
 
 def parse_arguments(given: Sequence[str]) -> argparse.Namespace:
@@ -226,11 +232,27 @@ def parse_arguments(given: Sequence[str]) -> argparse.Namespace:
         If it makes no sense, or asks for help.
     """
     parser, commands = _parsers()
+    if given and given[0] in CONFIGURED:
+        given = list(_with_settings(given))
     if not given or given[0] not in INTERMIXED:
         return parser.parse_args(given)
     # argparse cannot do it through a parser with subcommands.
     name, *rest = given
     return commands.choices[name].parse_intermixed_args(rest, argparse.Namespace(command=name))
+
+
+def _with_settings(given: Sequence[str]) -> Iterator[str]:
+    """Write ``--Section.key=value``, or ``--Section.key value``, as ``--set Section.key=value``."""
+    words = iter(given)
+    for word in words:
+        trait = TRAIT.fullmatch(word)
+        if word == "--":  # what follows are names of files
+            yield from (word, *words)
+        elif trait is None:
+            yield word
+        else:
+            name, value = trait.groups()
+            yield f"--set={name}{value or '=' + next(words, '')}"
 
 
 def make_parser() -> argparse.ArgumentParser:
