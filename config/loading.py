@@ -1,13 +1,19 @@
-"""From YAML files, a preset and overrides to one `Configuration`.
+"""From YAML, JSON or TOML files, a preset and overrides to one `Configuration`.
 
 Precedence, strongest first: overrides, later files, earlier files, preset, defaults. It is
 decided key by key within a section; a mapping *inside* a section (``event_filters``,
 ``reference_telescopes``) is one value and replaced whole by a later file, so that a file can
 also take something away. Only an override reaches inside it.
+
+A preset for the comparison with the peer selects what the peer's user guide selects, until a file
+configures a tool of the peer that selects: then the selection is that of the files alone, as it is
+for the peer.
 """
 
 from __future__ import annotations
 
+import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +30,7 @@ from arraycal.config.spellings import (
     ALIASES,
     NEWER_SPELLING,
     OLDER_SPELLING,
+    TOLD_ELSEWHERE,
     WRAPPER,
     canonical,
     canonical_path,
@@ -37,6 +44,11 @@ __all__ = [
 ]
 
 PRESETS = Path(__file__).parent / "presets"
+#: What the name of a preset for the comparison with the peer ends in.
+PEER = "-peer"
+#: Tools of the peer that select; each has event filters of its own, the criteria are common.
+SELECTING = ("CalculateAsymmetry", "CalculateImageAsymmetry", "CalculateCrossCalibration")
+CRITERIA = ("QualityQuery", "quality_criteria")
 
 
 @dataclass
@@ -56,6 +68,20 @@ class _Layers:
             self.sections.setdefault(section, {}).update(settings)
             for key in settings:
                 self.origins[section, key] = (source, layer.written[section, key])
+
+    def leave_selection_to_files(self, preset: str) -> None:
+        """Take the preset's selection out for the tools that files configure."""
+        given = {path[0] for path, (source, _) in self.origins.items() if source != preset}
+        for tool in SELECTING:
+            if tool in given:
+                self.forget((tool, "event_filters"), preset)
+                self.forget(CRITERIA, preset)
+
+    def forget(self, path: tuple[str, str], source: str) -> None:
+        """Take a setting out if it comes from this source."""
+        if self.origins.get(path, ("",))[0] == source:
+            section, key = path
+            del self.sections[section][key], self.origins[path]
 
     def add_override(self, override: _Override) -> None:
         section, *between, key = override.path
@@ -108,7 +134,8 @@ def load_configuration(
     Parameters
     ----------
     paths : sequence of Path
-        YAML files; a later one wins over an earlier one, key by key.
+        YAML files, or JSON and TOML by their suffix; a later one wins over an earlier one, key
+        by key.
     preset : str, optional
         Name of a preset that lies below the files; none by default.
     overrides : sequence of str
@@ -129,11 +156,15 @@ def load_configuration(
     layers = _Layers()
     files = [*([preset_path(preset)] if preset is not None else []), *map(Path, paths)]
     for path in files:
-        layers.add_file(_read_yaml(path), str(path))
+        layers.add_file(_read_file(path), str(path))
+    if preset is not None and preset.endswith(PEER):
+        layers.leave_selection_to_files(str(files[0]))
     # The older spelling first, so that it implies the newer one only where that is not given.
     parsed = [_Override.parse(text) for text in overrides]
     for override in sorted(parsed, key=lambda item: item.path != OLDER_SPELLING):
         layers.add_override(override)
+    if preset is not None and TOLD_ELSEWHERE in layers.origins:
+        layers.forget(NEWER_SPELLING, str(files[0]))
     try:
         return Configuration.model_validate(layers.sections)
     except ValidationError as error:
@@ -170,7 +201,7 @@ def load_preset(name: str) -> Configuration:
     return load_configuration(preset=name)
 
 
-def _read_yaml(path: Path) -> Mapping[str, object]:
+def _read_file(path: Path) -> Mapping[str, object]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -179,7 +210,8 @@ def _read_yaml(path: Path) -> Mapping[str, object]:
         raise ConfigurationError(f"{path} is not a text file in UTF-8: {error.reason}") from None
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    content = _parse_yaml(text, str(path))
+    parse = FORMATS.get(path.suffix.lower(), _parse_yaml)
+    content = parse(text, str(path))
     if content is None:  # empty, or nothing but comments
         return {}
     if not isinstance(content, Mapping):
@@ -200,6 +232,40 @@ def _parse_yaml(text: str, source: str) -> object:
         ) from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{source}: not valid YAML: {error}") from None
+
+
+def _parse_json(text: str, source: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeated_keys)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{source}: not valid JSON: {error}") from None
+
+
+def _without_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {shown(key)} is given twice")
+        found[key] = value
+    return found
+
+
+def _parse_toml(text: str, source: str) -> object:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{source}: not valid TOML: {error}") from None
+
+
+def _refuse_program(_: str, source: str) -> object:
+    raise ConfigurationError(
+        f"{source} is a program, which is not run to read settings from it; expected YAML "
+        "(.yaml, .yml), JSON (.json) or TOML (.toml)"
+    )
+
+
+#: How to read a file, by suffix; YAML otherwise.
+FORMATS = {".json": _parse_json, ".toml": _parse_toml, ".py": _refuse_program}
 
 
 def _refuse_unknown_sections(content: Mapping[str, object], source: str) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from arraycal.config.errors import ConfigurationError
+from arraycal.config.errors import ConfigurationError, shown
 from arraycal.config.fields import (
     DistanceM,
     DistanceScale,
@@ -25,7 +25,12 @@ from arraycal.config.fields import (
     lowercase,
     uppercase_subsystem,
 )
-from arraycal.config.spellings import NEWER_SPELLING, OLDER_SPELLING, canonical
+from arraycal.config.spellings import (
+    NEWER_SPELLING,
+    OLDER_SPELLING,
+    TOLD_ELSEWHERE,
+    canonical,
+)
 from arraycal.config.telescope import PerType, TelescopeEntry, TelescopeParameter
 
 __all__ = [
@@ -216,6 +221,11 @@ class CalculateInterCalibrationOptions(ToolOptions):
     asymmetry_label: Annotated[
         Literal["energy_asymmetry", "image_asymmetry"], BeforeValidator(lowercase)
     ] = Field("energy_asymmetry", description="Quantity the telescopes are compared by.")
+    reconstruction_algorithm: Name | None = Field(
+        None,
+        description="Algorithm of the energies that are compared, where "
+        "CalculateAsymmetry.energy_reconstructor is not given; both must agree.",
+    )
     compare: Name | None = Field(
         None,
         description="image-inter: result.json of energy-inter or energy-cross, or the folder that "
@@ -587,4 +597,20 @@ class Configuration(Options):
         # Sections that are models already come from Python, not from a file.
         if not isinstance(raw, dict) or any(isinstance(v, BaseModel) for v in raw.values()):
             return raw
-        return canonical(raw).sections
+        sections = canonical(raw).sections
+        told = sections.get(TOLD_ELSEWHERE[0], {}).get(TOLD_ELSEWHERE[1])
+        if told is not None:
+            energies = sections.setdefault(NEWER_SPELLING[0], {})
+            energies[NEWER_SPELLING[1]] = energies.get(NEWER_SPELLING[1]) or told
+        return sections
+
+    @model_validator(mode="after")
+    def _one_energy_reconstructor(self) -> Configuration:
+        told = self.CalculateInterCalibration.reconstruction_algorithm
+        energies = self.CalculateAsymmetry.energy_reconstructor
+        if told not in (None, energies):
+            raise ConfigurationError(
+                f"{'.'.join(TOLD_ELSEWHERE)} = {shown(told)} and {'.'.join(NEWER_SPELLING)} = "
+                f"{shown(energies)} name the energies to compare: give one of them, or both alike"
+            )
+        return self

@@ -8,7 +8,8 @@ that owns it, and its names changed between versions. Here every setting ends up
 * ``PairFinder``, ``QualityQuery``, ``RelativeThroughputFitter`` nested in a tool (or, for
   the criteria, in its ``EventPreprocessor``) come to the top level;
 * ``throughput_normalization`` is ``throughput_normalisation``;
-* ``reconstruction_algorithm`` is also the ``energy_reconstructor``, unless that is given.
+* ``reconstruction_algorithm`` is also the ``energy_reconstructor``, unless that is given. Of
+  ``CalculateInterCalibration`` it names the energies behind the asymmetries: the same ones.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = [
     "NESTED",
     "NEWER_SPELLING",
     "OLDER_SPELLING",
+    "TOLD_ELSEWHERE",
     "WRAPPER",
     "Canonical",
     "canonical",
@@ -39,6 +41,8 @@ KEY_ALIASES = {("RelativeThroughputFitter", "throughput_normalization"): "throug
 #: The older spelling implies the newer one; the newer one wins where both are given.
 OLDER_SPELLING = ("CalculateAsymmetry", "reconstruction_algorithm")
 NEWER_SPELLING = ("CalculateAsymmetry", "energy_reconstructor")
+#: The same, said to the tool that compares; whoever says both must say the same.
+TOLD_ELSEWHERE = ("CalculateInterCalibration", "reconstruction_algorithm")
 #: A wrapper without settings of its own: only what is nested in it is read.
 WRAPPER = "EventPreprocessor"
 #: YAML aliases can make a section contain itself.

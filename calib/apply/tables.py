@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib import dl2, hdf5
+from arraycal.calib.columns import describe
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.hdf5.writing import Column
 from arraycal.calib.monitoring.clock_intervals import offsets_at
@@ -58,26 +59,6 @@ COUNTS = pl.Schema(
         "reason": pl.String,
     }
 )
-UNITS = {
-    **dict.fromkeys(("offset", "offset_applied"), "ns"),
-    **dict.fromkeys(("valid_from", "valid_to", "reference"), "s"),
-    "drift": "ns.h**-1",
-}
-DESCRIPTIONS = {
-    "value": "Throughput coefficient",
-    "error": "Its error, common to all events of the telescope",
-    "factor": "corrected = measured * factor",
-    "factor_error": "Error of the factor, common to all events of the telescope",
-    "offset": "corrected = stamp - offset",
-    "drift": "Of the offset in time; the offset is that at the date of reference",
-    "reference": "Date at which a clock that drifts has the offset, TAI since 1970",
-    "offset_applied": "Offset in whole quarter nanoseconds",
-    "valid_from": "Of stamps from this date, TAI since 1970; NaN: no limit",
-    "valid_to": "Of stamps to this date, TAI since 1970; NaN: no limit",
-    "reason": "Why there is no correction",
-    "no_value": "Rows without a value to correct",
-    "uncorrected": "Rows with a value, of a telescope without coefficient",
-}
 
 
 class Tally:
@@ -287,12 +268,9 @@ def table_columns(frame: pl.DataFrame) -> dict[str, Column]:
     """Columns of a table of telescopes."""
     columns = {}
     for series in frame:
-        description = DESCRIPTIONS.get(series.name, "")
+        text, unit = describe(series.name, "apply", clocks="offset" in frame.columns)
         if series.dtype == pl.String:
-            columns[series.name] = text_column(series.to_list(), description)
+            columns[series.name] = text_column(series.to_list(), text)
         else:
-            unit = UNITS.get(series.name, "")
-            if series.name == "error" and "offset" in frame.columns:
-                unit = "ns"
-            columns[series.name] = Column(series.to_numpy(), unit, description=description)
+            columns[series.name] = Column(series.to_numpy(), unit, description=text)
     return columns

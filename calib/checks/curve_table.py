@@ -58,7 +58,6 @@ def with_curves(result: CalibrationResult, fitted: Fit, subarray: Subarray) -> C
     return replace(
         result,
         extras=result.extras | {"distance_curve": pl.concat(tables)},
-        units=result.units | {"distance_curve": {"impact_m": "m"}},
     )
 
 

@@ -71,7 +71,7 @@ def compile_criterion(name: str, text: str, catalog: Mapping[str, str]) -> Crite
         The criterion.
     catalog : mapping of str to str
         Column name → ``"bool"``, ``"int"`` or the unit of its numbers (``"TeV"``, ``"m"``,
-        ``""`` for plain numbers).
+        ``""`` for plain numbers); ``"bool[]"`` for truth values of all telescopes of the array.
 
     Returns
     -------

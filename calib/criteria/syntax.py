@@ -13,6 +13,7 @@ from arraycal.calib.errors import ArraycalError
 
 __all__ = [
     "FUNCTION_ARGUMENTS",
+    "REDUCTIONS",
     "CriterionError",
     "CriterionText",
     "UnknownColumn",
@@ -38,6 +39,10 @@ FUNCTION_ARGUMENTS = {
     "minimum": 2,
     "maximum": 2,
 }
+#: Functions, named in the same ways, of a column with a value for each telescope of the array:
+#: over the telescopes of a row, ``np.sum(column, axis=1)``.
+REDUCTIONS = ("count_nonzero", "sum", "any", "all")
+FUNCTIONS = (*FUNCTION_ARGUMENTS, *REDUCTIONS)
 NUMPY_CONSTANTS = ("pi",)
 UNITS, NUMPY = "u", "np"
 
@@ -209,7 +214,7 @@ def _check_attribute(source: CriterionText, node: ast.Attribute) -> None:
         return  # whether there is such a unit is seen in translation
     if owner == NUMPY and node.attr in NUMPY_CONSTANTS:
         return
-    if owner == NUMPY and node.attr in FUNCTION_ARGUMENTS:
+    if owner == NUMPY and node.attr in FUNCTIONS:
         raise source.error(f"np.{node.attr} is a function, give it its arguments", node)
     raise source.error(
         "attribute access is not allowed: after a dot only u.<unit> and np.<function>; "
@@ -220,10 +225,19 @@ def _check_attribute(source: CriterionText, node: ast.Attribute) -> None:
 
 def _check_call(source: CriterionText, node: ast.Call) -> None:
     name = function_name(node)
-    if name not in FUNCTION_ARGUMENTS:
+    if name not in FUNCTIONS:
         raise source.error(
-            f"this call is not allowed; the functions are {', '.join(FUNCTION_ARGUMENTS)}", node
+            f"this call is not allowed; the functions are {', '.join(FUNCTIONS)}", node
         )
+    if name in REDUCTIONS:
+        over = [(keyword.arg, ast.unparse(keyword.value)) for keyword in node.keywords]
+        one_column = len(node.args) == 1 and isinstance(node.args[0], ast.Name)
+        if not one_column or over not in ([("axis", "1")], [("axis", "-1")]):
+            raise source.error(
+                f"{name} takes a column and the axis of the telescopes: np.{name}(column, axis=1)",
+                node,
+            )
+        return
     if node.keywords or len(node.args) != FUNCTION_ARGUMENTS[name]:
         raise source.error(f"{name} takes {FUNCTION_ARGUMENTS[name]} argument(s) by position", node)
 

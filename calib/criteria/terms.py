@@ -29,6 +29,7 @@ __all__ = [
     "constant",
     "describe_term",
     "power",
+    "reduction",
     "sign",
     "unit_named",
 ]
@@ -36,6 +37,8 @@ __all__ = [
 Number = int | float
 Operation = Callable[[Any, Any], Any]
 
+#: What the kind of a column ends in that has a value for each telescope of the array.
+ARRAY = "[]"
 #: Enough for any formula; keeps written-out powers from growing without bound.
 MAX_EXPONENT = 16
 INT64_LIMIT = 2**63
@@ -115,12 +118,27 @@ def constant(value: Number, unit: Any = PLAIN) -> Term:  # noqa: ANN401  astropy
 def column(name: str, kind: str) -> Term:
     """Make the term of a column of a kind: "bool", "int" or the text of a unit."""
     expr = pl.col(name)
+    if kind.endswith(ARRAY):
+        raise TermError(
+            f"{name} has a value for each telescope of the array: count them, for example by "
+            f"np.count_nonzero({name}, axis=1)"
+        )
     if kind == "bool":
         return Term(expr, "bool")
     if kind == "int":  # widths vary from table to table; Int64 keeps arithmetic from wrapping
         return Term(expr.cast(pl.Int64, strict=False), "int")
     unit = _parse_unit(name, kind)
     return Term(expr.cast(pl.Float64), "float", unit, frozenset({name}), is_column=True)
+
+
+def reduction(function: str, name: str, kind: str) -> Term:
+    """Apply one of `arraycal.calib.criteria.syntax.REDUCTIONS` to a column of truth values."""
+    if kind != f"bool{ARRAY}":
+        raise TermError(f"{function} needs a value for each telescope of the array; {name} has one")
+    values = pl.col(name).arr
+    if function in ("any", "all"):
+        return Term(values.any() if function == "any" else values.all(), "bool")
+    return Term(values.sum().cast(pl.Int64), "int")
 
 
 def unit_named(name: str) -> Term:

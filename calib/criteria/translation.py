@@ -9,7 +9,12 @@ from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from arraycal.calib.criteria.syntax import CriterionText, UnknownColumn, function_name
+from arraycal.calib.criteria.syntax import (
+    REDUCTIONS,
+    CriterionText,
+    UnknownColumn,
+    function_name,
+)
 from arraycal.calib.criteria.terms import (
     NoColumn,
     Term,
@@ -22,6 +27,7 @@ from arraycal.calib.criteria.terms import (
     constant,
     describe_term,
     power,
+    reduction,
     sign,
     unit_named,
 )
@@ -86,7 +92,7 @@ class _Translation:
             case ast.Constant(value=bool() | int() | float() as value):
                 return constant(value)
             case ast.Name(id=name):
-                return self._column(name)
+                return column(name, self._kind(name))
             case ast.Attribute(value=ast.Name(id="u"), attr=name):
                 return unit_named(name)
             case ast.Attribute():  # np.pi is the only other one that was let through
@@ -100,12 +106,18 @@ class _Translation:
             case ast.Compare(left=left, ops=symbols, comparators=others):
                 return self._compare([left, *others], symbols)
             case ast.Call(args=arguments):
-                return apply_function(str(function_name(node)), *map(self.term, arguments))
+                return self._call(str(function_name(node)), arguments)
         raise TermError(f"{type(node).__name__} is not allowed in a criterion")
 
-    def _column(self, name: str) -> Term:
+    def _call(self, function: str, arguments: Sequence[ast.expr]) -> Term:
+        match arguments:
+            case [ast.Name(id=name)] if function in REDUCTIONS:
+                return reduction(function, name, self._kind(name))
+        return apply_function(function, *map(self.term, arguments))
+
+    def _kind(self, name: str) -> str:
         if name in self.catalog:
-            return column(name, self.catalog[name])
+            return self.catalog[name]
         known = sorted(self.catalog)
         folded = {candidate.lower(): candidate for candidate in known}
         near = get_close_matches(name.lower(), folded, n=1)

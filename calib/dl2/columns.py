@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -57,6 +57,8 @@ TRIGGER_TIME, TRIGGER, TRIGGER_COLUMN = "trigger_time", "/dl1/event/subarray/tri
 TELESCOPE_TRIGGER = "/dl1/event/telescope/trigger"
 #: Kind of a time column: seconds since 1970.
 TIME_KIND = "s"
+#: Kind of a column with a truth value for each telescope of the array.
+MASK = "bool[]"
 #: The size of an image is the same number in either frame, under two names.
 SIZE, CAMERA_FRAME_SIZE = "hillas_intensity", "camera_frame_hillas_intensity"
 
@@ -82,22 +84,34 @@ class ColumnSource:
         triggers, or to a shower; the last is for what `arraycal.calib.dl2.pointing` makes of the
         group.
     kind : str
-        ``bool``, ``int`` or the unit of a number in VOUnit syntax (empty for none).
+        ``bool``, ``int`` or the unit of a number in VOUnit syntax (empty for none); ``bool[]`` for
+        truth values of all telescopes of the array, in the order of the layout.
+    length : int
+        Number of these telescopes; 0 for a column of single values.
     """
 
     group: str
     stored: str
     scope: Literal["telescope", "subarray", "trigger", "pointing"]
     kind: str
+    length: int = 0
 
     @property
     def numpy_type(self) -> type[np.generic]:
         """Type of the values in EVENTS."""
-        return {"bool": np.bool_, "int": np.int64}.get(self.kind, np.float64)
+        types = {"bool": np.bool_, MASK: np.bool_, "int": np.int64}
+        return types.get(self.kind, np.float64)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one value."""
+        return (self.length,) if self.length else ()
 
     @property
     def polars_type(self) -> pl.DataType:
         """The same for polars."""
+        if self.length:
+            return pl.Array(pl.Boolean(), self.length)
         return {"bool": pl.Boolean(), "int": pl.Int64()}.get(self.kind, pl.Float64())
 
     def values(self, table: hdf5.Table, rows: npt.NDArray[np.void]) -> npt.NDArray[np.generic]:
@@ -163,6 +177,8 @@ def kind_of(table: hdf5.Table, column: str) -> str:
     """``bool``, ``int`` or the unit of a number."""
     if column == TRIGGER_COLUMN:
         return TIME_KIND
+    if table.dtype[column].shape:
+        return MASK
     if column in table.booleans:
         return "bool"
     return "int" if table.dtype[column].kind in "iu" else table.unit(column)
@@ -182,12 +198,19 @@ def _catalogue(
         return
     for stored in table.columns:
         dtype = table.dtype[stored]
-        # Vectors (times, telescope masks) and texts are no columns of EVENTS.
-        if stored in EVENT_KEYS or dtype.shape or dtype.kind not in MISSING:
+        is_mask = scope == "subarray" and _is_mask(dtype)
+        # Other vectors (times) and texts are no columns of EVENTS.
+        if stored in EVENT_KEYS or (dtype.base.kind if is_mask else dtype.kind) not in MISSING:
             continue
         if group in (TRIGGER, TELESCOPE_TRIGGER) and stored == TRIGGER_COLUMN:
             continue
         name = OLD_IMPACT.sub(r"_tel_impact_distance\1", stored)
-        found.setdefault(name, ColumnSource(group, stored, scope, kind_of(table, stored)))
+        length = dtype.shape[0] if is_mask else 0
+        found.setdefault(name, ColumnSource(group, stored, scope, kind_of(table, stored), length))
         if stored == CAMERA_FRAME_SIZE:
             found.setdefault(SIZE, found[name])
+
+
+def _is_mask(dtype: np.dtype[Any]) -> bool:
+    """Tell truth values of the telescopes of an array, which HDF5 has as bits or small numbers."""
+    return len(dtype.shape) == 1 and dtype.base.kind in "bu" and dtype.base.itemsize == 1

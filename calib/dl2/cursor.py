@@ -8,7 +8,6 @@ file. Ascending order is checked, never assumed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -80,7 +79,7 @@ def aligned(batch: Batch, keys: Keys) -> Columns:
         return batch.columns
     if not batch.keys.size:
         return {
-            name: np.full(len(keys), MISSING[values.dtype.kind], values.dtype)
+            name: np.full((len(keys), *values.shape[1:]), MISSING[values.dtype.kind], values.dtype)
             for name, values in batch.columns.items()
         }
     place = np.searchsorted(batch.keys, keys).clip(max=len(batch.keys) - 1)
@@ -188,7 +187,10 @@ class Cursor:
         self._position = 0
         self._last_read = -1
         self._repeated = 0
-        empty = {name: np.empty(0, source.numpy_type) for name, source in sources.items()}
+        empty = {
+            name: np.empty((0, *source.shape), source.numpy_type)
+            for name, source in sources.items()
+        }
         self._buffer = Batch(np.empty(0, np.int64), empty)
 
     @property

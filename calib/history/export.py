@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from arraycal.calib.columns import HISTORY, describe
 from arraycal.calib.disk.files import replace_file
 from arraycal.calib.errors import WrongUsage
 from arraycal.calib.trends.trends import is_clock
@@ -28,30 +29,6 @@ __all__ = [
     "trend_table",
 ]
 
-#: Columns in the unit of the calibration, and those in it per day.
-IN_UNIT = ("value", "error", "systematic", "relative", "relative_error", "step", "step_error")
-PER_DAY = ("rate", "rate_error")
-DESCRIPTIONS = {
-    "night": "date of the noon before the observations",
-    "value": "coefficient as published",
-    "error": "its standard error",
-    "systematic": "its systematic error",
-    "unit": "unit of the coefficient; empty for throughputs, which are ratios",
-    "in_trend": "the trends stand on this run",
-    "relative": "relative to the mean of the steady telescopes of the type",
-    "relative_error": "its standard error, with the scatter from night to night",
-    "outlier": "the night stands out in the course of the telescope",
-    "rate": "change per day with the steps fitted along; relative, or in ns",
-    "step": "latest step, relative or in ns",
-    "step_night": "first night behind it",
-    "valid_from": "first night of the present validity interval",
-    "is_open": "the nights cannot tell a step from ageing",
-    "p_value": "chance of such a change in a steady telescope",
-    "scatter": "scatter from night to night beyond the stated errors; ln c, or ns",
-    "is_stable": "the telescope is part of the mean",
-    "published": "UTC",
-    "chosen": "the trends stand on this run",
-}
 #: Of a run, beside its coefficients.
 OF_RUN = ("configuration_digest", "published", "status", "unit")
 
@@ -160,11 +137,8 @@ def _ecsv(table: pl.DataFrame, provenance: Mapping[str, Any]) -> bytes:
     # Arrays of Python objects would be written as JSON.
     whole = Table({n: c.astype(str) if c.dtype == object else c for n, c in columns.items()})
     for name, column in whole.columns.items():
-        column.description = DESCRIPTIONS.get(name)
-        if name in IN_UNIT and unit:
-            column.unit = unit
-        if name in PER_DAY:
-            column.unit = f"{unit} / d" if unit else "1 / d"
+        column.description, own = describe(name, HISTORY, clocks=unit == "ns")
+        column.unit = own or None
     whole.meta = {"provenance": dict(provenance)}
     text = io.StringIO()
     whole.write(text, format="ascii.ecsv")

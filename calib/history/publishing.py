@@ -85,7 +85,7 @@ def record_result(
         configuration,
         result_path=result_path,
         span=span,
-        unit=result.units.get("telescopes", {}).get("value", ""),
+        unit=result.quantity.unit,
     )
     with open_history(url) as history:
         return record(history, entry)

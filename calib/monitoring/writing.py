@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from arraycal.calib.columns import describe
 from arraycal.calib.hdf5.writing import Column, create_file, set_attributes, write_table
 from arraycal.calib.monitoring.product import Product, key_value, reference_metadata, text_column
+from arraycal.calib.result.result import CLOCK_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,27 +37,6 @@ SERVICE = "/dl2/service/arraycal"
 LAYOUT_VERSION = "1"
 
 POSITION = ("pos_x", "pos_y", "pos_z")
-DESCRIPTIONS = {
-    "value": "Throughput coefficient: corrected = measured / value",
-    "error": "Statistical error of the coefficient",
-    "systematic": "Systematic error of the coefficient",
-    "n_events": "Showers in use",
-    "n_candidates": "Showers before the threshold margin",
-    "n_partners": "Telescopes with common showers",
-    "component": "Group of connected telescopes, -1 for none",
-    "deviation": "ln(value) minus the mean of the other telescopes of the group",
-    "z": "deviation over its expected size",
-    "mean_asymmetry": "Mean of (v1 - v2) / (v1 + v2)",
-    "mean_log_ratio": "Mean of ln(v1 / v2), less fitted distance curves",
-    "fitted_log_ratio": "ln(c1 / c2) of the fitted coefficients",
-    "pull": "(mean - fitted) / error of the mean",
-    "variance": "Variance of the fitted log ratio",
-    "rows": "Number of rows",
-    "example": "One of the rows that were left out",
-    "offset": "Clock offset, positive if stamps are late: corrected stamp = stamp - offset",
-    "offset_ns": "Clock offset, positive if stamps are late: corrected stamp = stamp - offset",
-    "reference_s": "Date (TAI) for which the offset of a clock that drifts holds",
-}
 
 
 def monitoring_file(result: CalibrationResult, observable: Observable) -> bytes:
@@ -86,7 +67,7 @@ def monitoring_file(result: CalibrationResult, observable: Observable) -> bytes:
         obs_ids = {"obs_id": np.asarray(result.obs_ids, np.uint64)}
         published = {observable.monitoring_path: _coefficients(result)} | result.published
         for path, table in published.items():
-            write_table(file, path, _columns(table, result.units.get(path)), obs_ids)
+            write_table(file, path, _columns(result, table, path), obs_ids)
         for name, columns in _companions(result):
             write_table(file, f"{SERVICE}/{result.calibration}/{name}", columns, obs_ids)
     return buffer.getvalue()
@@ -99,14 +80,11 @@ def _coefficients(result: CalibrationResult) -> pl.DataFrame:
 
 def _companions(result: CalibrationResult) -> Iterator[tuple[str, Mapping[str, Column]]]:
     """Tables that explain the coefficients."""
-    yield (
-        "telescopes",
-        _columns(result.telescopes, result.units.get("telescopes")) | _positions(result),
-    )
+    yield "telescopes", _columns(result, result.telescopes, "telescopes") | _positions(result)
     for name in ("pairs", "rejected", "blocks", "residuals"):
-        yield name, _columns(getattr(result, name))
+        yield name, _columns(result, getattr(result, name), name)
     for name, table in result.extras.items():
-        yield name, _columns(table, result.units.get(name))
+        yield name, _columns(result, table, name)
     if result.tel_ids:  # HDF5 has no column of arrays without elements
         yield (
             "covariance",
@@ -129,15 +107,14 @@ def _companions(result: CalibrationResult) -> Iterator[tuple[str, Mapping[str, C
     yield "provenance", key_value(result.provenance)
 
 
-def _columns(frame: pl.DataFrame, units: Mapping[str, str] | None = None) -> dict[str, Column]:
-    """Columns of a frame, text of any length included."""
-    columns, units = {}, units or {}
+def _columns(result: CalibrationResult, frame: pl.DataFrame, table: str) -> dict[str, Column]:
+    """Columns of a table of the result, text of any length included."""
+    columns, clocks = {}, result.quantity == CLOCK_OFFSET
     for series in frame:
-        description = DESCRIPTIONS.get(series.name, "")
+        description, unit = describe(series.name, table, clocks=clocks)
         if series.dtype == pl.String:
             columns[series.name] = text_column(series.fill_null("").to_list(), description)
         else:
-            unit = units.get(series.name, "")
             columns[series.name] = Column(series.to_numpy(), unit=unit, description=description)
     return columns
 
@@ -146,4 +123,8 @@ def _positions(result: CalibrationResult) -> dict[str, Column]:
     unknown = (np.nan,) * 3
     rows = [result.positions_m.get(tel_id, unknown) for tel_id in result.telescopes["tel_id"]]
     positions = np.asarray(rows, np.float64).reshape(-1, 3)
-    return {name: Column(positions[:, axis], unit="m") for axis, name in enumerate(POSITION)}
+    columns = {}
+    for axis, name in enumerate(POSITION):
+        description, unit = describe(name)
+        columns[name] = Column(positions[:, axis], unit, description=description)
+    return columns

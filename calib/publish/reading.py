@@ -62,7 +62,7 @@ def read_result(folder: Path) -> CalibrationResult:
     Returns
     -------
     CalibrationResult
-        As it was published, but for `published` and `units`, which only the monitoring file needs.
+        As it was published, but for `published`, which only the monitoring file needs.
 
     Raises
     ------

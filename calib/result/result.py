@@ -175,8 +175,6 @@ class CalibrationResult:
     published : dict of str to DataFrame
         More tables for other programs, by their absolute path in the monitoring file. One at the
         observable's own path stands in place of the coefficients.
-    units : dict of str to dict of str to str
-        Units (VOUnit syntax) by name or path of such a table, then by column.
     quantity : Quantity
         What the values are.
     sums : Sums or None
@@ -199,7 +197,6 @@ class CalibrationResult:
     provenance: dict[str, Any] = field(default_factory=dict)
     extras: dict[str, pl.DataFrame] = field(default_factory=dict)
     published: dict[str, pl.DataFrame] = field(default_factory=dict)
-    units: dict[str, dict[str, str]] = field(default_factory=dict)
     quantity: Quantity = THROUGHPUT
     sums: Sums | None = None
 

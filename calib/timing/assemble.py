@@ -47,7 +47,6 @@ CLIPPED = "stamp contradicts its shower (clip)"
 POINTING_BIAS_DEG = 0.01
 #: As many jumps, telescopes that jumped, or that are no part of the mean, are named.
 LISTED = 3
-NS = "ns"
 
 
 class Convention(NamedTuple):
@@ -122,7 +121,6 @@ def assemble_clocks(  # noqa: PLR0913
         provenance=provenance,
         extras=extras,
         published={observable.monitoring_path: _published(telescopes)},
-        units={observable.monitoring_path: {"offset": NS, "error": NS}, **_all_units(extras)},
         quantity=CLOCK_OFFSET,
     )
 
@@ -131,25 +129,6 @@ def _published(telescopes: pl.DataFrame) -> pl.DataFrame:
     """Telescopes with an offset, as the table of other programs has them."""
     known = telescopes.filter(pl.col("value").is_finite()).sort("tel_type", "tel_id")
     return known.select("tel_type", "tel_id", pl.col("value").alias("offset"), "error")
-
-
-def _all_units(extras: dict[str, pl.DataFrame]) -> dict[str, dict[str, str]]:
-    return {
-        "telescopes": dict.fromkeys(("value", "error", "systematic", "residual_rms"), NS)
-        | dict.fromkeys(("drift", "drift_error"), "ns.h**-1"),
-        **{name: _units(table) for name, table in extras.items()},
-    }
-
-
-def _units(table: pl.DataFrame) -> dict[str, str]:
-    """Units of columns from the end of their names."""
-    endings = {"_ns_per_h": "ns.h**-1", "_ns": NS, "_s": "s", "_m": "m", "_deg": "deg"}
-    return {
-        name: unit
-        for name in table.columns
-        for ending, unit in endings.items()
-        if name.endswith(ending)
-    }
 
 
 def _telescopes(

@@ -383,7 +383,8 @@ def _reason(group: _Group, settled: Settled, number: int, n_nights: int) -> str:
     course = settled.courses[number]
     if len(group.tel_ids) == 1:
         return "the only telescope of its type: nothing to compare it with"
-    if not math.isfinite(course.p_value):
+    too_few = not math.isfinite(course.p_value)
+    if too_few and OUTLIER not in course.flags:
         return f"{n_nights} nights are too few to judge (min_nights)"
     parts = []
     line = f"ageing: {group.text(*group.change(course.rate, course.rate_error), ' per day')}"
@@ -397,6 +398,9 @@ def _reason(group: _Group, settled: Settled, number: int, n_nights: int) -> str:
     if OUTLIER in course.flags:
         nights = ", ".join(str(group.dates[at]) for at in np.flatnonzero(course.outliers))
         parts.append(f"outlier on {nights}")
+    if too_few:
+        others = n_nights - int(np.count_nonzero(course.outliers))
+        parts.append(f"the {others} other nights are too few to judge their course (min_nights)")
     if course.has_changed and not settled.is_anchored:
         parts.append("too few steady telescopes to say which of them changed")
     return "; ".join(parts) or "steady"

@@ -247,7 +247,6 @@ def _with_slopes(
     return replace(
         result,
         extras=result.extras | {"energy_slopes": table},
-        units=result.units | {"energy_slopes": {"pivot": "TeV"}},
     )
 
 

@@ -1,7 +1,8 @@
 """Arguments of the command line: what there is, with defaults and units."""
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
@@ -109,7 +110,8 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
             "metavar": "YAML",
             "action": "append",
             "default": [],
-            "help": "configuration file, also one of ctao-calibpipe; repeat for several, a later "
+            "help": "configuration file, also one of ctao-calibpipe, also as .json or .toml; "
+            "repeat for several, a later "
             "one wins (default: none)",
         },
     ),
@@ -131,7 +133,8 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
             "metavar": "SECTION.KEY=VALUE",
             "action": "append",
             "default": [],
-            "help": "a single setting, stronger than any file; the value is YAML, with the unit "
+            "help": "a single setting, stronger than any file, also as --SECTION.KEY=VALUE; the "
+            "value is YAML, with the unit "
             "where the setting has one: CalculateAsymmetry.event_filters.min_energy='50 "
             "GeV' (default: none)",
         },
@@ -222,6 +225,9 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
 
 #: Commands whose files may stand behind options as well as before them.
 INTERMIXED = ("run", "apply", "asymmetry", "merge", "check")
+#: Commands that take single settings, and a setting as the tools of ctapipe take it.
+CONFIGURED = ("run", "asymmetry", "history")
+TRAIT = re.compile(r"--([A-Z]\w*(?:\.\w+)+)(=.*)?", re.ASCII | re.DOTALL)
 
 
 def parse_arguments(given: Sequence[str]) -> argparse.Namespace:
@@ -233,6 +239,8 @@ def parse_arguments(given: Sequence[str]) -> argparse.Namespace:
         If it makes no sense, or asks for help.
     """
     parser, commands = _parsers()
+    if given and given[0] in CONFIGURED:
+        given = list(_with_settings(given))
     if given and given[0] in commands.choices:
         _refuse_unknown_options(commands.choices[given[0]], given[1:])
     if not given or given[0] not in INTERMIXED:
@@ -250,6 +258,20 @@ def _refuse_unknown_options(parser: argparse.ArgumentParser, words: Sequence[str
         if name.startswith("--") and name not in known and " " not in name:
             near = get_close_matches(name, known, n=1)
             parser.error(f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _with_settings(given: Sequence[str]) -> Iterator[str]:
+    """Write ``--Section.key=value``, or ``--Section.key value``, as ``--set Section.key=value``."""
+    words = iter(given)
+    for word in words:
+        trait = TRAIT.fullmatch(word)
+        if word == "--":  # what follows are names of files
+            yield from (word, *words)
+        elif trait is None:
+            yield word
+        else:
+            name, value = trait.groups()
+            yield f"--set={name}{value or '=' + next(words, '')}"
 
 
 def make_parser() -> argparse.ArgumentParser:

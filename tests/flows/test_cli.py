@@ -361,6 +361,25 @@ def test_what_is_missing_or_unknown_is_still_named(line, why, capsys):
     assert f"usage: arraycal {line.split()[0]}" in shown
 
 
+@pytest.mark.parametrize("command", [["run", "energy-inter", "x"], ["history"]])
+def test_settings_are_written_as_ctapipe_writes_them_too(command):
+    output = ["--output", "y"] if command[0] == "run" else []
+    given = ["--A.b=1", "--A.c.d", "50 GeV", "--set", "B.e=2", "--C.text=a = b\nc", *output]
+    found = parse_arguments([*command, *given])
+    assert found.overrides == ["A.b=1", "A.c.d=50 GeV", "B.e=2", "C.text=a = b\nc"]
+
+
+def test_a_setting_without_a_value_and_a_file_that_looks_like_one(capsys):
+    found = parse_arguments(["run", "energy-inter", "--output", "y", "--", "--A.b=1"])
+    assert (found.blocks, found.overrides) == (["--A.b=1"], [])
+    assert parse_arguments(["run", "energy-inter", "x", "--output", "y", "--A.b"]).overrides == [
+        "A.b="
+    ]
+    with pytest.raises(SystemExit):
+        parse_arguments(["simulate", "x", "--A.b=1"])
+    assert "unrecognized arguments: --A.b=1" in capsys.readouterr().err
+
+
 def test_simulate_has_the_defaults_of_the_settings():
     arguments = make_parser().parse_args(["simulate", "somewhere"])
     assert settings_of(arguments) == (SimulationSettings(), NightSettings())

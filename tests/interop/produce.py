@@ -5,7 +5,8 @@ the folder then holds ``blocks`` with their truth, our event rows as ``pairs.csv
 as ``pair_summary.csv``, our ``asymmetries`` in the peer's format, and the results
 ``peer_selection``, ``recommended``, ``cross`` (of telescope types) and ``lacking``, which lacks a
 telescope, and what was ``corrected`` with them. The same of image sizes is in ``images``. The
-configurations of the peer's tools are in ``configs``.
+configurations of the peer's tools are in ``configs``; those of its user guide are named ``guide``,
+and what our presets for the comparison make of them is in ``guide`` of the array.
 """
 
 import sys
@@ -19,7 +20,7 @@ from arraycal.calib.apply.lookup import write_lookup
 from arraycal.calib.blocks.pair_rows import pairs_of_block
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.monitoring.coefficients import read_coefficients
-from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER
+from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, OBSERVABLES
 from arraycal.calib.pairs.exchange import write_asymmetries
 from arraycal.calib.publish.writing import provenance, publish
 from arraycal.calib.simulation import SimulationSettings, simulate_night
@@ -90,12 +91,27 @@ PairFinder:
     - [type, "MST*", 125.0]
     - [type, "SST*", 225.0]
 """
+#: Settings of every file of the peer's user guide that configures one of its array tools.
+GUIDE_SIZES = IMAGE_ASYMMETRY.replace("90.0", "80.0").replace("60.0", "80.0")
+GUIDE_SIZES = GUIDE_SIZES[: GUIDE_SIZES.index("Qual")] + GUIDE_SIZES[GUIDE_SIZES.index("Pair") :]
+GUIDE = {
+    "guide_energy_asymmetry": ASYMMETRY.replace("0.8", '[[type, "*", 0.05]]'),
+    "guide_energy_inter_calibration": INTER_CALIBRATION,
+    "guide_image_asymmetry": GUIDE_SIZES.replace("[0.3, 0.3]", "[0.05, 0.1]"),
+    "guide_image_asymmetry_no_equidistant": GUIDE_SIZES.replace("equidistant_event_selection", "#")
+    .replace('- [type, "*", [0.3, 0.3]]', ""),
+    "guide_image_inter_calibration": INTER_CALIBRATION.replace("energy_asym", "image_asym"),
+    "guide_energy_cross_calibration": CROSS_CALIBRATION.replace("subsystem: 1", "subsystem: 2"),
+}  # fmt: skip
+#: Array with the telescopes of all types that the guide names.
+GUIDE_ARRAY = "mixed"
 CONFIGS = {
     "asymmetry": ASYMMETRY,
     "image_asymmetry": IMAGE_ASYMMETRY,
     "image_inter_calibration": INTER_CALIBRATION.replace("energy_asym", "image_asym"),
     "inter_calibration": INTER_CALIBRATION,
     "cross_calibration": CROSS_CALIBRATION,
+    **GUIDE,
 }
 ROW_COLUMNS = ["obs_id", "event_id", "tel_id_1", "tel_id_2", "value_1", "value_2", "asymmetry"]
 #: Two showers make a standard deviation, which is all the peer asks for.
@@ -136,6 +152,27 @@ def produce(folder: Path) -> None:
         run_images(home, images)
         run_cross(home)
         run_apply(home)
+        if array == GUIDE_ARRAY:
+            run_guide(home, configs)
+
+
+def run_guide(home: Path, configs: Path) -> None:
+    """Calibrate with files of the user guide beside the preset for the comparison."""
+    for name in GUIDE:
+        if "asymmetry" not in name:
+            continue
+        kind = "energy" if "energy" in name else "image"
+        observable = OBSERVABLES[f"{kind}-inter"]
+        files = [configs / f"{name}.yaml", configs / f"guide_{kind}_inter_calibration.yaml"]
+        configuration = load_configuration(files, preset=f"{kind}-inter-peer")
+        paths = sorted((home / "blocks").glob("*.h5"))
+        blocks = [pairs_of_block(p, observable, configuration, home / "cache") for p in paths]
+        result = calibrate(blocks, observable, configuration, provenance("produce.py"))
+        publish(result, observable, home / "guide" / name, overwrite=False)
+        print(f"{home.name} {name}: {result.verdict}")
+        entries = [block.entry.scan() for block in blocks if block.entry]
+        rows = pl.concat(entries).select(ROW_COLUMNS).collect()
+        rows.write_csv(home / "guide" / name / "pairs.csv")
 
 
 def run_apply(home: Path) -> None:

@@ -105,8 +105,8 @@ def test_the_reference_metadata_are_complete(monitoring):
 def cross_calibrate(exchange, run_tool):
     """Let the peer cross-calibrate a copy of a result of an array, which it writes into."""
 
-    def run(array, result, change=None):
-        home = exchange / array / "peer" / f"cross_calibration_{result}_{change is not None}"
+    def run(array, result, change=None, config="cross_calibration"):
+        home = exchange / array / "peer" / f"{config}_{result}_{change is not None}"
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         copy = home / "monitoring.h5"
@@ -114,7 +114,7 @@ def cross_calibrate(exchange, run_tool):
         if change:
             change(copy)
         arguments = ("-i", copy, "-d", exchange / array / "blocks")
-        printed = run_tool("cross-calibration", "cross_calibration", *arguments, cwd=home)
+        printed = run_tool("cross-calibration", config, *arguments, cwd=home)
         factors, coefficients, before = (
             ctapipe_io.read_table(copy, path)
             for path in (
@@ -128,8 +128,9 @@ def cross_calibrate(exchange, run_tool):
     return run
 
 
-def test_the_peers_cross_calibration_takes_our_file(cross_calibrate):
-    factors, coefficients, before, _ = cross_calibrate("mixed", "peer_selection")
+@pytest.mark.parametrize("config", ["cross_calibration", "guide_energy_cross_calibration"])
+def test_the_peers_cross_calibration_takes_our_file(cross_calibrate, config):
+    factors, coefficients, before, _ = cross_calibrate("mixed", "peer_selection", config=config)
     assert sorted(factors["tel_type"]) == ["LST", "SST"]
     # The types of the simulation agree in scale, but for the throughput of their reference
     # telescopes, which the gauge calls 1, and the biases of the peer's selection.

@@ -106,19 +106,26 @@ def test_our_tables_survive_the_peers_cross_calibration(array):
 
 
 @pytest.mark.parametrize(
-    ("name", "result"), [("mixed", "peer_selection"), ("north", "lacking"), ("north", "cross")]
+    ("name", "result", "config"),
+    [
+        ("mixed", "peer_selection", "cross_calibration"),
+        ("mixed", "peer_selection", "guide_energy_cross_calibration"),
+        ("north", "lacking", "cross_calibration"),
+        ("north", "cross", "cross_calibration"),
+    ],
 )
-def test_our_three_steps_give_the_peers_factors_and_coefficients(array, tmp_path, name, result):
+def test_our_three_steps_give_the_peers_factors_and_coefficients(
+    array, tmp_path, name, result, config
+):
     # The peer wrote its tables into a copy of our result, which so holds both its input and output.
     if array.name != name:
         pytest.skip("the peer has cross-calibrated another array")
-    path = array / "peer" / f"cross_calibration_{result}_False" / "monitoring.h5"
-    overrides = [
-        "CalculateCrossCalibration.method=three_step",
-        f"CalculateCrossCalibration.inter_calibration={path}",
-    ]
-    config = array.parent / "configs" / "cross_calibration.yaml"
-    configuration = load_configuration([config], overrides=overrides)
+    path = array / "peer" / f"{config}_{result}_False" / "monitoring.h5"
+    configuration = load_configuration(
+        [array.parent / "configs" / f"{config}.yaml"],
+        preset="energy-cross-peer",
+        overrides=[f"CalculateCrossCalibration.inter_calibration={path}"],
+    )
     paths = sorted((array / "blocks").glob("*.h5"))
     blocks = [pairs_of_block(path, ENERGY_CROSS, configuration, tmp_path) for path in paths]
     ours = calibrate(blocks, ENERGY_CROSS, configuration)

@@ -127,6 +127,49 @@ def test_components_nested_as_in_traitlets_come_to_the_top(write):
     assert configuration.RelativeThroughputFitter.reference_telescopes == {"LST": 1}
 
 
+JSON = """{
+\t"CalculateEnergyAsymmetry": {"event_filters": {"min_energy": "50 GeV"}},
+\t"PairFinder": {"max_impact_distance": [["type", "*", 90.0]]}
+}"""
+TOLD = "CalculateInterCalibration.reconstruction_algorithm=Told"
+TOML = """
+[CalculateEnergyAsymmetry.event_filters]
+min_energy = "50 GeV"
+[PairFinder]
+max_impact_distance = [["type", "*", 90.0]]
+"""
+
+
+def test_json_and_toml_say_the_same_as_yaml(write):
+    expected = load_configuration(
+        [write("PairFinder: {max_impact_distance: [[type, '*', 90]]}")],
+        overrides=["CalculateAsymmetry.event_filters.min_energy=50 GeV"],
+    )
+    for text, name in ((JSON, "a.json"), (TOML, "a.TOML")):
+        assert load_configuration([write(text, name)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.json", '{"PairFinder": {', "not valid JSON: .*line 1 column 17"),
+        ("a.json", '{"Pair": 1, "Pair": 2}', "not valid JSON: the key 'Pair' is given twice"),
+        ("a.json", "[" * 100_000, "not valid JSON"),
+        ("a.toml", "PairFinder: {}", "not valid TOML: .*line 1, column 11"),
+        ("a.toml", "a = " + "[" * 100_000, "not valid TOML"),
+        ("a.json", '{"PairFindr": {}}', "unknown section 'PairFindr'; did you mean 'PairFinder'"),
+        ("a.toml", "[PairFindr]", "unknown section 'PairFindr'; did you mean 'PairFinder'"),
+        ("a.json", "[1]", "expected sections"),
+        ("a.py", "c = get_config()", "is a program, which is not run"),
+    ],
+)
+def test_a_mistake_names_the_format_of_the_file(write, name, text, said):
+    path = write(text, name)
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        load_configuration([path])
+    assert str(path) in str(caught.value)
+
+
 def test_the_same_setting_in_two_spellings_must_agree(write, mistake):
     agreeing = """
         CalculateAsymmetry: {chunk_size: 5}
@@ -208,6 +251,30 @@ def test_an_older_spelling_in_a_stronger_layer_wins_but_not_within_one(write, or
     assert (
         load_configuration([newer], overrides=both).CalculateAsymmetry.energy_reconstructor == "C"
     )
+
+
+def test_the_energies_named_for_the_comparison_are_those_of_the_asymmetries(write):
+    told = write("CalculateInterCalibration: {reconstruction_algorithm: Told}", "inter.yaml")
+    for preset in (None, "energy-inter", "energy-inter-peer"):
+        for files, overrides in (([told], []), ([], [TOLD])):
+            configuration = load_configuration(files, preset=preset, overrides=overrides)
+            assert configuration.CalculateAsymmetry.energy_reconstructor == "Told"
+    assert load_configuration([write(to_yaml(configuration))]) == configuration
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_files_that_name_different_energies_contradict_each_other(write, order):
+    told = write("CalculateInterCalibration: {reconstruction_algorithm: Told}", "inter.yaml")
+    named = write("CalculateEnergyAsymmetry: {energy_reconstructor: Named}")
+    with pytest.raises(ConfigurationError) as caught:
+        load_configuration([told, named][::order], preset="energy-inter-peer")
+    message = str(caught.value)
+    assert "CalculateInterCalibration.reconstruction_algorithm = 'Told'" in message
+    assert "CalculateAsymmetry.energy_reconstructor = 'Named'" in message
+    assert "give one of them" in message
+    agreeing = write("CalculateEnergyAsymmetry: {reconstruction_algorithm: Told}")
+    configuration = load_configuration([told, agreeing][::order])
+    assert configuration.CalculateAsymmetry.energy_reconstructor == "Told"
 
 
 def test_an_empty_file_and_an_empty_section_change_nothing(write):
@@ -353,6 +420,55 @@ def test_the_peer_preset_is_the_documented_file_with_the_peers_estimator(write):
         ],
     )
     assert load_preset("energy-inter-peer") == documented
+
+
+@pytest.mark.parametrize(
+    ("preset", "tool", "cuts"),
+    [
+        ("energy-inter-peer", "CalculateEnergyAsymmetry", "min_gammaness: 0.3"),
+        ("image-inter-peer", "CalculateImageAsymmetry", "minimum_individual_intensity: 80"),
+        ("energy-cross-peer", "CalculateCrossCalibration", "min_energy: 0.1"),
+    ],
+)
+def test_a_preset_of_the_peer_selects_nothing_beside_a_file_of_the_peer(write, preset, tool, cuts):
+    # What a preset may add to a file: how coefficients are found, and their scale.
+    added = ("RelativeThroughputFitter", "CalculateInterCalibration")
+    steps = {"method", "participation_factor"}
+    for filters in (f"{{event_filters: {{{cuts}}}}}", "{chunk_size: 7}"):
+        path = write(f"{tool}: {filters}\nPairFinder: {{max_impact_distance: 90}}")
+        alone, beside = load_configuration([path]), load_configuration([path], preset=preset)
+        first_step = {"CalculateAsymmetry"} if tool == "CalculateCrossCalibration" else set()
+        for section in set(Configuration.model_fields) - {*added, *first_step}:
+            expected, found = (getattr(c, section).model_dump() for c in (alone, beside))
+            different = {key for key in expected if expected[key] != found[key]}
+            assert different <= steps, section
+
+
+def test_criteria_and_filters_of_different_files_are_the_selection_of_the_peer(write):
+    criteria = write("QualityQuery: {quality_criteria: [[valid, ok]]}", "criteria.yaml")
+    tool = write("CalculateEnergyAsymmetry: {chunk_size: 7}")
+    for files in ([criteria, tool], [tool, criteria]):
+        configuration = load_configuration(files, preset="energy-inter-peer")
+        assert configuration.QualityQuery.quality_criteria == (("valid", "ok"),)
+        assert configuration.CalculateAsymmetry.event_filters == EnergyEventFilters()
+
+
+def test_a_preset_of_the_peer_keeps_its_selection_beside_files_and_overrides_that_select_nothing(
+    write,
+):
+    fitter = write("RelativeThroughputFitter: {reference_telescopes: {LST: 2}}")
+    configuration = load_configuration(
+        [fitter], preset="energy-inter-peer", overrides=["CalculateAsymmetry.chunk_size=7"]
+    )
+    preset = load_preset("energy-inter-peer")
+    assert configuration.QualityQuery == preset.QualityQuery
+    assert configuration.CalculateAsymmetry.event_filters == preset.CalculateAsymmetry.event_filters
+
+
+def test_a_preset_that_is_not_the_peers_gives_way_key_by_key_only(write):
+    path = write("CalculateEnergyAsymmetry: {chunk_size: 7}")
+    beside = load_configuration([path], preset="energy-inter")
+    assert beside.QualityQuery == load_preset("energy-inter").QualityQuery
 
 
 def test_an_unknown_preset_names_the_nearest():

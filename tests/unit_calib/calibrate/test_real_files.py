@@ -8,9 +8,11 @@ import pytest
 
 from arraycal.calib.blocks.pair_rows import pairs_of_block
 from arraycal.calib.calibrate import calibrate
+from arraycal.calib.hdf5.file import open_file, require_table
 from arraycal.calib.observables import ENERGY_INTER, IMAGE_INTER
 from arraycal.config import load_configuration
 
+GEOMETRY = "/dl2/event/subarray/geometry/HillasReconstructor"
 KEYS = ["obs_id", "event_id", "tel_id_1", "tel_id_2"]
 #: The peer's minimiser stops up to a few thousandths of an error from the minimum.
 STOPS_SHORT = 1e-2
@@ -59,6 +61,25 @@ def test_the_event_rows_are_the_peers(lapalma, peer):
     assert ours.select(pl.col(KEYS).cast(pl.Int64)).equals(theirs.select(KEYS))
     difference = ours["asymmetry"] - theirs["energy_asymmetry"]
     assert difference.abs().max() < 1e-12
+
+
+def test_a_criterion_on_the_multiplicity_keeps_showers_of_that_many_telescopes(real_data, cache):
+    criterion = "[[many, 'np.count_nonzero(HillasReconstructor_telescopes, axis=1) >= 4']]"
+    configuration = load_configuration(overrides=[f"QualityQuery.quality_criteria={criterion}"])
+    path = real_data / "lapalma_gamma_ob9890.dl2.h5"
+    block = pairs_of_block(path, ENERGY_INTER, configuration, cache)
+    with open_file(path) as file:
+        table = require_table(file, GEOMETRY, path)
+        rows = table.read()
+    used = rows["HillasReconstructor_telescopes"].astype(bool).sum(axis=1)
+    many = set(rows["event_id"][used >= 4].tolist())
+    assert block.entry is not None
+    found = set(block.entry.scan().select("event_id").collect()["event_id"])
+    assert 50 < len(found) < len(used)
+    assert found <= many
+    rejected = dict(block.rejected.select("rule", "rows").iter_rows())
+    # of 2125 telescope events, 1429 have an energy; the value is judged first
+    assert 0 < rejected["many"] < 1429
 
 
 def test_the_pair_means_are_the_peers(lapalma, peer):

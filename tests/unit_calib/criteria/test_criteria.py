@@ -30,6 +30,7 @@ CATALOG = {
     "ok": "bool",
     "size": "p.e.",
     "grammage": "g.cm**-2",
+    "X_telescopes": "bool[]",
 }
 
 
@@ -156,6 +157,41 @@ def test_comparisons_chain():
     assert passes("20 * u.GeV < energy < 1 * u.TeV", energy=[0.01, 0.5, 2.0]) == [
         *(False, True, False)
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("np.count_nonzero(X_telescopes, axis=1) >= 2", [True, False, False, True]),
+        ("sum(X_telescopes, axis=-1) == 1", [False, True, False, False]),
+        ("np.any(X_telescopes, axis=1)", [True, True, False, True]),
+        ("not np.all(X_telescopes, axis=1) and np.sum(X_telescopes, axis=1) / 2 >= 0.5",
+         [True, True, False, False]),
+    ],
+)  # fmt: skip
+def test_telescopes_of_a_shower_are_counted_as_in_ctapipe(text, expected):
+    masks = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0], [1, 1, 1]], bool)
+    assert passes(text, X_telescopes=masks) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "where"),
+    [
+        ("X_telescopes", "np.count_nonzero(X_telescopes, axis=1)", "X_telescopes"),
+        ("X_telescopes > 1", "a value for each telescope of the array", "X_telescopes"),
+        ("np.sum(i, axis=1) > 1", "sum needs a value for each telescope", "np.sum(i, axis=1)"),
+        ("np.sum(X_telescopes) > 1", "np.sum(column, axis=1)", "np.sum(X_telescopes)"),
+        ("any(X_telescopes, axis=0)", "the axis of the telescopes", "any(X_telescopes, axis=0)"),
+        ("any(ok | ok, axis=1)", "takes a column", "any(ok | ok, axis=1)"),
+        ("any(X_telescopes, axis=1, out=x)", "takes", "any(X_telescopes, axis=1, out=x)"),
+        ("np.sum > 1", "np.sum is a function", "np.sum"),
+        ("hypot(x, y, axis=1) > 1", "2 argument(s) by position", "hypot(x, y, axis=1)"),
+    ],
+)
+def test_a_column_of_all_telescopes_can_only_be_counted_over_them(text, reason, where):
+    message = refusal(text)
+    assert reason in message
+    assert marked(message) == where
 
 
 def test_a_criterion_may_span_several_lines():
@@ -285,7 +321,7 @@ def test_a_column_whose_unit_astropy_does_not_know_is_refused_only_when_used():
         ("u > 1", "'u' alone means nothing", "u"),
         ("np > 1", "'np' alone means nothing", "np"),
         ("[a for a in b]", "a comprehension", None),
-        ("all(a for a in b)", "this call", None),
+        ("all(a for a in b)", "all takes a column", None),
         ("(lambda: a)()", "this call", None),
         ("lambda: a", "a lambda", None),
         ("(c := a) > 1", "an assignment", "c := a"),

@@ -95,6 +95,26 @@ def test_whole_numbers_are_catalogued_as_such(make_block):
     assert frame["n_trees"].unique().to_list() == [7]
 
 
+@pytest.mark.usefixtures("read_no_further_than_a_window")
+def test_telescopes_that_a_shower_used_are_read_window_by_window(make_block, make_rows):
+    file = make_block(make_rows(60))
+    table = file.tables[ARRAY_GEOMETRY]
+    event_ids = table["event_id"].data
+    masks = (np.arange(len(event_ids))[:, None] >> np.arange(5)) % 2 == 1
+    # The second shower has no row: no telescope is known to have been used.
+    kept = np.arange(len(event_ids)) != 1
+    table["X_telescopes"] = Column(masks.astype(np.uint8))
+    file.tables[ARRAY_GEOMETRY] = {
+        name: Column(column.data[kept], column.unit) for name, column in table.items()
+    }
+    path = file.write()
+    assert dl2.open_block(path).catalog["X_telescopes"] == "bool[]"
+    frame, _ = events(path, [ENERGY, "X_telescopes"], rows=25)
+    by_shower = dict(zip(event_ids.tolist(), (masks & kept[:, None]).tolist(), strict=True))
+    expected_masks = [by_shower[event_id] for event_id in frame["event_id"]]
+    assert frame["X_telescopes"].to_list() == expected_masks
+
+
 # --- dialects ----------------------------------------------------------------------------
 
 

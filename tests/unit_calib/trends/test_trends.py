@@ -128,6 +128,15 @@ def test_an_outlying_night_is_no_step_and_does_not_count():
     assert set(found.telescopes.filter(pl.col("tel_id") != 2)["flags"]) == {""}
 
 
+def test_an_outlier_among_too_few_nights_is_named_before_what_cannot_be_judged():
+    values = steady(3)
+    values[1, 1] *= 1.5
+    row = row_of(judged(values), 2)
+    assert row["flags"] == "outlier"
+    assert row["reason"].startswith(f"outlier on {night(1)}; ")
+    assert "2 other nights are too few to judge their course" in row["reason"]
+
+
 def test_an_outlier_at_the_end_looks_like_a_step_and_the_reason_says_so():
     values = steady(6)
     values[5, 1] *= 0.9
