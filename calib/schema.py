@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
-SCHEMA_ID = "pairs-3"
+SCHEMA_ID = "pairs-4"
 
 #: Table of what a reader must know about single blocks.
 NOTES = "block_notes"

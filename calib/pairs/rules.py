@@ -95,6 +95,7 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
     value = observable.value.format(**names)
     _require(block, value, observable.unit, "the value to compare")
     criteria = list(compile_criteria(configuration.QualityQuery.quality_criteria, block.catalog))
+    criteria.append(_measurable(observable, value))
     if configuration.DistanceCurve.knots is not None:
         criteria.append(_on_curve(observable, configuration, block, names))
     tests, notes = [], []
@@ -244,6 +245,15 @@ def _pair_test(
         for tel_id, limit in value_by_telescope(setting, block.subarray).items()
     }
     return PairTest(filter_.key, tuple(needed), limits, filter_.passes)
+
+
+def _measurable(observable: Observable, column: str) -> Criterion:
+    """Keep values that a telescope can measure."""
+    low, high = observable.measurable
+    unit = observable.unit or "p.e."
+    name = f"value outside what a telescope can measure ({low:g} to {high:g} {unit})"
+    inside = pl.col(column).is_between(low, high).fill_null(value=False)
+    return Criterion(name, f"{column} in {observable.measurable}", frozenset({column}), inside)
 
 
 def _on_curve(
