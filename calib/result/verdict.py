@@ -12,7 +12,7 @@ from arraycal.calib.result.result import Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["OUTLIER", "judge", "outliers_of", "with_remarks", "with_untested"]
+__all__ = ["OUTLIER", "judge", "listed", "outliers_of", "with_remarks", "with_untested"]
 
 #: Flag of a telescope that stands out.
 OUTLIER = "outlier"
@@ -51,21 +51,19 @@ def judge(telescopes: pl.DataFrame, blocks: pl.DataFrame, remarks: Sequence[str]
     failed = blocks.filter(pl.col("status") != "ok")
     if len(failed):
         names = [path.rpartition("/")[2] for path in failed["path"]]
-        reasons.append(f"{_count(names, 'block')} left out ({_listed(names)})")
+        reasons.append(f"{_count(names, 'block')} left out ({listed(names)})")
     if len(missing):
         names = [f"{t}-{i}" for t, i in missing.select("tel_type", "tel_id").iter_rows()]
         why = ", ".join(
             f"{n} {flag}" for flag, n in missing["flag"].value_counts().sort("flag").iter_rows()
         )
-        reasons.append(
-            f"{_count(names, 'telescope')} without coefficient: {why} ({_listed(names)})"
-        )
+        reasons.append(f"{_count(names, 'telescope')} without coefficient: {why} ({listed(names)})")
     odd = telescopes.filter((pl.col("flag") == OUTLIER) & pl.col("value").is_finite())
     if len(odd):
         rows = odd.sort("tel_type", "tel_id").select("tel_type", "tel_id", "reason").rows()
         names = [f"{t}-{i}: {reason}" if reason else f"{t}-{i}" for t, i, reason in rows]
         verb = "looks" if len(names) == 1 else "look"
-        reasons.append(f"{_count(names, 'telescope')} {verb} wrong ({_listed(names)})")
+        reasons.append(f"{_count(names, 'telescope')} {verb} wrong ({listed(names)})")
     reasons.extend(remarks)
     if len(missing) == len(telescopes):
         return Verdict("unusable", tuple(reasons))
@@ -89,6 +87,7 @@ def _count(names: list[str], noun: str) -> str:
     return f"{len(names)} {noun}{'s' if len(names) != 1 else ''}"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names in a sentence; of many the first, and how many more there are."""
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
