@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import bdtrc
+from scipy.special import betainc
 
 from arraycal.calib.fit.loop import Fit, FitOptions, fit
 from arraycal.calib.fit.resolutions import far_noisier, medians
@@ -157,7 +157,8 @@ def find_outlying(summary: Summary, variance: Floats, kinds: Indices) -> Outlyin
     # One more, because none of few is no proof that there are none.
     others = (type_far - n_far + 1.0) / np.maximum(type_rows - n, 1.0)
     expected = np.where(type_rows > n, np.clip(others, USUAL_SHARE, 1.0), USUAL_SHARE)
-    chance = np.where(n > 0, bdtrc(np.ceil(n_far) - 1, np.maximum(n, 1), expected), 1.0)
+    # The binomial chance of at least so many, in its form for halves.
+    chance = np.where(n_far > 0, betainc(np.maximum(n_far, 0.5), n - n_far + 1.0, expected), 1.0)
     share, type_share = (
         np.divide(far, rows, out=np.zeros_like(rows), where=rows > 0)
         for far, rows in ((n_far, n), (type_far, type_rows))

@@ -285,15 +285,19 @@ def without_number(blocks: Sequence[Sequence[Saturation]]) -> dict[int, tuple[st
     }
 
 
+ALL = "all"
+
+
 def saturated_from(items: Sequence[Saturation]) -> str:
     """How many images of a telescope are saturated, and from which size on."""
-    lowest = min(item.ceiling for item in items)
-    return f"{_share(items)} of its images are saturated, from sizes of {lowest:,.0f} p.e. on"
+    share, lowest = _share(items), min(item.ceiling for item in items)
+    onset = "" if share == ALL else f", from sizes of {lowest:,.0f} p.e. on"
+    return f"{share} of its images are saturated{onset}"
 
 
 def _share(items: Sequence[Saturation]) -> str:
     saturated, images = sum(i.saturated for i in items), sum(i.images for i in items)
-    return "all" if saturated == images else f"{saturated / images:.1%}"
+    return ALL if saturated == images else f"{saturated / images:.1%}"
 
 
 def unsaturated(pairs: pl.DataFrame, found: Sequence[Saturation]) -> pl.DataFrame:

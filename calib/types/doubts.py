@@ -83,11 +83,12 @@ def without_factors(result: CalibrationResult) -> CalibrationResult:
     Returns
     -------
     CalibrationResult
-        Unusable and without coefficients if no type has a scaling factor.
+        Unusable and without coefficients if none but the reference type has any.
     """
     types = result.extras["types"]
     others = types.filter(pl.col("tel_type") != pl.col("tel_ref"))
-    if others["scaling_factor"].is_finite().any():
+    # A type whose own gauge is missing has no factor, and yet coefficients and a contrast.
+    if (others["scaling_factor"].is_finite() | (others["n_telescopes"] > 0)).any():
         return result
     why = "; ".join(f"{kind}: {why}" for kind, why in others.select("tel_type", "reason").rows())
     reason = (
