@@ -95,7 +95,6 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
     value = observable.value.format(**names)
     _require(block, value, observable.unit, "the value to compare")
     criteria = list(compile_criteria(configuration.QualityQuery.quality_criteria, block.catalog))
-    criteria.append(_measurable(observable, value))
     if configuration.DistanceCurve.knots is not None:
         criteria.append(_on_curve(observable, configuration, block, names))
     tests, notes = [], []
@@ -133,6 +132,7 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         min_per_type=getattr(section, "min_triggered_telescopes_per_subsystem", None),
         shower=shower,
         brightest=brightest,
+        measurable=_measurable(observable, value),
     )
 
 
