@@ -16,11 +16,12 @@ from arraycal.calib.checks.block_constancy import with_constancy
 from arraycal.calib.checks.block_findings import with_block_findings
 from arraycal.calib.checks.comparison import read_other, with_comparison
 from arraycal.calib.checks.curve_table import with_curves, with_residuals
+from arraycal.calib.checks.deviation_table import with_deviations
 from arraycal.calib.checks.last_pass import with_last_pass
 from arraycal.calib.checks.saturation_table import with_saturation
 from arraycal.calib.fit.block_errors import with_block_errors
-from arraycal.calib.fit.loop import FitOptions, fit
 from arraycal.calib.fit.options import fit_options
+from arraycal.calib.fit.outlying import fit_robustly
 from arraycal.calib.fit.showers import Showers, prepare_pairs
 from arraycal.calib.fit.sums import Sums
 from arraycal.calib.gauge.references import check_references
@@ -31,13 +32,14 @@ from arraycal.calib.pairs.saturation import ceilings_found, lost_pairs, unsatura
 from arraycal.calib.result.assemble import assemble
 from arraycal.calib.timing.pipeline import calibrate_clocks
 from arraycal.calib.types import joint as cross
+from arraycal.calib.types.doubts import with_resolution_doubt
 from arraycal.calib.types.three_step_result import three_step_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from arraycal.calib.blocks.stage import BlockPairs
-    from arraycal.calib.fit.loop import Fit
+    from arraycal.calib.fit.loop import Fit, FitOptions
     from arraycal.calib.gauge.within_types import Scaled
     from arraycal.calib.observables import Observable
     from arraycal.calib.result.result import CalibrationResult
@@ -132,7 +134,7 @@ def _within_types(
     tables: Mapping[str, Any],
 ) -> CalibrationResult:
     """Every type in a gauge of its own."""
-    fitted = with_block_errors(fit(windows, subarray, options))
+    fitted = with_block_errors(fit_robustly(windows, subarray, options))
     result = _assembled(fitted, subarray, observable, configuration, options, tables)
     result = with_residuals(
         with_curves(result, fitted, subarray),
@@ -160,13 +162,14 @@ def _across_types(
     """All types in one gauge."""
     slope = cross.energy_slopes(subarray, configuration)
     options = replace(options, slope=slope)
-    fitted = with_block_errors(fit(windows, subarray, options))
+    fitted = with_block_errors(fit_robustly(windows, subarray, options))
     joint = cross.joint_scale(fitted, subarray, configuration)
     result = _assembled(
         fitted, subarray, observable, configuration, options, tables, scaled=joint.scaled
     )
     result = cross.describe_types(result, joint, fitted, windows, subarray, configuration)
     reference = configuration.CalculateCrossCalibration.reference_subsystem
+    result = with_resolution_doubt(result, fitted, windows, subarray, options, reference)
     return with_last_pass(result, fitted, windows, subarray, configuration, reference)
 
 
@@ -191,14 +194,16 @@ def _assembled(
         tables=kept,
         judged=result.verdict.reasons,
     )
-    return with_constancy(
+    joint = scaled is not None
+    compared = with_constancy(
         replace(result, sums=sums),
         fitted,
         subarray,
         options,
         response_slope=configuration.RelativeThroughputFitter.response_slope,
-        joint=scaled is not None,
+        joint=joint,
     )
+    return with_deviations(compared, fitted, subarray, joint=joint)
 
 
 def _inter(

@@ -427,8 +427,10 @@ class RelativeThroughputFitterOptions(Options):
         description="What is set to the normalisation; by default the reference telescopes "
         "if there are any, else the geometric mean of each type.",
     )
-    robust: Literal["none", "huber", "tukey"] = Field(
-        "none", description="Weighting of outlying telescope events."
+    robust: Literal["auto", "none", "huber", "tukey"] = Field(
+        "auto",
+        description="Weighting of outlying telescope events. auto: tukey where values of a "
+        "telescope do not fit their showers, else none.",
     )
     min_events: Count = Field(
         50, ge=2, description="Showers a telescope needs to get a coefficient."

@@ -236,9 +236,7 @@ def _of_telescopes(
     window = EventWindow(_judged_rows(events, findings), 0)
     summary: dict[str, Any] = {}
     allowed = pairs_to_form(chosen.observable, configuration, array.subarray)
-    parts = list(
-        paired_windows([window], rules, array.subarray, allowed, summary, findings)
-    )
+    parts = list(paired_windows([window], rules, array.subarray, allowed, summary, findings))
     summary["notes"] = [*map(list, (*notes, *findings.notes())), *summary["notes"]]
     summary["remarks"] = findings.remarks({})
     if not parts:

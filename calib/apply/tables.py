@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib import dl2, hdf5
-from arraycal.calib.columns import describe
+from arraycal.calib.descriptions import describe
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.hdf5.writing import Column
 from arraycal.calib.monitoring.clock_intervals import offsets_at

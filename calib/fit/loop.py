@@ -8,7 +8,7 @@ runs over cached PAIRS.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -77,8 +77,8 @@ class FitOptions:
         Which solver.
     min_events, min_common : int
         Least number of showers of a telescope, and in common with a neighbour.
-    robust : {"none", "huber", "tukey"}
-        Weighting of outliers.
+    robust : {"auto", "none", "huber", "tukey"}
+        Weighting of outliers; ``auto`` is for `arraycal.calib.fit.outlying.fit_robustly`.
     threshold : None, "auto" or mapping of int to float
         No margin, thresholds from the data, or ln(value) by telescope id.
     margin : float
@@ -93,12 +93,14 @@ class FitOptions:
         Energy slopes of types to fit along; none by default.
     ceiling : mapping of int to float, optional
         ln(value) by telescope id above which telescopes saturate.
+    type_variance : array, shape (n_types,), optional
+        Relative variances of types whose resolutions cannot be told apart; equal by default.
     """
 
     estimator: str
     min_events: int
     min_common: int
-    robust: Robust
+    robust: Robust | Literal["auto"]
     threshold: str | Mapping[int, float] | None
     margin: float
     binned_resolution: bool
@@ -106,6 +108,7 @@ class FitOptions:
     knots: Knots = NO_CURVE
     slope: EnergySlope = NO_SLOPE
     ceiling: Mapping[int, float] | None = None
+    type_variance: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,9 @@ class Fit:
     by_block: tuple[int, ...] = ()
 
 
-def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
+def fit(
+    windows: Windows, subarray: Subarray, options: FitOptions, variance: Floats | None = None
+) -> Fit:
     """Iterate to a consistent solution.
 
     Parameters
@@ -157,6 +162,8 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
         The telescopes.
     options : FitOptions
         What to do.
+    variance : array, shape (n,), optional
+        Of ln(value) of every telescope, to start from; weights are then robust from the first pass.
 
     Returns
     -------
@@ -165,11 +172,13 @@ def fit(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
     """
     model = Model.initial(
         subarray,
-        variance=resolutions.START_SIGMA**2,
+        variance=resolutions.START_SIGMA**2 if variance is None else variance,
         margin=options.margin,
         knots=options.knots,
         slope=options.slope,
     )
+    if variance is not None:
+        model = replace(model, robust=_robust(options))
     if next(iter(windows()), None) is None:
         return _nothing(model)
     if options.estimator == "pair":
@@ -260,7 +269,7 @@ def _next_model(
     curve = model.now.curve if solution.linear is None else solution.linear.prediction
     if passes < WARM_UP or held:
         return replace(model, now=replace(model.now, log_throughput=s, curve=curve))
-    variance = resolutions.variances(model.now, summary, subarray.type_codes)
+    variance = resolutions.variances(model.now, summary, subarray.type_codes, options.type_variance)
     shape = resolutions.shapes(model.now, summary) if options.binned_resolution else model.now.shape
     if passes > UNDAMPED:
         s = 0.5 * (s + model.now.log_throughput)
@@ -276,8 +285,12 @@ def _next_model(
         selector=now,
         ceiling=ceilings(subarray, options.ceiling),
         # Outliers can only be told once the resolution is known.
-        robust=options.robust,
+        robust=_robust(options),
     )
+
+
+def _robust(options: FitOptions) -> Robust:
+    return "none" if options.robust == "auto" else options.robust
 
 
 def carried_on(before: Floats, solution: network.Solution) -> Floats:

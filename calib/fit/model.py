@@ -87,7 +87,7 @@ class Estimate:
     def initial(
         subarray: Subarray,
         *,
-        variance: float,
+        variance: float | Floats,
         knots: Knots = NO_CURVE,
         slope: EnergySlope = NO_SLOPE,
     ) -> Estimate:
@@ -150,8 +150,8 @@ class Model:
         Weighting of outlying telescope events.
     split_at : dict of str to array, shape (n_types,)
         Where `summarise` cuts the showers in two halves, by type.
-    ceiling : array, shape (n_types,)
-        ln(value) above which telescopes saturate; ``inf`` where they do not.
+    ceiling : array, shape (n,)
+        ln(value) above which each telescope saturates; ``inf`` where they do not.
     threshold_offset : array, shape (n,)
         How far the threshold of each telescope lies above that of its type, in ln(value).
     """
@@ -169,7 +169,7 @@ class Model:
     def initial(
         subarray: Subarray,
         *,
-        variance: float,
+        variance: float | Floats,
         margin: float,
         knots: Knots = NO_CURVE,
         slope: EnergySlope = NO_SLOPE,
@@ -177,8 +177,7 @@ class Model:
         """Return the model of a first pass: equal telescopes, no selection, no robust weights."""
         start = Estimate.initial(subarray, variance=variance, knots=knots, slope=slope)
         threshold = np.full(start.shape.shape[:2], -np.inf)
-        ceiling = np.full(len(threshold), np.inf)
-        offset = np.zeros(len(subarray))
+        ceiling, offset = np.full(len(subarray), np.inf), np.zeros(len(subarray))
         return Model(start, start, threshold, margin, "none", {}, ceiling, offset)
 
 
@@ -221,7 +220,7 @@ def clearance(showers: Showers, model: Model) -> Floats:
     sigma2, mean, _ = resolution(showers, model.selector)
     expected = mean[showers.group] + model.selector.offset(showers)
     threshold = type_threshold_at(showers, model) + model.threshold_offset[showers.node]
-    nearer = np.minimum(expected - threshold, model.ceiling[showers.kind] - expected)
+    nearer = np.minimum(expected - threshold, model.ceiling[showers.node] - expected)
     return np.asarray(nearer / np.sqrt(sigma2))
 
 

@@ -44,7 +44,10 @@ def fit_options(
         ceiling = found
     elif ceiling is not None:
         limits = value_by_telescope(ceiling, subarray)
-        ceiling = {i: math.log(v) if v > 0 else -math.inf for i, v in limits.items()}
+        kinds = dict(zip(subarray.tel_ids, subarray.types, strict=True))
+        # One that is given counts for all of the type, as a threshold does.
+        lowest = {k: min(v for i, v in limits.items() if kinds[i] == k) for k in subarray.types}
+        ceiling = {i: math.log(v) if (v := lowest[kinds[i]]) > 0 else -math.inf for i in kinds}
     return FitOptions(
         knots=_knots(configuration, subarray),
         ceiling=ceiling,

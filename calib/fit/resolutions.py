@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from arraycal.calib.fit.model import VALUE_CENTRES
 from arraycal.calib.fit.noise import smooth_shape
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["START_SIGMA", "far_noisier", "medians", "shapes", "variances"]
+__all__ = ["START_SIGMA", "far_noisier", "inseparable", "medians", "shapes", "variances"]
 
 #: Starting value of sigma(ln E); only the first pass uses it.
 START_SIGMA = 0.2
@@ -46,7 +47,9 @@ FAR_NOISIER = 4.0
 MIN_SIGMA, MIN_SHARE = 1e-6, 0.05
 
 
-def variances(before: Estimate, summary: Summary, kinds: Indices) -> Floats:
+def variances(
+    before: Estimate, summary: Summary, kinds: Indices, assumed: Floats | None = None
+) -> Floats:
     """Solve the scoring equations and draw telescopes towards their type.
 
     Parameters
@@ -57,6 +60,8 @@ def variances(before: Estimate, summary: Summary, kinds: Indices) -> Floats:
         The sums.
     kinds : array of int, shape (n,)
         Code of the type of every telescope.
+    assumed : array, shape (n_types,), optional
+        Relative variances of types that are `inseparable`; equal by default.
 
     Returns
     -------
@@ -73,7 +78,7 @@ def variances(before: Estimate, summary: Summary, kinds: Indices) -> Floats:
     DerSimonian, Laird 1986, Controlled Clinical Trials 7, 177: the estimate of tau^2.
     """
     matrix, vector, now = summary.variance_matrix, summary.variance_vector, before.variance
-    typical = _of_types(summary, now, kinds)
+    typical = _of_types(summary, now, kinds, assumed)
     # The prior fades as 1/N: telescopes with few showers take the value of their type.
     prior = TRUST_SHOWERS**2 / np.maximum(summary.n_events, 1.0)
     inverse = np.linalg.inv(matrix + np.diag(prior))
@@ -103,14 +108,66 @@ def medians(variance: Floats, kinds: Indices) -> Floats:
     return result
 
 
-def _of_types(summary: Summary, now: Floats, kinds: Indices) -> Floats:
+def inseparable(summary: Summary, kinds: Indices) -> npt.NDArray[np.bool_]:
+    """Types whose resolutions the pairs cannot tell from each other.
+
+    Parameters
+    ----------
+    summary : Summary
+        The sums.
+    kinds : array of int, shape (n,)
+        Code of the type of every telescope.
+
+    Returns
+    -------
+    array of bool, shape (n_types,)
+        Where all pairs of a type, and of those it is linked with, are across types and form no odd
+        cycle: what one variance gains the next one may lose.
+
+    Notes
+    -----
+    A pair knows the sum of two variances. The smallest eigenvalue of the signless Laplacian of a
+    graph is zero exactly if it is bipartite.
+    """
+    links = _type_links(summary, kinds)
+    values, vectors = np.linalg.eigh(np.diag(links.sum(axis=1)) + links)
+    null = np.abs(vectors[:, values < ROUNDING]) > ROUNDING
+    return np.asarray(null.any(axis=1) & links.any(axis=1))
+
+
+def _type_links(summary: Summary, kinds: Indices) -> Floats:
+    """1 for every two types, or one type with itself, that have pairs."""
+    of_type = np.eye(int(kinds.max()) + 1)[kinds]
+    common = summary.log_ratio.n
+    return np.asarray(of_type.T @ (common + common.T) @ of_type > 0, float)
+
+
+def _shared(summary: Summary, kinds: Indices, assumed: Floats | None) -> Floats:
+    """Types by unknowns; inseparable types that are linked share one."""
+    n_types = int(kinds.max()) + 1
+    untold = inseparable(summary, kinds)
+    if not untold.any():
+        return np.eye(n_types)
+    links = np.where(np.outer(untold, untold), _type_links(summary, kinds), 0.0)
+    _, label = sparse.csgraph.connected_components(links, directed=False)
+    relative = np.ones(n_types) if assumed is None else assumed
+    return np.asarray(np.eye(int(label.max()) + 1)[label] * relative[:, None])
+
+
+#: Eigenvalues of small graphs below this are zero.
+ROUNDING = 1e-9
+
+
+def _of_types(summary: Summary, now: Floats, kinds: Indices, assumed: Floats | None) -> Floats:
     """Variance of the type of every telescope, from all telescopes of the type together."""
-    by_type = np.eye(int(kinds.max()) + 1)[kinds] / now[:, None]
+    shared = _shared(summary, kinds, assumed)
+    by_type = shared[kinds] / now[:, None]
     pooled = by_type.T @ summary.variance_matrix @ by_type
     empty = np.diag(pooled) <= 0
     pooled[empty] = np.eye(len(pooled))[empty]
     right = np.where(empty, START_SIGMA**2, by_type.T @ summary.variance_vector)
-    return np.asarray(np.maximum(np.linalg.solve(pooled, right), MIN_SIGMA**2)[kinds])
+    found = shared @ np.linalg.solve(pooled, right)
+    return np.asarray(np.maximum(found, MIN_SIGMA**2)[kinds])
 
 
 def _excess(deviation: Floats, error2: Floats) -> float:

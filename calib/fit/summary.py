@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
 
 __all__ = [
+    "DEVIATION_STEP",
+    "N_DEVIATIONS",
     "OWN_EDGES",
     "RESIDUAL_EDGES",
     "TURN_ON_EDGES",
@@ -59,6 +61,10 @@ OWN_EDGES = np.arange(-3.0, 3.05, 0.1)
 #: Edges of the histogram of pair residuals in units of their expected size; the outermost bins
 #: also hold what lies beyond.
 RESIDUAL_EDGES = np.arange(-8.0, 8.25, 0.25)
+
+#: Bins of the deviation of single rows from the mean of their shower in units of its expected
+#: size, either sign; the last bin also holds what lies beyond.
+DEVIATION_STEP, N_DEVIATIONS = 0.05, 201
 
 #: With robust weights, pair residuals beyond this many sigma do not count for the resolutions.
 CLIP = 3.0
@@ -138,6 +144,10 @@ class Summary:
         The same by telescope, about the threshold of its type; zero without thresholds.
     residuals : array, shape (n_types, n_residual_bins)
         Histogram of the pair residuals in units of their expected size.
+    deviations, farthest : array, shape (n, n_deviation_bins)
+        Histogram by telescope of the deviations from the shower's mean in units of their expected
+        size, and the same of that telescope alone which deviates most in its shower (of two, half
+        a count each).
     chi2 : float
         Weighted squared residuals; ``n_rows - n_groups`` minus free telescopes is its ndf.
     columns : ColumnSums
@@ -165,6 +175,8 @@ class Summary:
     turn_on: Floats
     turn_on_own: Floats
     residuals: Floats
+    deviations: Floats
+    farthest: Floats
     chi2: float
     columns: ColumnSums
 
@@ -213,6 +225,8 @@ def empty_summary(model: Model) -> Summary:
         turn_on=np.zeros((*bins[:2], len(TURN_ON_EDGES) + 1)),
         turn_on_own=np.zeros((n, len(OWN_EDGES) + 1)),
         residuals=np.zeros((bins[0], len(RESIDUAL_EDGES) - 1)),
+        deviations=np.zeros((n, N_DEVIATIONS)),
+        farthest=np.zeros((n, N_DEVIATIONS)),
         chi2=0.0,
         columns=ColumnSums.empty(n, len(model.now.curve)),
     )
@@ -252,6 +266,7 @@ def summarise(showers: Showers, model: Model, split: Split | None = None) -> Sum
     misfit = rows.pair_weight * (rows.z[first] - rows.z[second])
     gradient = tally(first, misfit, len(node)) - tally(second, misfit, len(node))
     spread = _spread(showers, model, rows)
+    deviations, farthest = _deviations(showers, rows)
     return Summary(
         weight=by_pair(rows.pair_weight),
         weighted=by_pair(rows.pair_weight * difference),
@@ -274,6 +289,8 @@ def summarise(showers: Showers, model: Model, split: Split | None = None) -> Sum
         turn_on=_turn_on(showers, model),
         turn_on_own=_turn_on_own(showers, model),
         residuals=_residuals(showers, rows, len(model.threshold)),
+        deviations=deviations,
+        farthest=farthest,
         chi2=float(np.sum(rows.weight * rows.residual**2)),
         columns=column_sums(
             showers,
@@ -374,3 +391,42 @@ def _residuals(showers: Showers, rows: WeighedRows, n_types: int) -> Floats:
     place = np.digitize((rows.z[first] - rows.z[second]) / size, RESIDUAL_EDGES) - 1
     flat = showers.kind[first] * n_bins + np.clip(place, 0, n_bins - 1)
     return np.bincount(flat, minlength=n_types * n_bins).reshape(n_types, n_bins).astype(float)
+
+
+def _deviations(showers: Showers, rows: WeighedRows) -> tuple[Floats, Floats]:
+    """Histograms of the deviations of single rows, of all and of the largest of each group.
+
+    A residual about ``sum w z / W`` has the variance
+    ``sigma^2 (1 - 2 w / W) + sum (w sigma / W)^2`` with any fixed weights w. One telescope far off
+    pulls the mean, and the others seem to be off the other way, but never by as much in these units
+    (Baarda 1968): the largest of a group names it.
+    """
+    weight, used = rows.weight, rows.used
+    total = showers.total(weight)
+    inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+    shared = showers.total(weight**2 * rows.sigma2) * inverse**2
+    variance = rows.sigma2 * (1 - 2 * weight * inverse[showers.group]) + shared[showers.group]
+    size = np.sqrt(np.where(used, np.maximum(variance, TINY * rows.sigma2), np.inf))
+    deviation = np.abs(rows.residual) / size
+    # Two telescopes deviate by the same, up to rounding.
+    largest = used & (deviation > (1 - TIE) * _largest(showers, deviation)[showers.group])
+    n_largest = np.maximum(showers.total(largest.astype(float)), 1.0)
+    place = np.minimum(deviation / DEVIATION_STEP, N_DEVIATIONS - 1).astype(np.intp)
+    place += showers.node * N_DEVIATIONS
+    shape, size_of = (showers.n_nodes, N_DEVIATIONS), showers.n_nodes * N_DEVIATIONS
+    share = largest / n_largest[showers.group] if len(place) else deviation
+    return (
+        tally(place, used.astype(float), size_of).reshape(shape),
+        tally(place, share, size_of).reshape(shape),
+    )
+
+
+def _largest(showers: Showers, values: Floats) -> Floats:
+    """Largest value of each group."""
+    return np.maximum.reduceat(values, showers.group_start) if len(values) else np.empty(0)
+
+
+#: Least variance of a residual relative to that of its row; less is rounding.
+TINY = 1e-9
+#: Deviations that differ by less than this part are the same.
+TIE = 1e-6

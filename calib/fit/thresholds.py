@@ -42,12 +42,10 @@ def thresholds(
 
 
 def ceilings(subarray: Subarray, wanted: Mapping[int, float] | None) -> Floats:
-    """Ceilings by type; the lowest of a type, as for thresholds the highest."""
-    result = np.full(int(subarray.type_codes.max()) + 1, np.inf)
-    if wanted is not None:
-        values = np.asarray([wanted[tel_id] for tel_id in subarray.tel_ids])
-        np.minimum.at(result, subarray.type_codes, values)
-    return result
+    """Ceilings by telescope: a row is selected by the mean of its shower, which prefers no sign."""
+    if wanted is None:
+        return np.full(len(subarray), np.inf)
+    return np.asarray([wanted[tel_id] for tel_id in subarray.tel_ids])
 
 
 def _type_thresholds(histograms: Floats) -> Floats:

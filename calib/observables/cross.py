@@ -5,7 +5,7 @@ all telescopes of all types in one solution.
 """
 
 from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH
-from arraycal.calib.observables.energy import ENERGY_FILTERS
+from arraycal.calib.observables.energy import ENERGY_FILTERS, MEASURABLE_TEV
 from arraycal.calib.observables.filters import ColumnTemplate
 from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
@@ -23,6 +23,7 @@ ENERGY_CROSS = Observable(
     filters=ENERGY_FILTERS,
     label="energy_asymmetry",
     monitoring_path="/dl2/monitoring/subarray/cross_calibration/coefficients",
+    measurable=MEASURABLE_TEV,
     shower=(
         ("altitude_deg", ColumnTemplate("{geometry}_alt", "deg")),
         ("azimuth_deg", ColumnTemplate("{geometry}_az", "deg")),

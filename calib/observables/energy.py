@@ -6,13 +6,16 @@ Method: Mitchell, Parsons, Hofmann, Bernlohr 2016, Astropart. Phys. 75, 1 (arXiv
 from arraycal.calib.observables.filters import DISTANCE_ASYMMETRY, ColumnTemplate, EventFilter
 from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
-__all__ = ["ENERGY_FILTERS", "ENERGY_INTER"]
+__all__ = ["ENERGY_FILTERS", "ENERGY_INTER", "MEASURABLE_TEV"]
 
 ENERGY_FILTERS = (
     EventFilter("min_gammaness", (ColumnTemplate("{gammaness}_tel_prediction", ""),), ">="),
     EventFilter("min_energy", (ColumnTemplate("{energy}_tel_energy", "TeV"),), ">="),
     DISTANCE_ASYMMETRY,
 )
+
+#: Two decades and more on either side of what Cherenkov telescopes reconstruct, 20 GeV to 300 TeV.
+MEASURABLE_TEV = (1e-4, 1e4)
 
 ENERGY_INTER = Observable(
     name="energy-inter",
@@ -26,4 +29,5 @@ ENERGY_INTER = Observable(
     filters=ENERGY_FILTERS,
     label="energy_asymmetry",
     monitoring_path="/dl2/monitoring/subarray/inter_calibration",
+    measurable=MEASURABLE_TEV,
 )

@@ -81,5 +81,7 @@ IMAGE_INTER = Observable(
         ),
     ),
     label="image_asymmetry",
+    # A thousand pixels at the end of their range have 1e7 p.e.
+    measurable=(0.0, 1e9),
     monitoring_path="/dl2/monitoring/subarray/inter_calibration",
 )

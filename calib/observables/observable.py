@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -57,6 +58,8 @@ class Observable:
         Brightest pixel of an image, where the value is the size of one.
     monitoring_path : str
         Where the coefficients go in the monitoring file.
+    measurable : (float, float)
+        Smallest and largest value a telescope can measure, in `unit`; others are no measurement.
     """
 
     name: str
@@ -72,3 +75,4 @@ class Observable:
     monitoring_path: str
     shower: tuple[tuple[str, ColumnTemplate], ...] = ()
     brightest: ColumnTemplate | None = None
+    measurable: tuple[float, float] = (0.0, math.inf)

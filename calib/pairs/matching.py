@@ -112,6 +112,8 @@ class PairRules:
         Further columns of PAIRS that describe the shower, and their columns in EVENTS.
     brightest : str or None
         Column of the brightest pixel, to find out whether images saturate.
+    measurable : Criterion or None
+        Values that a telescope can measure at all, asked for last.
     """
 
     value: str
@@ -125,6 +127,7 @@ class PairRules:
     min_per_type: int | None = None
     shower: tuple[tuple[str, str], ...] = ()
     brightest: str | None = None
+    measurable: Criterion | None = None
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -307,7 +310,8 @@ def _select(
     value = pl.col(rules.value)
     # NaN is the largest number to polars. Two comparisons are cheaper than is_finite().
     usable = ((value > 0) & (value < math.inf)).fill_null(value=False)
-    tests = [(UNUSABLE_VALUE, usable), *((rule.name, rule.passes) for rule in rules.criteria)]
+    asked = [*rules.criteria, *filter(None, [rules.measurable])]
+    tests = [(UNUSABLE_VALUE, usable), *((rule.name, rule.passes) for rule in asked)]
     # The first column is as long as the rows, so a criterion without columns is stretched to it.
     passed = events.lazy().select(
         passes.alias(str(position)) for position, (_, passes) in enumerate(tests)

@@ -132,6 +132,7 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         min_per_type=getattr(section, "min_triggered_telescopes_per_subsystem", None),
         shower=shower,
         brightest=brightest,
+        measurable=_measurable(observable, value),
     )
 
 
@@ -244,6 +245,15 @@ def _pair_test(
         for tel_id, limit in value_by_telescope(setting, block.subarray).items()
     }
     return PairTest(filter_.key, tuple(needed), limits, filter_.passes)
+
+
+def _measurable(observable: Observable, column: str) -> Criterion:
+    """Keep values that a telescope can measure."""
+    low, high = observable.measurable
+    unit = observable.unit or "p.e."
+    name = f"value outside what a telescope can measure ({low:g} to {high:g} {unit})"
+    inside = pl.col(column).is_between(low, high).fill_null(value=False)
+    return Criterion(name, f"{column} in {observable.measurable}", frozenset({column}), inside)
 
 
 def _on_curve(

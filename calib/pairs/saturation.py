@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from scipy.special import pdtrc
 
 from arraycal.calib.index import node_index
 from arraycal.calib.pairs.matching import PAIR_LEVEL
@@ -37,6 +38,7 @@ __all__ = [
     "ceilings_found",
     "described",
     "lost_pairs",
+    "saturated_from",
     "unsaturated",
     "without_number",
 ]
@@ -60,6 +62,16 @@ N_PIXEL, N_SIZE = (int((LOG_HIGH - LOG_LOW) / step) + 1 for step in (PIXEL_STEP,
 #: below it. Equal pixels share one bin. Gains that differ from pixel to pixel smear the level; of
 #: a wide spike more is asked, because the brightest few images of a falling spectrum may be close.
 WIDTHS = ((1, 10), (10, 10), (50, 25), (100, 25))
+#: Bins below a place that tell how many images to expect in it, and at least so many times its
+#: width: the number falls with the brightest pixel, so that there are rather fewer.
+REFERENCE, REFERENCE_WIDTHS = 100, 2
+#: Images that may be missing there by chance; added to those found.
+FEW = 3.0
+#: Chance of finding any spike in a block that has none, all places looked at together.
+CHANCE = 1e-3
+#: Images in a spike are larger than the median of those just below it, at least this part of them,
+#: because they would have had a brighter pixel; of any images half are. So many below tell.
+LARGER, LEAST_BELOW = 0.75, 10
 #: Images above a spike, at most this part of those in it.
 ABOVE = 0.1
 #: Part of the saturated images below the ceiling.
@@ -132,8 +144,8 @@ class BrightestPixels:
         for members in self._groups():
             unknown = [i for i in members if i not in levels]
             rows = np.isin(node, unknown)
-            level = spike(np.bincount(pixel[rows], self.counts[rows], N_PIXEL))
-            if level is not None:
+            level = spike(np.bincount(pixel[rows], self.counts[rows], N_PIXEL), self.places)
+            if level is not None and _larger(level, pixel[rows], size[rows], self.counts[rows]):
                 levels |= dict.fromkeys(unknown, level)
         found = []
         for i, (low, high) in sorted(levels.items()):
@@ -151,6 +163,11 @@ class BrightestPixels:
                 )
         return found
 
+    @property
+    def places(self) -> int:
+        """Number of places in which a spike is looked for."""
+        return N_PIXEL * len(WIDTHS) * len(self._groups())
+
     def _groups(self) -> list[list[int]]:
         """Return telescopes one by one, then types."""
         kinds = self.subarray.type_codes
@@ -158,13 +175,16 @@ class BrightestPixels:
         return [*([i] for i in range(len(kinds))), *types]
 
 
-def spike(histogram: npt.NDArray[np.number[Any]]) -> tuple[int, int] | None:
+def spike(histogram: npt.NDArray[np.number[Any]], places: int = 1) -> tuple[int, int] | None:
     """Find the bins in which a falling distribution piles up and ends.
 
     Parameters
     ----------
     histogram : array, shape (n_bins,)
         Images by brightest pixel.
+    places : int
+        Number of places in which this and other histograms are searched, all of which count in the
+        chance of finding a spike where there is none.
 
     Returns
     -------
@@ -173,7 +193,7 @@ def spike(histogram: npt.NDArray[np.number[Any]]) -> tuple[int, int] | None:
 
     Examples
     --------
-    >>> spike(np.array([40.0, 20.0, 10.0, 5.0, 30.0, 0.0]))
+    >>> spike(np.array([40.0, 20.0, 10.0, 5.0, 60.0, 0.0]))
     (4, 5)
     >>> spike(np.array([40.0, 20.0, 10.0, 5.0, 2.0, 0.0])) is None
     True
@@ -186,11 +206,26 @@ def spike(histogram: npt.NDArray[np.number[Any]]) -> tuple[int, int] | None:
         above = up_to[-1] - up_to[starts + width]
         below = up_to[starts] - up_to[np.maximum(starts - width, 0)]
         fits = (inside >= least + 2 * below) & (above <= ABOVE * inside)
+        reach = np.minimum(max(REFERENCE, REFERENCE_WIDTHS * width), np.maximum(starts, 1))
+        expected = (up_to[starts] - up_to[np.maximum(starts - reach, 0)] + FEW) * width / reach
+        fits &= pdtrc(np.maximum(inside - 1, 0), expected) < CHANCE / places
         if fits.any():
             start = int(np.argmax(np.where(fits, inside, -1.0)))
             held = np.flatnonzero(histogram[start : start + width])
             return start + int(held[0]), start + int(held[-1]) + 1
     return None
+
+
+def _larger(level: tuple[int, int], pixel: Integers, size: Integers, counts: Integers) -> bool:
+    """Whether the images of a spike are also the larger ones."""
+    width = level[1] - level[0]
+    reach = max(REFERENCE, REFERENCE_WIDTHS * width)
+    below = (pixel >= level[0] - reach) & (pixel < level[0])
+    if counts[below].sum() < LEAST_BELOW:
+        return True
+    usual = np.median(np.repeat(size[below], counts[below]))
+    top = (pixel >= level[0]) & (pixel < level[1])
+    return bool(counts[top & (size > usual)].sum() >= LARGER * counts[top].sum())
 
 
 def _low_quantile(bins: Integers, counts: Integers) -> int:
@@ -235,24 +270,34 @@ def ceilings_found(blocks: Iterable[Sequence[Saturation]], subarray: Subarray) -
 def without_number(blocks: Sequence[Sequence[Saturation]]) -> dict[int, tuple[str, str]]:
     """What to say of a telescope should it get no number: flag and reason, by id.
 
-    The flag is that of a telescope which is left out of every block; it is empty where the
-    ceiling may have been the reason, beside others.
+    The flag is that of a telescope which saturates in every block; it is empty where that may have
+    been the reason, beside others.
     """
     found: dict[int, list[Saturation]] = {}
     for item in (item for block in blocks for item in block):
         found.setdefault(item.tel_id, []).append(item)
     return {
         tel_id: (
-            SATURATED if sum(item.mostly for item in items) == len(blocks) else "",
-            f"{_share(items)} of its images are saturated",
+            SATURATED if len(items) == len(blocks) else "",
+            saturated_from(items),
         )
         for tel_id, items in sorted(found.items())
     }
 
 
+ALL = "all"
+
+
+def saturated_from(items: Sequence[Saturation]) -> str:
+    """How many images of a telescope are saturated, and from which size on."""
+    share, lowest = _share(items), min(item.ceiling for item in items)
+    onset = "" if share == ALL else f", from sizes of {lowest:,.0f} p.e. on"
+    return f"{share} of its images are saturated{onset}"
+
+
 def _share(items: Sequence[Saturation]) -> str:
     saturated, images = sum(i.saturated for i in items), sum(i.images for i in items)
-    return "all" if saturated == images else f"{saturated / images:.1%}"
+    return ALL if saturated == images else f"{saturated / images:.1%}"
 
 
 def unsaturated(pairs: pl.DataFrame, found: Sequence[Saturation]) -> pl.DataFrame:

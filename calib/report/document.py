@@ -27,6 +27,7 @@ from arraycal.calib.report.facts import (
     observations,
     shown_fact,
 )
+from arraycal.calib.report.residuals_page import residuals_section
 from arraycal.calib.report.scan_page import gallery_section, scan_section
 from arraycal.calib.report.sizes_page import comparison_section, sizes_section
 from arraycal.calib.report.summary_page import markdown
@@ -73,6 +74,7 @@ def html(result: CalibrationResult, index: str = "") -> str:
             _figures(result),
             *gallery_section(result),
             *constancy_section(result),
+            *residuals_section(result),
             *scan_section(result),
             "<h2>Data</h2>",
             _block_table(result),

@@ -13,7 +13,7 @@ from arraycal.calib.wording import listed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["OUTLIER", "judge", "outliers_of", "with_remarks", "with_untested"]
+__all__ = ["OUTLIER", "judge", "listed", "outliers_of", "with_remarks", "with_untested"]
 
 #: Flag of a telescope that stands out.
 OUTLIER = "outlier"

@@ -19,6 +19,7 @@ from arraycal.calib.fit.slope import NO_SLOPE, EnergySlope
 from arraycal.calib.gauge.across_types import Joint, mean_of, mean_weights, scale_jointly
 from arraycal.calib.result.verdict import with_remarks
 from arraycal.calib.types.bins import ENERGY, contrast_bins, contrast_trends
+from arraycal.calib.types.doubts import with_lone_reference, without_factors
 from arraycal.calib.types.reference import NOT_SIMULATED, read_reference, reference_corrected
 from arraycal.calib.wording import percent
 
@@ -214,13 +215,14 @@ def with_types(
     if fitted.model.now.slope.n_columns:
         result = _with_slopes(result, fitted, subarray, reference)
     result = replace(result, verdict=with_remarks(result.verdict, _without_factor(types)))
-    return replace(
+    described = replace(
         result,
         fit=result.fit | {"method": "joint", "reference_subsystem": reference},
         extras=result.extras | {"types": types},
         published=result.published
         | {INTER_PATH: _inter(joint, subarray), FACTORS_PATH: factors(types)},
     )
+    return without_factors(with_lone_reference(described, reference))
 
 
 def _with_slopes(

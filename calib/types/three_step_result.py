@@ -17,6 +17,7 @@ from arraycal.calib.gauge.within_types import Scaled
 from arraycal.calib.pairs.rules import pairs_to_form
 from arraycal.calib.result.assemble import assemble
 from arraycal.calib.result.verdict import with_remarks
+from arraycal.calib.types.doubts import without_factors
 from arraycal.calib.types.joint import FACTORS_PATH, INTER_PATH, TYPES, check_types, factors
 from arraycal.calib.types.three_step import Inter, TypeFactor, three_step
 
@@ -154,7 +155,7 @@ def _with_types(
         for item in found
         if item.uncorrected
     ]
-    return replace(
+    described = replace(
         result,
         fit=result.fit
         | {"estimator": "three_step", "method": "three_step", "reference_subsystem": reference},
@@ -162,6 +163,7 @@ def _with_types(
         published=result.published | {INTER_PATH: coefficients, FACTORS_PATH: factors(types)},
         verdict=with_remarks(result.verdict, remarks),
     )
+    return without_factors(described)
 
 
 def _types(

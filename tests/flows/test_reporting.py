@@ -279,7 +279,9 @@ def test_the_index_alone_leaves_the_reports(site):
 
 def test_a_new_report_belongs_to_the_published_results_of_its_night(site, monkeypatch):
     output, run = site
-    monkeypatch.setattr("arraycal.calib.report.html", lambda *_: "<!doctype html><p>another look</p>")
+    monkeypatch.setattr(
+        "arraycal.calib.report.html", lambda *_: "<!doctype html><p>another look</p>"
+    )
     assert main(["report", str(output / "2020-06-14")]) == 0
     folder = output / "2020-06-14" / "energy-inter"
     assert (folder / "report.html").read_text() == "<!doctype html><p>another look</p>"

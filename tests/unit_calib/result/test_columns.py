@@ -13,7 +13,7 @@ from arraycal.calib.checks import (
     saturation_table,
     scan_tables,
 )
-from arraycal.calib.columns import CLOCKS, COLUMNS, HISTORY, TABLES, describe
+from arraycal.calib.descriptions import CLOCKS, COLUMNS, HISTORY, TABLES, describe
 from arraycal.calib.history import reading
 from arraycal.calib.result import result
 from arraycal.calib.schema import BLOCKS, REJECTED

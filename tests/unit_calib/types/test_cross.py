@@ -73,7 +73,8 @@ def test_a_type_of_one_telescope_has_a_factor_and_a_coefficient(tmp_path, single
     other = "MST" if single == "LST" else "LST"
     result = solved([single, *[other] * 4], tmp_path)
     assert result.telescopes["value"].is_finite().all()
-    assert result.verdict.status == "usable"
+    # The reference type is the MST: alone, it is the scale.
+    assert result.verdict.status == ("usable" if single == "LST" else "degraded")
     inter = result.published[INTER_PATH].filter(pl.col("tel_type") == single)
     assert inter.select("value", "error").rows() == [(1.0, 0.0)]
     types = result.extras["types"].filter(pl.col("tel_type") == "LST").row(0, named=True)
@@ -135,8 +136,10 @@ def test_types_without_a_common_shower_get_no_factor_and_a_reason(tmp_path):
     assert lst["value"].is_nan().all()
     assert set(lst["reason"]) == {"not connected to the reference type MST"}
     assert result.published[FACTORS_PATH].is_empty()
-    assert set(result.published[INTER_PATH]["tel_type"]) == {"LST", "MST"}
-    assert result.verdict.status == "degraded"
+    # No type is compared with another, so that nothing is left to be used.
+    assert result.published[INTER_PATH].is_empty()
+    assert result.telescopes["value"].is_nan().all()
+    assert result.verdict.status == "unusable"
 
 
 def test_without_data_of_the_reference_type_the_result_is_unusable(tmp_path):

@@ -56,6 +56,7 @@ COLUMNS = {
     "deviation": Text("ln(value) minus the median of the other telescopes of the group"),
     "z": Text("The deviation or contrast over its expected size"),
     "rows": Text("Number of rows"),
+    "example": Text("One of the rows that were left out"),
     "level": Text("What the rows are: of telescopes, of pairs, ..."),
     "rule": Text("Rule that refused them first"),
     "data_model": Text("Version of the data model of the file"),
