@@ -24,6 +24,7 @@ from arraycal.calib.monitoring import writing as monitoring
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.publish import writing as store
 from arraycal.calib.publish.writing import provenance, publish, publish_report, refuse_existing
+from arraycal.calib.result.result import CLOCK_OFFSET
 from arraycal.config import load_configuration
 
 FILES = ["monitoring.h5", "report.html", "result.json"]
@@ -181,18 +182,18 @@ def test_companions_hold_every_telescope_with_its_reason(result, published):
 
 @pytest.mark.usefixtures("quick")
 def test_tables_of_one_calibration_alone_are_companions_and_in_the_numbers(result, tmp_path):
-    delays = pl.DataFrame({"tel_id": [1, 2], "delay": [0.5, float("nan")], "note": ["", "late"]})
-    more = replace(result, extras={"delays": delays}, units={"delays": {"delay": "ns"}})
+    delays = pl.DataFrame({"tel_id": [1, 2], "delay_ns": [0.5, float("nan")], "note": ["", "late"]})
+    more = replace(result, extras={"delays": delays})
     published = publish(more, ENERGY_INTER, tmp_path, overwrite=False)
     path = f"{monitoring.SERVICE}/energy-inter/delays"
     table = read(published.monitoring, path)
-    np.testing.assert_array_equal(table["delay"], [0.5, np.nan])
+    np.testing.assert_array_equal(table["delay_ns"], [0.5, np.nan])
     assert table["note"].tolist() == ["", "late"]
     with open_file(published.monitoring) as file:
         assert attribute_text(file[path].attrs["CTAFIELD_1_UNIT"]) == "ns"
         assert file[path].attrs["obs_id"].tolist() == [1]
     content = json.loads(published.result.read_text())
-    assert content["extras"]["delays"][1] == {"tel_id": 2, "delay": None, "note": "late"}
+    assert content["extras"]["delays"][1] == {"tel_id": 2, "delay_ns": None, "note": "late"}
     assert "published" not in content
 
 
@@ -201,8 +202,8 @@ def test_a_calibration_may_publish_more_tables_and_replace_its_own(result, tmp_p
     factors = pl.DataFrame({"tel_type": ["LST"], "scaling_factor": [1.1]})
     own = pl.DataFrame({"tel_id": [3], "offset": [2.5]})
     paths = "/dl2/monitoring/subarray/cross/factors", ENERGY_INTER.monitoring_path
-    units = {paths[1]: {"offset": "ns"}}
-    more = replace(result, published=dict(zip(paths, (factors, own), strict=True)), units=units)
+    tables = dict(zip(paths, (factors, own), strict=True))
+    more = replace(result, published=tables, quantity=CLOCK_OFFSET)
     published = publish(more, ENERGY_INTER, tmp_path, overwrite=False)
     assert read(published.monitoring, paths[0])["scaling_factor"].tolist() == [1.1]
     assert list(read(published.monitoring, paths[1])) == ["tel_id", "offset"]
