@@ -33,10 +33,10 @@ def night(seed: int, array: str, blocks: int, showers: int) -> dict[str, list[st
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = SimulationSettings(
-            array=array,
+            array=array,  # type: ignore[arg-type]
             n_blocks=blocks,
             n_showers=showers,
-            seed=seed,  # type: ignore[arg-type]
+            seed=seed,
         )
         simulate_night(folder / "night", settings)
         files = sorted((folder / "night").glob("*.dl2.h5"))

@@ -118,7 +118,7 @@ def test_the_package_is_made_of_the_folders_at_the_top(package):
 
 
 def test_no_name_means_two_things():
-    defined = {}
+    defined: dict[str, list[str]] = {}
     for path in python_files(*PACKAGES):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):

@@ -23,7 +23,7 @@ from arraycal.calib.observables.filters import PairFilter
 from arraycal.calib.pairs.exchange import pairs_of_rows, read_asymmetries, telescopes_of
 from arraycal.calib.pairs.rules import pair_rules, pairs_to_form, reconstructors
 from arraycal.calib.pairs.saturation import UNCHECKED
-from arraycal.calib.schema import EVENT_KEYS, PAIRS, REJECTED
+from arraycal.calib.schema import EVENT_KEYS, LEFT_OUT, PAIRS
 from arraycal.face.arrays import Array
 from arraycal.face.calibrations import Calibration, as_calibration
 from arraycal.face.display import html_paragraph, html_table, text_table
@@ -68,7 +68,9 @@ class Pairs:
     @property
     def rejected(self) -> pl.DataFrame:
         """Rows that were left out, by the first rule that refused them."""
-        found = pl.DataFrame(self.summary["rejected"], schema=REJECTED, orient="row")
+        # Pairs of elsewhere come without examples.
+        full = [(*row, "")[: len(LEFT_OUT)] for row in self.summary["rejected"]]
+        found = pl.DataFrame(full, schema=LEFT_OUT, orient="row")
         return found.filter(pl.col("rows") > 0)
 
     @property
@@ -240,7 +242,7 @@ def _of_telescopes(
     summary["notes"] = [*map(list, (*notes, *findings.notes())), *summary["notes"]]
     summary["remarks"] = findings.remarks({})
     if not parts:
-        lost = [f"{rule}: {n}" for _, rule, n, _ in summary["rejected"] if n]
+        lost = [f"{rule}: {n}" for _, rule, n, *_ in summary["rejected"] if n]
         raise NothingToDo(
             f"no pair of telescopes is left of {len(events)} rows ({'; '.join(lost) or 'no rows'})."
         )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from arraycal.calib.descriptions import describe
 from arraycal.calib.errors import NothingToDo, WrongUsage
 from arraycal.calib.figures import FIGURES, draw_figures
-from arraycal.calib.monitoring.writing import DESCRIPTIONS
 from arraycal.calib.observables import OBSERVABLES
 from arraycal.calib.publish.reading import read_result
 from arraycal.calib.publish.writing import publish
@@ -180,14 +180,12 @@ class Result:
                 "obs_ids": list(self.details.obs_ids),
             }
         )
-        units = self.details.units.get("telescopes", {})
-        units = units | dict.fromkeys(IN_ITS_UNIT, quantity.unit)
         for series in self.telescopes:
             is_text = series.dtype == pl.String
             values = series.fill_null("").to_list() if is_text else series.to_numpy()
-            unit = units.get(series.name, "")
-            table[series.name] = values * Unit(unit) if unit else values
-            table[series.name].info.description = self._description(series.name)
+            said = describe(series.name, "telescopes", clocks=quantity is CLOCK_OFFSET)
+            table[series.name] = values * Unit(said.unit) if said.unit else values
+            table[series.name].info.description = said.description
         return table
 
     def __repr__(self) -> str:
@@ -213,10 +211,6 @@ class Result:
     @property
     def _coefficients(self) -> pl.DataFrame:
         return self.telescopes.select(SHOWN)
-
-    def _description(self, column: str) -> str:
-        is_offset = self.details.quantity is CLOCK_OFFSET
-        return DESCRIPTIONS.get("offset" if is_offset and column == "value" else column, "")
 
 
 def load(folder: str | Path) -> Result:

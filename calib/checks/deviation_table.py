@@ -10,8 +10,8 @@ import polars as pl
 
 from arraycal.calib.fit.outlying import FAR, LEAST_ROWS, find_outlying
 from arraycal.calib.fit.resolutions import medians
-from arraycal.calib.result.verdict import with_remarks
-from arraycal.calib.wording import listed, with_untested
+from arraycal.calib.result.verdict import with_remarks, with_untested
+from arraycal.calib.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

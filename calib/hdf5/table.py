@@ -175,7 +175,7 @@ class Table:
         """Rows that there can be in what the file holds of the table."""
         if self._creation.get_layout() == h5py.h5d.CHUNKED:
             return int(self.chunk_rows * self.dataset.get_num_chunks())
-        return int(self.dataset.get_storage_size()) // self.file_type.get_size()
+        return int(self.dataset.get_storage_size() // self.file_type.get_size())
 
     def __len__(self) -> int:
         """Return the number of rows."""

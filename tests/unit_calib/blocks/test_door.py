@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  registers the filter of the tables
@@ -513,7 +514,7 @@ def widen(path, table, obs_id):
         more = np.empty(len(rows), wide)
         for name in rows.dtype.names:
             more[name] = obs_id if name == "obs_id" else rows[name]
-        places = wide.fields or {}
+        places: dict[str, Any] = dict(wide.fields or {})
         made = h5py.h5t.create(h5py.h5t.COMPOUND, wide.itemsize)
         for name, member in zip(names, members, strict=True):
             own = h5py.h5t.NATIVE_UINT64 if name == b"obs_id" else member
