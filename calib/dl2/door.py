@@ -101,11 +101,12 @@ class Door:
         CannotCompute
             If the id of an event that may be a shower is out of range.
         """
-        stranger = _is_out_of_range(rows["event_id"])
-        if self.strangers.size and stranger.any():
-            stranger[stranger] = np.isin(_pairs(rows[stranger]), self.strangers)
-        else:
-            stranger[:] = False
+        stranger = np.zeros(len(rows), np.bool_)
+        if not (self.strangers.size or self.no_showers.size or self.contradicted.size):
+            return self.numbering.keys(rows, table), stranger, stranger
+        if self.strangers.size:
+            outside = np.flatnonzero(_is_out_of_range(rows["event_id"]))
+            stranger[outside] = np.isin(_pairs(rows[outside]), self.strangers)
         numbered = rows[~stranger] if stranger.any() else rows
         keys = self.numbering.keys(numbered, table)
         no_shower, contradicted = stranger.copy(), np.zeros(len(rows), np.bool_)

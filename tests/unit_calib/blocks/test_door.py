@@ -3,7 +3,6 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401  registers the filter of the tables
@@ -514,11 +513,11 @@ def widen(path, table, obs_id):
         more = np.empty(len(rows), wide)
         for name in rows.dtype.names:
             more[name] = obs_id if name == "obs_id" else rows[name]
-        places: dict[str, Any] = dict(wide.fields or {})
+        places = {n: wide.fields[n][1] for n in wide.names} if wide.fields and wide.names else {}
         made = h5py.h5t.create(h5py.h5t.COMPOUND, wide.itemsize)
         for name, member in zip(names, members, strict=True):
             own = h5py.h5t.NATIVE_UINT64 if name == b"obs_id" else member
-            made.insert(name, places[name.decode()][1], own)
+            made.insert(name, places[name.decode()], own)
         del file[table]
         space = h5py.h5s.create_simple((len(more),))
         place = h5py.h5d.create(file.id, table.encode(), made, space)
