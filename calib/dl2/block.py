@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -49,6 +48,7 @@ from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH, read_pointing
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.schema import EVENT_KEYS
 from arraycal.calib.subarray import MAX_TEL_ID, Subarray
+from arraycal.calib.wording import nearest_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,6 +74,9 @@ TRIGGER = "/dl1/event/subarray/trigger"
 #: Where results of calibrations are, ours and those of ctao-calibpipe.
 COEFFICIENTS = "/dl2/monitoring/subarray"
 OBSERVATION_BLOCK = "/configuration/observation/observation_block"
+
+#: Types of telescopes; a description begins with one.
+TYPES = {"LST", "MST", "SST"}
 
 #: Telescope events read at a time; bounds the memory of a block of any length.
 WINDOW_ROWS = 600_000
@@ -175,6 +178,8 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
     rows = table.read_few(MAX_TEL_ID + 1)
     tel_ids, types = rows["tel_id"].astype(np.int64), table.column("type", rows)
     order = np.lexsort((tel_ids, types))
+    descriptions = table.column("tel_description", rows)
+    _refuse_contradiction(path, tel_ids.tolist(), types.tolist(), descriptions.tolist())
     positions = np.stack([rows[f"pos_{axis}"].astype(float) for axis in "xyz"], axis=1)
     positions[~np.isfinite(positions).all(axis=1)] = np.nan
     try:
@@ -182,11 +187,25 @@ def read_subarray(file: hdf5.File, path: Path) -> Subarray:
             name=table.attribute("name"),
             tel_ids=tuple(tel_ids[order].tolist()),
             types=tuple(types[order].tolist()),
-            descriptions=tuple(table.column("tel_description", rows)[order].tolist()),
+            descriptions=tuple(descriptions[order].tolist()),
             positions_m=tuple((x, y, z) for x, y, z in positions[order].tolist()),
         )
     except ValueError as error:
         raise CannotCompute(f"{path}: {LAYOUT}: {error}.") from error
+
+
+def _refuse_contradiction(
+    path: Path, tel_ids: Sequence[int], types: Sequence[str], descriptions: Sequence[str]
+) -> None:
+    """Refuse a layout whose types are not those that the descriptions begin with."""
+    for tel_id, tel_type, description in zip(tel_ids, types, descriptions, strict=True):
+        stated = description.partition("_")[0]
+        if stated in TYPES and tel_type in TYPES and stated != tel_type:
+            raise CannotCompute(
+                f"{path}: {LAYOUT}: telescope {tel_id} has the type {tel_type}, and its "
+                f"description {description} says {stated}. Pairs are formed by type, parameters "
+                "chosen by description: correct the one that is wrong, or produce the file again."
+            )
 
 
 def windows(
@@ -390,8 +409,8 @@ def _observation_ids(file: hdf5.File, path: Path) -> tuple[int, ...]:
 def _require_columns(block: Block, columns: Sequence[str]) -> None:
     for name in columns:
         if name not in block.columns:
-            near = get_close_matches(name, block.columns, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = nearest_column(name, block.columns)
+            hint = f"did you mean {near}? " if near else ""
             raise CannotCompute(
                 f"{block.path}: there is no column {name}; {hint}"
                 f"Per telescope and shower there are: {', '.join(sorted(block.columns))}."

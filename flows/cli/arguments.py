@@ -2,7 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -226,11 +228,23 @@ def parse_arguments(given: Sequence[str]) -> argparse.Namespace:
         If it makes no sense, or asks for help.
     """
     parser, commands = _parsers()
+    if given and given[0] in commands.choices:
+        _refuse_unknown_options(commands.choices[given[0]], given[1:])
     if not given or given[0] not in INTERMIXED:
         return parser.parse_args(given)
     # argparse cannot do it through a parser with subcommands.
     name, *rest = given
     return commands.choices[name].parse_intermixed_args(rest, argparse.Namespace(command=name))
+
+
+def _refuse_unknown_options(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """End with the option that nobody knows: argparse would first ask for those that lack."""
+    known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001
+    for word in takewhile(lambda word: word != "--", words):
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in known and " " not in name:
+            near = get_close_matches(name, known, n=1)
+            parser.error(f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -241,6 +255,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _parsers() -> "tuple[argparse.ArgumentParser, Commands]":
     parser = argparse.ArgumentParser(
         prog="arraycal",
+        allow_abbrev=False,
         description="Array calibration of imaging atmospheric Cherenkov telescopes.",
         epilog="`arraycal COMMAND --help` explains a command.",
     )
@@ -262,6 +277,7 @@ def _add_command(
 ) -> argparse.ArgumentParser:
     return commands.add_parser(
         name,
+        allow_abbrev=False,
         help=summary,
         description=description,
         epilog=end,

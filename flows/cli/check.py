@@ -9,13 +9,14 @@ from typing import NamedTuple
 from rich.console import Console
 
 from arraycal.calib import hdf5
-from arraycal.calib.dl2.block import Block, open_block
+from arraycal.calib.dl2.block import TRIGGER, Block, open_block
 from arraycal.calib.errors import ArraycalError, DamagedFile
 from arraycal.calib.observables import OBSERVABLES, TIMING_CROSS, Observable
 from arraycal.calib.pairs.rules import pair_rules, pairs_to_form
 from arraycal.calib.stamps.stamps import check_block
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.loading import available_presets, load_preset
+from arraycal.config.models import Configuration
 from arraycal.config.settings import load_settings
 from arraycal.flows.jobs.block_search import find_blocks
 from arraycal.flows.terminal.console import stdout
@@ -131,6 +132,11 @@ def _rows(block: Block) -> dict[int, int]:
     group = next(groups, None)
     if group is None:
         return {}
+    return _rows_of(block, group)
+
+
+def _rows_of(block: Block, group: str) -> dict[int, int]:
+    """Rows by telescope id of a table group."""
     with hdf5.open_file(block.path) as file:
         tables = hdf5.telescope_tables(file, group, block.path)
         return {tel_id: len(table) for tel_id, table in tables.items()}
@@ -158,14 +164,39 @@ def _problem(block: Block, observable: Observable, preset: str) -> _Problem:
     try:
         if observable is TIMING_CROSS:
             check_block(block, configuration)
-            return _Problem()
-        pair_rules(observable, configuration, block)
+            return _Problem(_few_showers(block, configuration))
+        rules = pair_rules(observable, configuration, block)
         pairs = pairs_to_form(observable, configuration, block.subarray)
+        few = _few_events(block, block.columns[rules.columns[0]].group, configuration)
     except (ArraycalError, ConfigurationError) as error:
         first = str(error).removeprefix(f"{block.path}: ").partition("\n")[0]
         text = shorten(first, MAX_TEXT, placeholder=" ...")
         return _Problem(text, isinstance(error, DamagedFile))
-    return _Problem("" if len(pairs) else "no two telescopes may form a pair")
+    return _Problem(few if len(pairs) else "no two telescopes may form a pair")
+
+
+def _few_showers(block: Block, configuration: Configuration) -> str:
+    """Say that there are not the showers that an offset needs; empty if there are."""
+    needed = configuration.CalculateTimingCalibration.min_events
+    with hdf5.open_file(block.path) as file:
+        table = hdf5.find_table(file, TRIGGER, block.path)
+        found = needed if table is None else len(table)
+    if found >= needed:
+        return ""
+    return f"too few events: {found} showers, {needed} needed (min_events)"
+
+
+def _few_events(block: Block, group: str, configuration: Configuration) -> str:
+    """Say that no two telescopes have the showers that a coefficient needs; empty if some have."""
+    needed = configuration.RelativeThroughputFitter.min_events
+    rows = sorted(_rows_of(block, group).values(), reverse=True)
+    second = rows[1] if len(rows) > 1 else 0
+    if second >= needed:
+        return ""
+    return (
+        f"too few events: at most one telescope has the {needed} showers that a coefficient needs "
+        f"(min_events); the one with the second most has {second}"
+    )
 
 
 def _ids(ids: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import BrokenExecutor
 
 from arraycal.flows.cli.arguments import parse_arguments
-from arraycal.flows.terminal.outcomes import Exit, describe_failure
+from arraycal.flows.terminal.outcomes import REQUESTED, Exit, describe_failure
 
 __all__ = ["main"]
 
@@ -71,8 +71,9 @@ def _guarded(arguments: argparse.Namespace, line: str) -> int:
         if isinstance(error, BrokenPipeError):  # `arraycal ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return Exit.INFRASTRUCTURE
-        if isinstance(error, OSError | MemoryError | BrokenExecutor):
-            return _stop(describe_failure(error), Exit.INFRASTRUCTURE)
+        if isinstance(error, OSError | MemoryError | BrokenExecutor | ImportError):
+            is_wrong = isinstance(error, OSError) and error.errno in REQUESTED
+            return _stop(describe_failure(error), Exit.USAGE if is_wrong else Exit.INFRASTRUCTURE)
         raise
 
 

@@ -15,8 +15,8 @@ from arraycal.calib.result.result import CalibrationResult
 from arraycal.calib.windows.solve import refuse_unmergeable, solve_window
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import load_settings
-from arraycal.flows.jobs.block_search import inside
 from arraycal.flows.jobs.logs import log_file
+from arraycal.flows.jobs.outputs import output_folder
 from arraycal.flows.jobs.site_settings import find_site
 from arraycal.flows.terminal.console import print_result, stderr, stdout
 from arraycal.flows.terminal.masking import without_secrets
@@ -58,8 +58,7 @@ def merge_nights(arguments: Namespace, command: str) -> Exit:
         observable.name, arguments.since, arguments.until, arguments.configuration
     )
     window_dates(selection)
-    root = settings.output_root
-    output = inside(arguments.output, None if root is None else root.resolve(), "output_root")
+    output = output_folder(arguments.output, settings)
     refuse_existing(output, overwrite=arguments.overwrite)
     for line in [] if arguments.database else site.history_lines():
         stderr().print(line, markup=False, soft_wrap=True)

@@ -119,6 +119,7 @@ def _command(
 ) -> argparse.ArgumentParser:
     return commands.add_parser(
         name,
+        allow_abbrev=False,
         help=summary,
         description=description,
         epilog=end,

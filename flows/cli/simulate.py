@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from arraycal.calib.disk.files import refuse_file_in_the_way
@@ -16,12 +17,16 @@ from arraycal.calib.simulation import (
     simulate_night,
     simulate_nights,
 )
+from arraycal.calib.simulation.night import TRUTH_FILE
 from arraycal.config.errors import ConfigurationError
 from arraycal.flows.cli.simulate_arguments import OPTIONS
 from arraycal.flows.terminal.console import stdout
 from arraycal.flows.terminal.outcomes import Exit
 
 __all__ = ["settings_of", "simulate"]
+
+#: Characters of a list of files in a message.
+MAX_LISTED = 100
 
 
 def simulate(arguments: Namespace) -> Exit:
@@ -39,6 +44,8 @@ def simulate(arguments: Namespace) -> Exit:
     settings, nights = settings_of(arguments)
     folder: Path = arguments.directory
     refuse_file_in_the_way(folder)
+    if not arguments.overwrite:
+        _refuse_other_files(folder)
     try:
         if nights.n_nights == 1:
             (changed,) = settings_of_nights(settings, nights)
@@ -53,6 +60,17 @@ def simulate(arguments: Namespace) -> Exit:
             raise
         raise WrongUsage(f"{error} (--overwrite)") from None
     return Exit.USABLE
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Refuse a folder that holds something, and none of it simulated."""
+    found = sorted(path.name for path in folder.glob("[!.]*"))
+    if found and not any(folder.glob(TRUTH_FILE)) and not any(folder.glob(f"*/{TRUTH_FILE}")):
+        raise WrongUsage(
+            f"{folder} holds other files ({shorten(', '.join(found), MAX_LISTED)}); expected an "
+            "empty folder, or one of simulated nights. Choose another, or add to this one with "
+            "--overwrite."
+        )
 
 
 def _print(folder: Path, truth: Truth) -> None:

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from arraycal.calib.criteria import CriterionError, columns_of
+from arraycal.calib.dl2.products import product_in
 from arraycal.calib.observables import (
     ENERGY_CROSS,
     ENERGY_INTER,
@@ -28,6 +29,7 @@ from arraycal.flows.jobs.block_search import (
     inside,
     matches,
 )
+from arraycal.flows.jobs.outputs import output_folder
 from arraycal.flows.jobs.parameters import (
     AUTOMATIC,
     NO_PRESET,
@@ -128,20 +130,53 @@ def prepare_job(parameters: CalibrateParameters, settings: Settings) -> Job:
         If the configuration is wrong, no block is found, or a path leaves its root.
     """
     observable = OBSERVABLES[parameters.calibration]
-    data_root, output_root = absolute(settings.data_root), absolute(settings.output_root)
+    data_root = absolute(settings.data_root)
     configuration = configured(parameters, settings)
     if note := estimator_note(parameters, configuration):
         log.info("%s", note)
     return Job(
         observable=observable,
         configuration=configuration,
-        blocks=find_blocks(parameters.blocks, data_root),
-        output=inside(parameters.output, output_root, "output_root"),
+        blocks=_without_products(find_blocks(parameters.blocks, data_root), configuration),
+        output=output_folder(parameters.output, settings),
         overwrite=parameters.overwrite or _configured_overwrite(observable, configuration),
         night=parameters.night,
         record=parameters.record == "yes"
         or (parameters.record == AUTOMATIC and settings.database_url is not None),
     )
+
+
+def _without_products(paths: tuple[Path, ...], configuration: Configuration) -> tuple[Path, ...]:
+    """Leave out files that are none of the blocks: named for something else, or made of blocks.
+
+    Raises
+    ------
+    ConfigurationError
+        If none is left.
+    """
+    cross = configuration.CalculateCrossCalibration
+    options = {
+        "inter_calibration": cross.inter_calibration,
+        "simulation_reference": cross.simulation_reference,
+        "compare": configuration.CalculateInterCalibration.compare,
+    }
+    named = {Path(text).resolve(): key for key, text in options.items() if text is not None}
+    left_out = {}
+    for path in paths:
+        key = named.get(path.resolve())
+        reason = f"the file that {key} names" if key else product_in(path)
+        if reason:
+            left_out[path] = reason
+            log.warning("%s is left out: it is %s, no block", path, reason)
+    blocks = tuple(path for path in paths if path not in left_out)
+    if not blocks:
+        path, reason = next(iter(left_out.items()))
+        more = f" (and {len(left_out) - 1} more files are none either)" if len(left_out) > 1 else ""
+        raise ConfigurationError(
+            f"{path}: expected a block of DL2 events, found {reason}{more}. Give the blocks that "
+            "it was made from; arraycal apply takes results."
+        )
+    return blocks
 
 
 def configured(

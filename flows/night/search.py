@@ -13,7 +13,8 @@ from arraycal.calib.nights.record import NIGHT_FILE, read_night
 from arraycal.calib.nights.time_index import TimeIndex
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings
-from arraycal.flows.jobs.block_search import absolute, fixed_part, inside, search
+from arraycal.flows.jobs.block_search import absolute, fixed_part, search
+from arraycal.flows.jobs.outputs import output_folder
 from arraycal.flows.jobs.parameters import NightlyParameters, NightOptions
 
 __all__ = [
@@ -45,7 +46,7 @@ def night_folder(night: date, options: NightOptions, settings: Settings) -> Path
             f"results of nights should go to {options.output!r}, and it is not known from where: "
             "set ARRAYCAL_OUTPUT_ROOT, or give an absolute folder as output"
         )
-    return inside(options.output, absolute(root), "output_root") / night.isoformat()
+    return output_folder(options.output, settings) / night.isoformat()
 
 
 def find_night(night: date, options: NightOptions, settings: Settings) -> NightFiles:

@@ -9,7 +9,7 @@ from arraycal.calib.errors import ArraycalError, CannotCompute, NothingToDo, Wro
 if TYPE_CHECKING:
     from prefect import State
 
-__all__ = ["STATUS", "Exit", "describe_failure", "raise_failure"]
+__all__ = ["REQUESTED", "STATUS", "Exit", "describe_failure", "raise_failure"]
 
 
 class Exit(IntEnum):
@@ -29,7 +29,12 @@ REFUSALS: dict[str, type[ArraycalError]] = {"NothingToDo": NothingToDo, "WrongUs
 
 STATUS = {"usable": Exit.USABLE, "degraded": Exit.DEGRADED, "unusable": Exit.UNUSABLE}
 
+#: What is wrong with a request, and not with the machine.
+REQUESTED = {errno.ENAMETOOLONG, errno.ELOOP}
+
 ADVICE = {
+    errno.ENAMETOOLONG: "Choose a shorter path.",
+    errno.ELOOP: "Choose a path whose links lead somewhere.",
     errno.ENOSPC: "Free some space there, or choose another folder, and run again.",
     errno.EDQUOT: "Free some of your quota there, or choose another folder, and run again.",
     errno.EROFS: "Choose a folder that can be written.",
@@ -55,6 +60,11 @@ def describe_failure(error: BaseException) -> str:
         what = f"{where}{error.strerror}"
     elif isinstance(error, OSError):
         what = str(error)
+    elif isinstance(error, ImportError):
+        return (
+            f"a library cannot be loaded ({error}). Either the installation is not complete, or "
+            "there is too little memory for it: see `ulimit -v`."
+        )
     else:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if what.endswith("."):  # says itself what to do
