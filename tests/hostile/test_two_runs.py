@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arraycal.calib.disk import publication
+from arraycal.calib.disk import files, publication
 from arraycal.calib.disk.locks import alone
 from arraycal.calib.disk.publication import finish_publication, put_in_place
 from arraycal.calib.disk.scratch import scratch_folder
@@ -54,7 +54,7 @@ def publish_and_die(folder, monkeypatch, steps):
     with monkeypatch.context() as patch:
         for name in STEPS[:-1]:
             patch.setattr(Path, name, before(getattr(Path, name)))
-        patch.setattr(publication, "sync", before(publication.sync))
+        patch.setattr(publication, "sync", before(files.sync))
         try:
             put_in_place(scratch, folder, FILES)
         except KilledError:
@@ -126,6 +126,7 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_nothing(
     command = ["run", "energy-inter", str(simulated), "--output", str(out), "--direct", *lenient]
     first = subprocess.Popen([sys.executable, "-c", CHILD, *command], stdout=subprocess.PIPE)
     try:
+        assert first.stdout is not None
         assert first.stdout.readline() == b"publishing\n"
         capsys.readouterr()
         assert main(command) == 2
@@ -133,8 +134,7 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_nothing(
         assert list(out.glob(".arraycal-*"))
     finally:
         first.send_signal(signal.SIGKILL)
-        first.wait(30)
-        first.stdout.close()
+        first.communicate(timeout=30)
     assert main(command) == 0
     assert {path.name for path in out.iterdir()} == {*FILES, "arraycal.log"}
 
