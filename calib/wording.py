@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "MAX_NAMED",
@@ -19,6 +20,7 @@ __all__ = [
     "counted",
     "few_common",
     "listed",
+    "nearest_column",
     "percent",
     "printable",
     "readable_ns",
@@ -63,6 +65,24 @@ def continued(text: str) -> str:
     shown = printable(text)
     body = shown.lstrip("\n")
     return shown[: len(shown) - len(body)] + CONTINUATION.sub("\n  ", body)
+
+
+def nearest_column(name: str, known: Iterable[str]) -> str | None:
+    """Find the column that was probably meant: a slip of the hand, not another quantity.
+
+    Examples
+    --------
+    >>> nearest_column("Forest_tel_energie", ["Forest_tel_energy", "Forest_tel_prediction"])
+    'Forest_tel_energy'
+    >>> nearest_column("ForestClassifier_tel_prediction", ["ForestRegressor_tel_energy"])
+    """
+    folded = {column.lower(): column for column in known}
+    last = name.lower().rpartition("_")[2]
+    for near in get_close_matches(name.lower(), folded, n=5):
+        # What an algorithm gives is the last word of its columns.
+        if get_close_matches(last, [near.rpartition("_")[2]]):
+            return folded[near]
+    return None
 
 
 def relative(log_difference: float, log_error: float = 0.0) -> tuple[float, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,7 @@ from arraycal.calib.criteria.terms import (
     sign,
     unit_named,
 )
+from arraycal.calib.wording import nearest_column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,9 +119,8 @@ class _Translation:
         if name in self.catalog:
             return self.catalog[name]
         known = sorted(self.catalog)
-        folded = {candidate.lower(): candidate for candidate in known}
-        near = get_close_matches(name.lower(), folded, n=1)
-        hint = f"; did you mean {folded[near[0]]!r}?" if near else "."
+        near = nearest_column(name, known)
+        hint = f"; did you mean {near!r}?" if near else "."
         listed = ", ".join(known[:MAX_LISTED]) + (", ..." if len(known) > MAX_LISTED else "")
         raise NoColumn(f"there is no column {name!r}{hint} There are: {listed}")
 

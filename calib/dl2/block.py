@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -56,6 +55,7 @@ from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH, read_pointing
 from arraycal.calib.errors import CannotCompute, NothingToDo
 from arraycal.calib.schema import EVENT_KEYS
 from arraycal.calib.subarray import MAX_TEL_ID, Subarray
+from arraycal.calib.wording import nearest_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -471,8 +471,8 @@ def _observation_ids(file: hdf5.File, path: Path) -> tuple[int, ...]:
 def _require_columns(block: Block, columns: Sequence[str]) -> None:
     for name in columns:
         if name not in block.columns:
-            near = get_close_matches(name, block.columns, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = nearest_column(name, block.columns)
+            hint = f"did you mean {near}? " if near else ""
             raise CannotCompute(
                 f"{block.path}: there is no column {name}; {hint}"
                 f"Per telescope and shower there are: {', '.join(sorted(block.columns))}."

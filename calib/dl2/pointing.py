@@ -14,6 +14,7 @@ import numpy as np
 
 from arraycal.calib import hdf5
 from arraycal.calib.dl2.times import seconds
+from arraycal.calib.errors import CannotCompute
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,8 @@ ALTAZ = 0
 MEASURED_DIRECTION = ("altitude", "azimuth")
 FIXED_DIRECTION = ("telescope_pointing_altitude", "telescope_pointing_azimuth")
 BLOCK_DIRECTION = ("subarray_pointing_lat", "subarray_pointing_lon")
+#: Observations times telescope ids with a pointing of their own; 1.6 GB.
+MAX_FIXED = 100_000_000
 BLOCK_COLUMNS = ("obs_id", "subarray_pointing_lat", "subarray_pointing_frame")
 
 
@@ -95,6 +98,11 @@ class Pointing(NamedTuple):
         directions = np.array(list(self.fixed.values()))
         observations, place = np.unique(of, return_inverse=True)
         last = int(max(its.max(), tel_ids.max()))
+        if len(observations) * last > MAX_FIXED:
+            raise CannotCompute(
+                f"pointings of {len(observations):,} observations and of telescope ids up to "
+                f"{last} are too many to be held in memory. Split the file."
+            )
         # The last column is that of telescope -1, which is any.
         known = np.full((len(observations), last + 2, 2), np.nan)
         known[place[its < 0]] = directions[its < 0, None]

@@ -174,8 +174,8 @@ class Table:
     def _written_rows(self) -> int:
         """Rows that there can be in what the file holds of the table."""
         if self._creation.get_layout() == h5py.h5d.CHUNKED:
-            return int(self.chunk_rows * self.dataset.get_num_chunks())
-        return int(self.dataset.get_storage_size() // self.file_type.get_size())
+            return self.chunk_rows * int(self.dataset.get_num_chunks())
+        return int(self.dataset.get_storage_size()) // int(self.file_type.get_size())
 
     def __len__(self) -> int:
         """Return the number of rows."""

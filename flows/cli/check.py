@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from arraycal.calib import hdf5
-from arraycal.calib.dl2.block import Block, open_block
+from arraycal.calib.dl2.block import TRIGGER, Block, open_block
 from arraycal.calib.errors import ArraycalError, DamagedFile
 from arraycal.calib.observables import OBSERVABLES, TIMING_CROSS, Observable
 from arraycal.calib.pairs.rules import pair_rules, pairs_to_form
@@ -164,7 +164,7 @@ def _problem(block: Block, observable: Observable, preset: str) -> _Problem:
     try:
         if observable is TIMING_CROSS:
             check_block(block, configuration)
-            return _Problem()
+            return _Problem(_few_showers(block, configuration))
         rules = pair_rules(observable, configuration, block)
         pairs = pairs_to_form(observable, configuration, block.subarray)
         few = _few_events(block, block.columns[rules.columns[0]].group, configuration)
@@ -173,6 +173,17 @@ def _problem(block: Block, observable: Observable, preset: str) -> _Problem:
         text = shorten(first, MAX_TEXT, placeholder=" ...")
         return _Problem(text, isinstance(error, DamagedFile))
     return _Problem(few if len(pairs) else "no two telescopes may form a pair")
+
+
+def _few_showers(block: Block, configuration: Configuration) -> str:
+    """Say that there are not the showers that an offset needs; empty if there are."""
+    needed = configuration.CalculateTimingCalibration.min_events
+    with hdf5.open_file(block.path) as file:
+        table = hdf5.find_table(file, TRIGGER, block.path)
+        found = needed if table is None else len(table)
+    if found >= needed:
+        return ""
+    return f"too few events: {found} showers, {needed} needed (min_events)"
 
 
 def _few_events(block: Block, group: str, configuration: Configuration) -> str:

@@ -127,6 +127,7 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_nothing(
     first = subprocess.Popen([sys.executable, "-c", CHILD, *command], stdout=subprocess.PIPE)
     assert first.stdout is not None
     try:
+        assert first.stdout is not None
         assert first.stdout.readline() == b"publishing\n"
         capsys.readouterr()
         assert main(command) == 2
@@ -134,8 +135,7 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_nothing(
         assert list(out.glob(".arraycal-*"))
     finally:
         first.send_signal(signal.SIGKILL)
-        first.wait(30)
-        first.stdout.close()
+        first.communicate(timeout=30)
     assert main(command) == 0
     assert {path.name for path in out.iterdir()} == {*FILES, "arraycal.log"}
 

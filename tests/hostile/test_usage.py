@@ -103,10 +103,23 @@ def test_a_simulation_does_not_go_among_other_files(tmp_path, capsys):
 def test_check_does_not_promise_a_result_of_six_showers(tmp_path, capsys):
     words = ["simulate", str(tmp_path / "a"), "--array", "north", "--showers", "6", "--blocks", "1"]
     assert main(words) == 0
-    assert main(["check", str(tmp_path / "a")]) == 4
+    assert main(["check", str(tmp_path / "a")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    # The peer is content with 2 showers; our presets ask for 10 and more, clocks for 50.
+    promised = [line for line in lines if line.endswith("can be run")]
+    assert promised
+    assert all("-peer" in line for line in promised)
+    assert sum("too few events" in line for line in lines) == 4
+
+
+def test_check_offers_no_energy_for_a_missing_gammaness(block, capsys):
+    with h5py.File(block, "a") as file:
+        for group in ("/dl2/event/telescope", "/dl2/event/subarray"):
+            del file[f"{group}/particle_type"]
+    main(["check", str(block)])
     shown = capsys.readouterr().out
-    assert "can be run" not in shown
-    assert "too few events" in shown
+    assert "tel_prediction" in shown
+    assert "did you mean" not in shown
 
 
 OWN = ("history.sqlite", "history.sqlite-wal", "index.html", "night.json", "a/history.sqlite/b")
@@ -167,6 +180,7 @@ def test_files_of_other_options_are_no_blocks(night, tmp_path, caplog):
         blocks=[str(night / "*.h5")],
         output=str(tmp_path),
         inter=str(inter),
+        overrides=["CalculateCrossCalibration.method=three_step"],
     )
     job = prepare_job(parameters, Settings())
     assert inter not in job.blocks
