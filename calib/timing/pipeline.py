@@ -138,6 +138,7 @@ def _showers(
                 block.entry.summary["altitude_m"],
                 (options.min_h_max, options.max_h_max),
                 options.usual_maximum,
+                None if options.core_resolution == "file" else options.core_resolution,
             )
             for part in block.entry.parts:
                 stamps = pl.read_parquet(block.entry.folder / part, schema=STAMPS)
