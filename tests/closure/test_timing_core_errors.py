@@ -5,6 +5,7 @@ import pytest
 from toy_stamps import TRUE_SCALE, TimingToy, toy_setup, toy_stamps, toy_timing_array
 
 from arraycal.calib.timing.answer import answer
+from arraycal.calib.timing.shapes import CORE_FLATTENING, CURVATURE_BIAS
 from arraycal.calib.timing.showers import prepare_stamps
 from arraycal.config.models import CalculateTimingCalibrationOptions
 
@@ -13,11 +14,11 @@ N = len(ARRAY)
 REPEATS = 4
 
 
-def solve(frame, core_resolution=None):
+def solve(frame, core_resolution=None, **options):
     setup = toy_setup(ARRAY, core_error_m=core_resolution)
     windows = [prepare_stamps(frame, setup)]
-    options = CalculateTimingCalibrationOptions(core_resolution=core_resolution)
-    return answer(lambda: windows, ARRAY, options, compensated=False)
+    asked = CalculateTimingCalibrationOptions(core_resolution=core_resolution, **options)
+    return answer(lambda: windows, ARRAY, asked, compensated=False)
 
 
 def stamps(core_error_m, seed, walk_ns=0.0):
@@ -79,6 +80,18 @@ def test_without_their_error_the_systematic_one_holds_what_wrong_cores_do(core_e
     walk = np.mean([rms(walk_in_errors(one, 0.0)) for one in found])
     # It is not an idle worry: the walk that is not there is far beyond its error.
     assert walk < 1.6 if core_error_m == 0 else walk > 0.12 * core_error_m
+
+
+def test_the_systematic_error_of_the_walk_is_what_a_fit_without_it_gives():
+    frame, _ = stamps(20.0, 10)
+    found, without = solve(frame), solve(frame, fit_walk=False)
+    shift = without.offset_ns - found.offset_ns
+    flat = CORE_FLATTENING * abs(without.model.log_scale - found.model.log_scale)
+    expected = np.hypot(shift, found.bowl_ns * flat / CURVATURE_BIAS)
+    # The loops settle to 0.01 ns, and the radius is not quite linear.
+    assert found.walk_shift_ns == pytest.approx(expected, abs=0.02)
+    assert expected.max() > 0.06
+    assert not without.walk_shift_ns.any()
 
 
 def test_a_walk_that_is_there_is_measured_with_wrong_cores():

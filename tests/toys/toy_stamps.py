@@ -64,7 +64,8 @@ class TimingToy:
     duration_s : float
         Length of the observation.
     light_pool_m : float
-        Distance from the axis over which sizes fall by e; infinite by default.
+        Distance from the axis over which sizes fall by e, down to the threshold; they do not fall
+        by default.
     """
 
     offset_ns: Sequence[float] | Floats
@@ -157,7 +158,8 @@ def toy_stamps(
     size = THRESHOLD * rng.uniform(size=n * m) ** (-1 / SIZE_SLOPE)
     if np.isfinite(toy.light_pool_m):
         place = front(positions[tel], core[shower], direction(alt, az)[shower])
-        size *= np.exp(-place.distance_m / toy.light_pool_m)
+        falling = np.exp(1.0 - place.distance_m / toy.light_pool_m)
+        size = np.maximum(size * falling, THRESHOLD)
     jitter = np.where(np.asarray(subarray.types)[tel] == "LST", *toy.jitter_ns)
     time += np.asarray(toy.offset_ns, float)[tel] + toy.walk_ns * THRESHOLD / size
     time += jitter * rng.standard_normal(n * m)
