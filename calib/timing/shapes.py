@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["CORE_FLATTENING", "CURVATURE_BIAS", "WalkShifts", "bowl_ns", "walk_ns", "walk_shifts", "without_last"]
+__all__ = [
+    "CORE_FLATTENING",
+    "CURVATURE_BIAS",
+    "WalkShifts",
+    "bowl_ns",
+    "walk_ns",
+    "walk_shifts",
+    "without_last",
+]
 
 #: Part by which the curvature of the front may be wrong: errors of core and maximum flatten it.
 CURVATURE_BIAS = 0.03

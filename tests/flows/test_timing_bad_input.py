@@ -388,7 +388,7 @@ def test_errors_of_the_cores_come_from_the_file_and_showers_without_are_counted(
     assert result["fit"]["curvature_scale"] < plain["fit"]["curvature_scale"] - 0.01
 
 
-def test_a_file_that_knows_no_errors_of_its_cores_says_so(night, run):
+def test_a_file_that_knows_no_errors_of_its_cores_says_so(run):
     status, result, shown = run(*option("core_resolution", "file"))
     assert (status, result) == (UNUSABLE, None)
     assert "core uncertainty missing, or no length (core_resolution: file)" in " ".join(
