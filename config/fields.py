@@ -18,6 +18,7 @@ from arraycal.config.quantities import ENERGY_UNITS, LENGTH_UNITS, NO_UNITS, par
 from arraycal.config.telescope import PerType, TelescopeParameter, whole_id
 
 __all__ = [
+    "CoreResolution",
     "DistanceM",
     "DistanceScale",
     "EnergyTeV",
@@ -33,6 +34,8 @@ __all__ = [
 
 V = TypeVar("V")
 
+#: Beyond, a core says nothing of which telescope is near.
+MAX_CORE_RESOLUTION_M = 200.0
 #: Types whose name the peer reads in any case.
 SUBSYSTEMS = ("LST", "MST", "SST")
 
@@ -82,6 +85,16 @@ def _read_threshold(raw: object) -> TelescopeParameter[float] | Literal["auto"]:
 
 def _write_threshold(value: TelescopeParameter[float] | str) -> str | list[list[Any]]:
     return value if isinstance(value, str) else value.to_plain()
+
+
+def _read_core_resolution(raw: object) -> float | Literal["file"] | None:
+    if raw is None:
+        return None
+    if raw == "file":
+        return "file"
+    if isinstance(raw, str) and not any(character.isdigit() for character in raw):
+        raise ConfigurationError(f"{shown(raw)} is neither 'file' nor a length such as '15 m'")
+    return _bounded(raw, units=LENGTH_UNITS, open_below=True, most=MAX_CORE_RESOLUTION_M)
 
 
 def _read_scale(raw: object) -> float:
@@ -178,6 +191,11 @@ Threshold = Annotated[
     PlainValidator(_read_threshold),
     PlainSerializer(_write_threshold),
     _PARAMETER_SCHEMA,
+]
+CoreResolution = Annotated[
+    float | Literal["file"] | None,
+    PlainValidator(_read_core_resolution),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}, {"type": "null"}]}),
 ]
 
 #: Values by telescope type.

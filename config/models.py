@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from arraycal.config.errors import ConfigurationError, shown
 from arraycal.config.fields import (
+    CoreResolution,
     DistanceM,
     DistanceScale,
     EnergyTeV,
@@ -357,6 +358,13 @@ class CalculateTimingCalibrationOptions(ToolOptions):
     )
     fit_walk: bool = Field(
         default=True, description="Fit a delay of faint images, proportional to 1/size, by type."
+    )
+    core_resolution: CoreResolution = Field(
+        None,
+        description="Error of the reconstructed core along x and y [m], as simulations show it "
+        "after these cuts, or file: that of the columns core_uncert_x and core_uncert_y. Front and "
+        "walk are freed of what it does to them; without it the walk is a part of the systematic "
+        "error.",
     )
     clip: float = Field(
         5.0, ge=3, description="Stamps further off than this many sigma are left out."

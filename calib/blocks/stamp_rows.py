@@ -48,6 +48,7 @@ def _reading_options(observable: Observable, configuration: Configuration) -> di
     """Return the part of the configuration that decides STAMPS."""
     dumped = configuration.model_dump(mode="json", include={observable.section, "QualityQuery"})
     section = {key: dumped[observable.section][key] for key in READING}
+    section["core_from_file"] = dumped[observable.section]["core_resolution"] == "file"
     return {
         "stamps": STAMPS_ID,
         "QualityQuery": dumped["QualityQuery"],

@@ -18,7 +18,7 @@ __all__ = ["StampColumns", "stamp_columns"]
 
 @dataclass(frozen=True)
 class StampColumns:
-    """Columns of one block, by what they are for; ``size`` and ``uncertainty`` may be missing."""
+    """Columns of one block, by what they are for; size and uncertainties may be missing."""
 
     leading: str
     size: str | None
@@ -29,13 +29,14 @@ class StampColumns:
     h_max: str
     valid: str
     uncertainty: str | None
+    core_error: tuple[str, str] | None
     criteria: tuple[Criterion, ...]
 
     @property
     def names(self) -> list[str]:
         """All of them, the leading one first, each once."""
         used = [self.leading, self.size, self.alt, self.az, self.core_x, self.core_y, self.h_max]
-        used += [self.valid, self.uncertainty]
+        used += [self.valid, self.uncertainty, *(self.core_error or ())]
         used += sorted(name for criterion in self.criteria for name in criterion.columns)
         keys = {"obs_id", "event_id", "tel_id"}
         return list(dict.fromkeys(name for name in used if name is not None and name not in keys))
@@ -66,6 +67,10 @@ def stamp_columns(block: Block, configuration: Configuration) -> StampColumns:
     _require(block, f"{name}_is_valid", "bool")
     size = section.image_size if section.image_size in block.columns else None
     uncertainty = f"{name}_ang_distance_uncert"
+    core_error = (f"{name}_core_uncert_x", f"{name}_core_uncert_y")
+    if from_file := section.core_resolution == "file":
+        for column in core_error:
+            _require(block, column, "m")
     leading = next(
         (
             column
@@ -81,6 +86,7 @@ def stamp_columns(block: Block, configuration: Configuration) -> StampColumns:
         size=size,
         valid=f"{name}_is_valid",
         uncertainty=uncertainty if uncertainty in block.columns else None,
+        core_error=core_error if from_file else None,
         criteria=compile_criteria(configuration.QualityQuery.quality_criteria, block.catalog),
         **wanted,
     )

@@ -25,6 +25,7 @@ __all__ = [
     "C_M_PER_NS",
     "Front",
     "arrival_ns",
+    "core_slopes",
     "direction",
     "front",
     "refractive_index",
@@ -133,3 +134,37 @@ def arrival_ns(place: Front, radius_m: Floats, speed_m_per_ns: float) -> tuple[F
     time = excess / (length + radius_m)
     slope = radius_m * ((radius_m - place.along_m) / length - 1.0)
     return time / speed_m_per_ns, slope / speed_m_per_ns
+
+
+def core_slopes(
+    place: Front, relative_m: Floats, towards: Floats, radius_m: Floats, speed_m_per_ns: float
+) -> tuple[Floats, Floats]:
+    """Derivatives of `arrival_ns` with respect to the core on the ground.
+
+    Parameters
+    ----------
+    place : Front
+        Where the telescopes are.
+    relative_m : array, shape (2, n_rows)
+        Telescope minus core along x and y.
+    towards : array, shape (2, n_rows)
+        Unit vector towards the source along x and y.
+    radius_m : array, shape (n_rows,)
+        Radius R of the front at the core.
+    speed_m_per_ns : float
+        c'.
+
+    Returns
+    -------
+    time, slope : array, shape (2, n_rows)
+        Of the arrival time, and of its derivative with respect to ln(radius), ns/m.
+
+    Notes
+    -----
+    With P = k + R n the point the front contracts onto, and L = |r - P|, ``dL/dk = -(r - P) / L``.
+    """
+    length = np.sqrt(radius_m**2 + place.square_m2 - 2.0 * radius_m * place.along_m)
+    pull = (relative_m - radius_m * towards) / length
+    lever = (radius_m - place.along_m) / length
+    slope = radius_m / length * (towards + lever * pull)
+    return -pull / speed_m_per_ns, slope / speed_m_per_ns

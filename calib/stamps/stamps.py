@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.dl2.block import Block
     from arraycal.calib.dl2.pointing import Pointing
-    from arraycal.config.models import Configuration
+    from arraycal.config.models import CalculateTimingCalibrationOptions, Configuration
 
     Bools = npt.NDArray[np.bool_]
 
@@ -59,7 +59,8 @@ __all__ = [
 STAMPS_ID = "stamps-2"
 
 #: One row per stamp in use, sorted by shower. The stamp is ``shower_s`` whole seconds (TAI since
-#: 1970) plus ``shower_quarters + delay_quarters`` quarter nanoseconds. The size may be NaN.
+#: 1970) plus ``shower_quarters + delay_quarters`` quarter nanoseconds. The size may be NaN; errors
+#: of the core are unless they come from the file.
 STAMPS = pl.Schema(
     {
         "obs_id": pl.Int64,
@@ -73,6 +74,8 @@ STAMPS = pl.Schema(
         "az_deg": pl.Float64,
         "core_x_m": pl.Float64,
         "core_y_m": pl.Float64,
+        "core_error_x_m": pl.Float64,
+        "core_error_y_m": pl.Float64,
         "h_max_m": pl.Float64,
         "pointing_alt_deg": pl.Float64,
         "pointing_az_deg": pl.Float64,
@@ -92,6 +95,7 @@ RULES = {
     "unequal": CONTRADICTION,
     "geometry": "no valid geometry",
     "uncertain": "direction too uncertain (max_angular_uncertainty)",
+    "core_error": "core uncertainty missing, or no length (core_resolution: file)",
     "off_axis": "too far from the pointing (max_pointing_offset)",
     "distant": "too far from the shower axis (max_core_distance)",
     "faint": "image too faint (size_threshold)",
@@ -340,6 +344,12 @@ def _renamed(frame: pl.DataFrame, columns: StampColumns) -> pl.DataFrame:
         pl.col(columns.az).alias("az_deg"),
         pl.col(columns.core_x).alias("core_x_m"),
         pl.col(columns.core_y).alias("core_y_m"),
+        *(
+            (missing if columns.core_error is None else pl.col(columns.core_error[axis]))
+            .cast(pl.Float64)
+            .alias(f"core_error_{'xy'[axis]}_m")
+            for axis in (0, 1)
+        ),
         pl.col(columns.h_max).alias("h_max_m"),
         pl.col(columns.valid).alias("valid"),
         (missing if columns.uncertainty is None else pl.col(columns.uncertainty)).alias(
@@ -374,10 +384,22 @@ def _tests(frame: pl.DataFrame, block: Block, configuration: Configuration) -> d
         return {
             "geometry": valid,
             "uncertain": ~(number["uncertainty"] > section.max_angular_uncertainty),
+            "core_error": _known_core(number, section),
             "off_axis": ~(separation_deg(towards, aimed) > section.max_pointing_offset),
             "distant": distance <= section.max_core_distance,
             "faint": _bright(number["size"], frame["tel_id"], block, configuration),
         }
+
+
+def _known_core(
+    number: dict[str, npt.NDArray[Any]], section: CalculateTimingCalibrationOptions
+) -> Bools:
+    """Which rows have the error of the core that is asked for, or need none."""
+    errors = np.stack([number["core_error_x_m"], number["core_error_y_m"]])
+    if section.core_resolution != "file":
+        return np.ones(errors.shape[1], np.bool_)
+    # A core that is not known to its distance from the telescopes is none.
+    return np.asarray(((errors > 0) & (errors < section.max_core_distance)).all(axis=0))
 
 
 def _bright(

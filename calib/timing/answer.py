@@ -9,7 +9,13 @@ import numpy as np
 
 from arraycal.calib.fit import network
 from arraycal.calib.fit.normal import solve_normal
-from arraycal.calib.timing.contradiction import contradictions_of, foreign_blocks, mostly_clipped
+from arraycal.calib.timing.contradiction import (
+    contradictions_of,
+    foreign_blocks,
+    mostly_clipped,
+    restless_array,
+    untested_convention,
+)
 from arraycal.calib.timing.detail import GUARD_COLUMNS, counts, detail, systematic_ns
 from arraycal.calib.timing.fit import (
     ClockFitOptions,
@@ -18,8 +24,14 @@ from arraycal.calib.timing.fit import (
     moved_scale,
     settle_clocks,
 )
-from arraycal.calib.timing.guards import check_convention, pointing_solutions, refuse_mirrored
+from arraycal.calib.timing.guards import (
+    block_solutions,
+    check_convention,
+    pointing_solutions,
+    refuse_mirrored,
+)
 from arraycal.calib.timing.refine import refined
+from arraycal.calib.timing.shapes import bowl_ns, walk_ns, walk_shifts, without_last
 from arraycal.calib.timing.solve import constant_nodes, pooled
 from arraycal.calib.timing.steps import Drift, drifts, find_jumps
 from arraycal.calib.timing.trends import detrended, find_trends
@@ -45,10 +57,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["CURVATURE_BIAS", "Answer", "answer"]
-
-#: Part by which the curvature of the front may be wrong: errors of core and maximum flatten it.
-CURVATURE_BIAS = 0.03
+__all__ = ["Answer", "answer"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,8 @@ class Answer:
         Excess rms over halves of the showers, by telescope.
     bowl_ns : array, shape (n,)
         What a curvature of the front wrong by `CURVATURE_BIAS` does to the offsets, by telescope.
+    walk_shift_ns : array, shape (n,)
+        Error by telescope where errors of the cores may make the walk; 0 where they are known.
     columns, column_error : dict of str to float
         Errors of front and walk belong to the names of `Model.names`.
     jumps : dict of int to list of Step
@@ -126,6 +137,7 @@ class Answer:
     common: Floats
     systematic_ns: Floats
     bowl_ns: Floats
+    walk_shift_ns: Floats
     column_error: dict[str, float]
     jumps: dict[int, list[Step]]
     history: ClockCourse
@@ -189,21 +201,24 @@ def answer(
     if not guarded[1]:  # until chunks were cut where all clocks jump
         limit_ns = options.max_residual_rms
         guarded = _guarded(followed.fitted, subarray, limit_ns, compensated=compensated)
-    solved = _solved(followed, subarray, options)
+    solved = _solved(followed, subarray, options, guarded[0])
     k = len(solved.nodes)
     trusted = trusted_gauge(
         solved.total, solved.solution.covariance[:k, :k], solved.component, solved.nodes, subarray,
         options,
     )  # fmt: skip
-    return _told(followed, solved, trusted, guarded, options.min_events)
+    return _told(followed, solved, trusted, guarded, options)
 
 
 def _guarded(
     fitted: ClockFit, subarray: Subarray, limit_ns: float, *, compensated: bool
 ) -> tuple[Checks, list[PointingOffsets]]:
     """Check the convention, but not of stamps of other showers, which would be accused of it."""
-    pointings = [] if foreign_blocks(fitted) else pointing_solutions(fitted, limit_ns)
-    return check_convention(pointings, subarray, compensated=compensated), pointings
+    foreign = foreign_blocks(fitted)
+    pointings = [] if foreign else pointing_solutions(fitted, limit_ns)
+    blocks = [] if foreign else block_solutions(fitted, limit_ns)
+    checks = check_convention(pointings, subarray, compensated=compensated, blocks=blocks)
+    return checks, pointings
 
 
 class _Followed(NamedTuple):
@@ -227,6 +242,11 @@ class _Followed(NamedTuple):
         return [
             Drift(rest.slope + rate, rest.error) for rest, rate in zip(rests, rates, strict=True)
         ]
+
+    def moving(self) -> frozenset[int]:
+        """Telescopes whose clocks jump or drift."""
+        drifting = {tel for tel, drift in enumerate(self.drift()) if drift.is_sure}
+        return self.trends.drifting | {tel for tel, steps in self.jumps.items() if steps} | drifting
 
 
 def _followed(windows: Windows, fitted: ClockFit, kinds: Indices, probability: float) -> _Followed:
@@ -265,7 +285,10 @@ class _Solved(NamedTuple):
 
 
 def _solved(
-    followed: _Followed, subarray: Subarray, options: CalculateTimingCalibrationOptions
+    followed: _Followed,
+    subarray: Subarray,
+    options: CalculateTimingCalibrationOptions,
+    checks: Checks,
 ) -> _Solved:
     fitted = followed.fitted
     nodes = constant_nodes(len(fitted.plan), len(subarray), followed.cuts)
@@ -276,7 +299,10 @@ def _solved(
     rms = residual_rms_ns(last.sums, model.sigma_ns)
     noisy, moving = rms > options.max_residual_rms, restless(fitted, options.max_error)
     clipped = mostly_clipped(last.sums, nodes)
-    contradictions = contradictions_of(fitted, options.curvature_scale)
+    contradictions = contradictions_of(fitted, options.curvature_scale) or (
+        *untested_convention(checks, last.sums, options),
+        *restless_array(followed.moving(), last.sums, options.min_events),
+    )
     doubtful = (noisy | moving)[nodes.telescope] | bool(contradictions)
     doubtful[list(clipped)] = True
     component = network.components(
@@ -286,7 +312,7 @@ def _solved(
         min_events=options.min_events,
     )
     _refuse_mirrored(normal, component, model, last)
-    solution = solve_normal(_without_last(normal, len(GUARD_COLUMNS)), component)
+    solution = solve_normal(without_last(normal, len(GUARD_COLUMNS)), component)
     reference, line = followed.trends.nodes(fitted.plan, nodes, last.sums.n_rows)
     total = start + solution.nodes + line
     return _Solved(
@@ -310,12 +336,16 @@ def _told(
     solved: _Solved,
     trusted: Trusted,
     guarded: tuple[Checks, list[PointingOffsets]],
-    min_events: int,
+    options: CalculateTimingCalibrationOptions,
 ) -> Answer:
     fitted, nodes, k, gauge = followed.fitted, solved.nodes, len(solved.nodes), trusted.gauge
     value, covariance = gauge.apply(solved.total, solved.solution.covariance[:k, :k])
     newest = np.ix_(nodes.newest, nodes.newest)
-    bowl = gauge.transform @ _bowl_ns(solved.normal, solved.model, solved.component)
+    shapes = solved.normal, solved.model, solved.component
+    bowl = gauge.transform @ bowl_ns(*shapes)
+    walk = walk_shifts(*shapes)
+    walked = walk_ns(gauge.transform @ walk.nodes_ns, walk.log_scale, bowl)
+    walked *= options.core_resolution is None
     past, lines = followed.past, followed.trends.chunks(fitted.plan)
     return Answer(
         plan=fitted.plan,
@@ -329,8 +359,11 @@ def _told(
         component=solved.component,
         n_events=solved.n_events,
         common=solved.common,
-        systematic_ns=systematic_ns(solved.detail.halves, gauge.transform[newest], min_events / 2),
+        systematic_ns=systematic_ns(
+            solved.detail.halves, gauge.transform[newest], options.min_events / 2
+        ),
         bowl_ns=bowl[nodes.newest],
+        walk_shift_ns=walked[nodes.newest],
         column_error=solved.column_error,
         jumps=followed.jumps,
         history=past._replace(offset_ns=past.offset_ns + lines),
@@ -362,35 +395,6 @@ def _without_trends(
     model = fitted.model
     model = replace(model, offset_ns=model.offset_ns - trends.chunks(fitted.plan))
     return windows, joined(fitted, settle_clocks(windows, fitted.plan, model, kinds))
-
-
-def _without_last(normal: Normal, count: int) -> Normal:
-    """Hold the last global columns at zero."""
-    keep = slice(len(normal.vector) - count)
-    matrix = normal.matrix[keep, keep]
-    return replace(
-        normal, matrix=matrix, curvature=matrix, vector=normal.vector[keep],
-        meat=normal.meat[keep, keep],
-    )  # fmt: skip
-
-
-def _bowl_ns(normal: Normal, model: FrontModel, component: Indices) -> Floats:
-    """Shift of every node when the front is held at a wrong curvature, walks free.
-
-    The change of the right-hand side is that of the stamps by the column of the curvature; without
-    that column in the fit, nothing is known of it and the shift is 0.
-    """
-    if "curvature" not in model.columns:
-        return np.zeros(normal.n_nodes)
-    place = normal.n_nodes + model.names().index("curvature")
-    size = normal.n_nodes + len(model.names())
-    free = np.delete(np.arange(size), place)
-    matrix = normal.matrix[np.ix_(free, free)]
-    held = replace(
-        normal, matrix=matrix, curvature=matrix, meat=normal.meat[np.ix_(free, free)],
-        vector=CURVATURE_BIAS * normal.matrix[free, place],
-    )  # fmt: skip
-    return np.nan_to_num(solve_normal(held, component).nodes)
 
 
 def _pooled_model(fitted: ClockFit, nodes: Nodes) -> FrontModel:

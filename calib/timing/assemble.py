@@ -9,11 +9,12 @@ import polars as pl
 
 from arraycal.calib.pairs.matching import TELESCOPE_LEVEL, merge_rejected
 from arraycal.calib.result.result import CLOCK_OFFSET, CalibrationResult
-from arraycal.calib.result.verdict import judge
+from arraycal.calib.result.verdict import judge, with_untested
 from arraycal.calib.schema import REJECTED
 from arraycal.calib.stamps.front import C_M_PER_NS
-from arraycal.calib.timing.answer import CURVATURE_BIAS
 from arraycal.calib.timing.reasons import no_reference, reason_of
+from arraycal.calib.timing.shapes import CURVATURE_BIAS
+from arraycal.calib.timing.steps import MIN_DRIFT_Z
 from arraycal.calib.timing.tables import (
     distance_table,
     history_table,
@@ -24,7 +25,6 @@ from arraycal.calib.timing.tables import (
     steps_table,
     walk_table,
 )
-from arraycal.calib.timing.trends import MIN_DRIFT_Z
 from arraycal.calib.timing.trust import residual_rms_ns
 from arraycal.calib.wording import readable_ns
 from arraycal.config.dumping import to_yaml
@@ -116,7 +116,10 @@ def assemble_clocks(  # noqa: PLR0913
         positions_m=dict(zip(subarray.tel_ids, subarray.positions_m, strict=True)),
         fit=_facts(found, subarray, convention, options),
         residuals=residuals_table(found, subarray),
-        verdict=judge(telescopes, blocks, (*remarks, *_remarks(found, subarray, options))),
+        verdict=with_untested(
+            judge(telescopes, blocks, (*remarks, *_remarks(found, subarray, options))),
+            _untested(found, options),
+        ),
         configuration=to_yaml(configuration),
         provenance=provenance,
         extras=extras,
@@ -139,8 +142,9 @@ def _telescopes(
     error = np.sqrt(np.diag(found.covariance))[newest]
     sums = found.detail.sums
     known = np.isfinite(value)
-    # Halves of the data can be too few to tell; tilt and bowl are then all there is.
+    # Halves of the data can be too few to tell; tilt, bowl and walk are then all there is.
     shapes = np.hypot(_tilt_ns(found, subarray, options), found.bowl_ns)
+    shapes = np.hypot(shapes, found.walk_shift_ns)
     systematic = np.hypot(np.nan_to_num(found.systematic_ns), shapes)
     verdicts = [reason_of(found, subarray, tel, options) for tel in range(len(subarray))]
     nothing = np.full(len(subarray), np.nan)
@@ -217,6 +221,7 @@ def _facts(
         "tilt_between_pointings_error_deg": found.checks.tilt_error_deg,
         f"offset_of_{POINTING_BIAS_DEG}_deg_pointing_bias_ns": largest,
         f"offset_of_{CURVATURE_BIAS}_curvature_bias_ns": float(np.max(np.abs(found.bowl_ns))),
+        "offset_of_walk_ns": float(np.max(np.abs(found.walk_shift_ns))),
         "passes": found.passes,
         "settled": found.settled,
         **_left_open(found, subarray, largest),
@@ -295,7 +300,7 @@ def _remarks(
     names = [f"{kind}-{i}" for kind, i in zip(subarray.types, subarray.tel_ids, strict=True)]
     remarks += _jump_remarks(found, names)
     for tel, drift in enumerate(found.drift):
-        if tel in found.drifting or abs(drift.slope) > MIN_DRIFT_Z * drift.error:
+        if tel in found.drifting or drift.is_sure:
             remarks.append(
                 f"the clock of {names[tel]} drifts by {drift.slope:+.2f} +- {drift.error:.2f} ns/h"
             )
@@ -310,6 +315,7 @@ def _remarks(
         remarks.append(no_reference(subarray, options))
     if not np.isfinite(found.plan.pointing).all():
         remarks.append("the pointing is not known everywhere: not all checks could be made")
+    remarks += _core_remarks(found, options)
     if found.checks.unchecked:
         remarks.append(f"the time convention could not be checked: {found.checks.unchecked}")
     if found.checks.tilt_deg > MIN_DRIFT_Z * found.checks.tilt_error_deg:
@@ -318,6 +324,29 @@ def _remarks(
             f"{found.checks.tilt_error_deg:.3f} deg: a bias of the pointing"
         )
     return remarks
+
+
+def _core_remarks(found: Answer, options: CalculateTimingCalibrationOptions) -> list[str]:
+    """Say that too large an error of the cores was taken out: light comes from the maximum."""
+    scale, error = float(np.exp(found.model.log_scale)), found.column_error.get("curvature", np.nan)
+    if options.core_resolution is None or not scale * (1 + MIN_DRIFT_Z * error) < 1:
+        return []
+    sentence = (
+        f"the radius of the front is {scale:.2f} +- {scale * error:.2f} times the distance to the "
+        "shower maximum, at least 1 was expected: core_resolution is too large"
+    )
+    return [sentence]
+
+
+def _untested(found: Answer, options: CalculateTimingCalibrationOptions) -> list[str]:
+    """What the walk is, if errors of the cores are not known."""
+    if options.core_resolution is not None or "walk" not in found.model.columns:
+        return []
+    sentence = (
+        "trigger walk: it cannot be told from what errors of the reconstructed cores do; the "
+        "systematic errors hold its effect (core_resolution would take these errors out)"
+    )
+    return [sentence]
 
 
 def _jump_remarks(found: Answer, names: list[str]) -> list[str]:

@@ -11,16 +11,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from arraycal.calib.timing.slopes import MIN_TELESCOPES
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.timing.fit import ClockFit
+    from arraycal.calib.timing.guards import Checks
     from arraycal.calib.timing.solve import Nodes
     from arraycal.calib.timing.sums import ClockSums
+    from arraycal.config.models import CalculateTimingCalibrationOptions
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["contradictions_of", "foreign_blocks", "foreign_reason", "mostly_clipped"]
+__all__ = [
+    "contradictions_of",
+    "foreign_blocks",
+    "foreign_reason",
+    "mostly_clipped",
+    "restless_array",
+    "untested_convention",
+]
 
 #: A telescope with a larger part of its stamps left out is described by the minority of them.
 MOST = 0.5
@@ -168,3 +179,78 @@ def _of_front(fitted: ClockFit, start_scale: float) -> tuple[str, ...]:
         "belong to their telescopes and showers, and the positions and time_convention"
     )
     return (sentence,)
+
+
+def untested_convention(
+    checks: Checks, sums: ClockSums, options: CalculateTimingCalibrationOptions
+) -> tuple[str, ...]:
+    """Why no offset is believed whose convention was not tested.
+
+    A wrong convention is off by as much as light takes across the array, and fits as well.
+
+    Parameters
+    ----------
+    checks : Checks
+        What the guards found.
+    sums : ClockSums
+        Of the last pass.
+    options : CalculateTimingCalibrationOptions
+        What was asked for. Where data with few telescopes, or clocks that scatter, cannot tell,
+        whoever states the convention answers for it; the process type of a file is no statement.
+
+    Returns
+    -------
+    tuple of str
+        Sentences for the verdict; none if the convention was tested, or stated.
+    """
+    if not checks.unchecked:
+        return ()
+    enough = int(np.count_nonzero(_observed(sums, options.min_events)))
+    sentence = f"the time convention could not be checked: {checks.unchecked}. "
+    if checks.n_tested < MIN_TELESCOPES <= enough and checks.n_pointings:
+        sentence += (
+            f"The {enough} with enough stamps fit nothing: check that their stamps, positions and "
+            "pointing belong together"
+        )
+    elif options.time_convention is None:
+        sentence += (
+            "Nobody stated it either: if you know it, set "
+            "CalculateTimingCalibration.time_convention to raw or pointing_compensated"
+        )
+    else:
+        return ()
+    return (sentence,)
+
+
+def restless_array(moving: frozenset[int], sums: ClockSums, min_events: int) -> tuple[str, ...]:
+    """Why no offset is believed if most clocks jump or drift: it is not they that move.
+
+    Parameters
+    ----------
+    moving : frozenset of int
+        Telescopes that jump or drift.
+    sums : ClockSums
+        Of the last pass.
+    min_events : int
+        Stamps of a telescope that counts.
+
+    Returns
+    -------
+    tuple of str
+        Sentences for the verdict; none if most clocks keep time.
+    """
+    observed = np.flatnonzero(_observed(sums, min_events))
+    found = len(moving.intersection(observed.tolist()))
+    if found <= MOST * len(observed):
+        return ()
+    sentence = (
+        f"{found} of {len(observed)} clocks jump or drift, and what most of them do is not done "
+        "by clocks: check that the pointing is that of its time and that all blocks have one "
+        "time_convention; where all clocks were set anew, calibrate the time before and after apart"
+    )
+    return (sentence,)
+
+
+def _observed(sums: ClockSums, min_events: int) -> npt.NDArray[np.bool_]:
+    """Telescopes with enough stamps, shape (n,)."""
+    return np.asarray(sums.n_rows.sum(axis=0) >= min_events)

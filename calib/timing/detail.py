@@ -149,7 +149,7 @@ def detail(windows: Windows, plan: Plan, model: FrontModel, n_types: int) -> Det
         # Any cut serves: a rough half is enough.
         limits = np.median(values, axis=1) if limits is None else limits
         code = np.sum((values > limits[:, None]) << np.arange(N_SPLITS)[:, None], axis=0)
-        plain = found._replace(column=found.column[:0])
+        plain = found._replace(column=found.column[:0], pull=found.pull[:0])
         result.halves.add(sums(showers, code, 2**N_SPLITS, plain, n), 0, 2**N_SPLITS)
         known = showers.offset[np.isfinite(showers.offset).all(axis=1), :2]
         result.direction += [np.full(2, len(known)), known.sum(axis=0), (known**2).sum(axis=0)]

@@ -4,7 +4,8 @@ All showers of one pointing share nearly the same plane wave. A wrong convention
 which the plane wave of the pointing was subtracted, taken as they are, or the reverse) therefore
 leaves no trace in the residuals: it hides in the offsets, as ``n_p . r / c``. Three guards:
 
-1. offsets of one pointing against ``n_p . r / c``: a slope of +-1;
+1. offsets of one pointing, and of each of its blocks, against ``n_p . r / c``: a slope of +-1, or
+   of a part of it where stamps of both conventions are mixed;
 2. offsets of two pointings: their difference against ``(n_p - n_q) . r / c``, and any other tilt;
 3. residuals against the direction of the shower relative to the pointing: with one axis of the
    positions (or of the directions) mirrored the coefficient is 2. With right axes it is 0, and up
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arraycal.calib.errors import CannotCompute
+from arraycal.calib.fit.network import components
 from arraycal.calib.fit.normal import solve_normal
 from arraycal.calib.stamps.front import C_M_PER_NS, separation_deg
 from arraycal.calib.timing.slopes import MIN_TELESCOPES, PointingSlope, fit_slope
@@ -35,8 +37,16 @@ if TYPE_CHECKING:
     from arraycal.calib.timing.fit import ClockFit
 
     Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
 
-__all__ = ["Checks", "PointingOffsets", "check_convention", "pointing_solutions", "refuse_mirrored"]
+__all__ = [
+    "Checks",
+    "PointingOffsets",
+    "block_solutions",
+    "check_convention",
+    "pointing_solutions",
+    "refuse_mirrored",
+]
 
 #: Pointings closer than this are one pointing, deg.
 SAME_POINTING_DEG = 0.1
@@ -62,12 +72,15 @@ class PointingOffsets:
         Their errors.
     n_showers : float
         Showers.
+    obs_ids : tuple of int
+        Their blocks.
     """
 
     towards: Floats
     offset_ns: Floats
     error_ns: Floats
     n_showers: float
+    obs_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,8 @@ class Checks:
         Pointings that differ.
     unchecked : str
         Why the convention of the stamps could not be checked; empty if it was.
+    n_tested : int
+        Telescopes with an offset to check it with.
     """
 
     slope: float
@@ -92,6 +107,7 @@ class Checks:
     tilt_error_deg: float
     n_pointings: int
     unchecked: str = ""
+    n_tested: int = 0
 
 
 def pointing_solutions(fitted: ClockFit, max_rms_ns: float = np.inf) -> list[PointingOffsets]:
@@ -106,27 +122,58 @@ def pointing_solutions(fitted: ClockFit, max_rms_ns: float = np.inf) -> list[Poi
 
     Returns
     -------
-    list of Pointing
+    list of PointingOffsets
         In order of time.
     """
+    return _solutions(fitted, _pointings(fitted), max_rms_ns)
+
+
+def block_solutions(fitted: ClockFit, max_rms_ns: float = np.inf) -> list[PointingOffsets]:
+    """Solve every block of a pointing that has several; see `pointing_solutions`.
+
+    Blocks of both conventions together would leave a part of the plane wave in each offset.
+    """
+    blocks = fitted.plan.obs_id
+    groups = [
+        own & (blocks == block)
+        for own in _pointings(fitted)
+        if len(found := np.unique(blocks[own])) > 1
+        for block in found
+    ]
+    return _solutions(fitted, groups, max_rms_ns)
+
+
+def _pointings(fitted: ClockFit) -> list[Bools]:
+    """Chunks of each pointing, in order of time."""
+    pointing, groups = fitted.plan.pointing, []
+    left = np.isfinite(pointing).all(axis=1)
+    while left.any():
+        aim = pointing[np.flatnonzero(left)[0]]
+        groups.append(left & (separation_deg(pointing, aim) < SAME_POINTING_DEG))
+        left &= ~groups[-1]
+    return groups
+
+
+def _solutions(fitted: ClockFit, groups: list[Bools], max_rms_ns: float) -> list[PointingOffsets]:
+    """Offsets of each group of chunks."""
     noisy = residual_rms_ns(fitted.sums, fitted.model.sigma_ns) > max_rms_ns
     plan, offset = fitted.plan, fitted.model.offset_ns
-    result: list[PointingOffsets] = []
-    left = np.isfinite(plan.pointing).all(axis=1)
     nodes = constant_nodes(len(plan), offset.shape[1], _leaps(offset))
-    while left.any():
-        aim = plan.pointing[np.flatnonzero(left)[0]]
-        own = left & (separation_deg(plan.pointing, aim) < SAME_POINTING_DEG)
-        left &= ~own
+    result: list[PointingOffsets] = []
+    for own in groups:
         normal, start = pooled(fitted.sums, offset, nodes, own, columns=False)
         rows = np.zeros(len(nodes))
         np.add.at(rows, nodes.of[own], fitted.sums.n_rows[own])
-        solution = solve_normal(normal, np.where(rows > 0, 0, -1))
+        # Only what is tied together compares: one stray telescope must not cost the others.
+        tied = components((normal.matrix != 0).astype(float), rows, min_common=1, min_events=1)
+        solution = solve_normal(normal, np.where(tied == 0, 0, -1))
         error = np.sqrt(np.diag(solution.covariance))
         # Of a clock that leaps, the time with most stamps.
         best = nodes.of[np.argmax(rows[nodes.of], axis=0), np.arange(offset.shape[1])]
         values = np.where(noisy, np.nan, (start + solution.nodes)[best])
-        result.append(PointingOffsets(aim, values, error[best], normal.n_clusters))
+        aim = plan.pointing[np.flatnonzero(own)[0]]
+        ids = tuple(np.unique(plan.obs_id[own]).tolist())
+        result.append(PointingOffsets(aim, values, error[best], normal.n_clusters, ids))
     return result
 
 
@@ -145,18 +192,25 @@ def _leaps(offset_ns: Floats) -> dict[int, list[int]]:
 
 
 def check_convention(
-    solutions: list[PointingOffsets], subarray: Subarray, *, compensated: bool, path: str = ""
+    solutions: list[PointingOffsets],
+    subarray: Subarray,
+    *,
+    compensated: bool,
+    path: str = "",
+    blocks: list[PointingOffsets] | None = None,
 ) -> Checks:
     """Apply the guards on offsets.
 
     Parameters
     ----------
-    solutions : list of Pointing
+    solutions : list of PointingOffsets
         From `pointing_solutions`.
     subarray : Subarray
         The telescopes.
     compensated : bool
         What the stamps were taken for.
+    blocks : list of PointingOffsets, optional
+        From `block_solutions`.
     path : str
         Beginning of the message.
 
@@ -171,13 +225,13 @@ def check_convention(
         If the stamps contradict the convention or the axes.
     """
     positions = np.asarray(subarray.positions_m)
+    for one in blocks or []:
+        _slope(one, subarray, compensated, f"{path}the offsets of block {one.obs_ids[0]}")
     slope = PointingSlope()
     tilt, tilt_error = np.nan, np.nan
     excluded = False
     for number, one in enumerate(solutions):
-        wave = positions @ one.towards / C_M_PER_NS
-        found = fit_slope(one.offset_ns, wave, subarray.type_codes)
-        _refuse_plane_wave(found, wave, one.offset_ns, compensated, f"{path}the offsets")
+        found = _slope(one, subarray, compensated, f"{path}the offsets")
         excluded |= found.excludes_wave
         if not found.error >= slope.error:
             slope = found
@@ -187,11 +241,34 @@ def check_convention(
             tilted = _compare(one, other, positions, path)
             if not tilted[0] <= tilt:
                 tilt, tilt_error = tilted
-    unchecked = "" if excluded else _unchecked(solutions, slope)
-    return Checks(slope.value, slope.error, tilt, tilt_error, len(solutions), unchecked)
+    counts = [int(np.count_nonzero(np.isfinite(one.offset_ns))) for one in solutions]
+    tested = max(counts, default=0)
+    unchecked = "" if excluded else _unchecked(solutions, slope, tested)
+    return Checks(slope.value, slope.error, tilt, tilt_error, len(solutions), unchecked, tested)
 
 
-def _unchecked(solutions: list[PointingOffsets], slope: PointingSlope) -> str:
+def _slope(
+    one: PointingOffsets,
+    subarray: Subarray,
+    compensated: bool,  # noqa: FBT001  private
+    what: str,
+) -> PointingSlope:
+    """Slope of offsets against the plane wave of their pointing; raise if that is in them."""
+    wave = np.asarray(subarray.positions_m) @ one.towards / C_M_PER_NS
+    found = fit_slope(one.offset_ns, wave, subarray.type_codes)
+    _refuse_plane_wave(found, wave, one.offset_ns, compensated, what)
+    if found.is_part:
+        raise CannotCompute(
+            f"{what} follow a part of the plane wave of the pointing, with a slope of "
+            f"{found.value:+.3f} +- {found.error:.3f} (0 expected, +-1 if time_convention is "
+            "wrong): stamps of both conventions are mixed, or positions and pointing are not "
+            "those of the stamps. Check them, and calibrate raw and pointing_compensated files "
+            "apart."
+        )
+    return found
+
+
+def _unchecked(solutions: list[PointingOffsets], slope: PointingSlope, tested: int) -> str:
     if not solutions:
         return "the pointing is not known"
     if np.isfinite(slope.value):
@@ -202,8 +279,7 @@ def _unchecked(solutions: list[PointingOffsets], slope: PointingSlope) -> str:
             f"errors away, too few to exclude it, and 0 (right) is {right:.1f} errors away; a "
             "second pointing decides"
         )
-    known = max(np.count_nonzero(np.isfinite(one.offset_ns)) for one in solutions)
-    return f"{known} telescopes are too few to tell a plane wave from offsets"
+    return f"{tested} telescopes are too few to tell a plane wave from offsets"
 
 
 def _refuse_plane_wave(

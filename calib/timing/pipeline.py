@@ -136,6 +136,7 @@ def _showers(
                 block.entry.summary["altitude_m"],
                 (options.min_h_max, options.max_h_max),
                 options.usual_maximum,
+                None if options.core_resolution == "file" else options.core_resolution,
             )
             for stamps in block.windows(STAMPS):
                 if setup.compensated and stamps["pointing_alt_deg"].is_nan().any():

@@ -77,6 +77,10 @@ class Residuals(NamedTuple):
         Weight over that sum; 0 for stamps that are left out.
     column : array, shape (n_columns, n_rows)
         Global columns, less their weighted mean in the shower.
+    excess : array, shape (n_columns, n_showers)
+        What errors of the core add to the weighted sum of squares of each column.
+    pull : array, shape (n_columns, n_showers)
+        What they add to its weighted products with the residuals.
     """
 
     value: Floats
@@ -84,6 +88,8 @@ class Residuals(NamedTuple):
     total: Floats
     share: Floats
     column: Floats
+    excess: Floats
+    pull: Floats
 
 
 def stamp_residuals(showers: StampedShowers, chunk: Indices, model: FrontModel) -> Residuals:
@@ -118,7 +124,35 @@ def stamp_residuals(showers: StampedShowers, chunk: Indices, model: FrontModel) 
     column = _columns(showers, slope, model)
     for values in (rest, *column):
         np.subtract(values, showers.spread(showers.total(share * values)), out=values)
-    return Residuals(rest, weight, total, share, column)
+    excess, pull = _core_noise(showers, weight, share, model)
+    return Residuals(rest, weight, total, share, column, excess, pull)
+
+
+def _core_noise(
+    showers: StampedShowers, weight: Floats, share: Floats, model: FrontModel
+) -> tuple[Floats, Floats]:
+    """What errors of the cores add to squares and gradients of the columns, by shower.
+
+    Notes
+    -----
+    An error e of the core moves the prediction by ``u = dt/dk e`` and the column of the curvature
+    by ``v = ds/dk e``, both less their mean in the shower. Its square then has ``E[w v^2]`` too
+    much, and the gradient ``-E[w v u]``: the front looks flatter than it is, and the walk takes up
+    what that leaves. The solution without these terms is consistent whatever the distribution of
+    true cores is (corrected scores; Carroll et al. 2006, Measurement Error in Nonlinear Models,
+    ch. 7). Terms of second order in e are common to the shower.
+    """
+    excess, pull = np.zeros((2, len(model.names()), len(showers)))
+    if "curvature" not in model.columns or not showers.core_error_m.any():
+        return excess, pull
+    place = model.names().index("curvature")
+    variance = showers.core_error_m.T**2
+    for axis, (time, slope) in enumerate(zip(*showers.core_slopes(model.log_scale), strict=True)):
+        for values in (time, slope):
+            np.subtract(values, showers.spread(showers.total(share * values)), out=values)
+        excess[place] += variance[axis] * showers.total(weight * slope**2)
+        pull[place] -= variance[axis] * showers.total(weight * slope * time)
+    return excess, pull
 
 
 def _inverse(total: Floats) -> Floats:

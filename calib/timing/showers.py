@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from arraycal.calib.stamps.front import (
     C_M_PER_NS,
     Front,
     arrival_ns,
+    core_slopes,
     direction,
     front,
     refractive_index,
@@ -65,6 +66,8 @@ class Setup:
         Credible heights of the shower maximum above sea level.
     usual_maximum_m : float
         Its height above the array where there is no credible one.
+    core_error_m : float, optional
+        Error of the core along x and y; by default that of the stamps, or unknown.
     """
 
     subarray: Subarray
@@ -72,6 +75,7 @@ class Setup:
     altitude_m: float
     h_max_range_m: tuple[float, float]
     usual_maximum_m: float
+    core_error_m: float | None = None
 
     @property
     def speed_m_per_ns(self) -> float:
@@ -95,6 +99,12 @@ class StampedShowers:
         Positions of all telescopes in the GroundFrame.
     place : Front
         Where the telescopes are relative to the axis.
+    core_m : array, shape (n_showers, 2)
+        Core on the ground.
+    core_error_m : array, shape (n_showers, 2)
+        Its error; 0 where unknown.
+    towards : array, shape (n_showers, 3)
+        Unit vector towards the source.
     radius_m : array, shape (n_showers,)
         Distance to the shower maximum: the radius of the front at scale 1.
     brightness : array, shape (n_rows,)
@@ -118,6 +128,9 @@ class StampedShowers:
     delay_ns: Floats
     position_m: Floats
     place: Front
+    core_m: Floats
+    core_error_m: Floats
+    towards: Floats
     radius_m: Floats
     brightness: Floats
     offset: Floats
@@ -140,6 +153,13 @@ class StampedShowers:
         """Arrival times (ns) and their derivative with respect to ln(scale of the radius)."""
         radius = self.spread(np.exp(log_scale) * self.radius_m)
         return arrival_ns(self.place, radius, self.speed_m_per_ns)
+
+    def core_slopes(self, log_scale: float) -> tuple[Floats, Floats]:
+        """Derivatives of `predict` with respect to the core, ns/m, each of shape (2, n_rows)."""
+        radius = self.spread(np.exp(log_scale) * self.radius_m)
+        relative = self.position_m[self.telescope, :2] - self.core_m[self.shower]
+        towards = self.towards[self.shower, :2]
+        return core_slopes(self.place, relative.T, towards.T, radius, self.speed_m_per_ns)
 
     def total(self, values: Floats) -> Floats:
         """Sum of `values` by shower, shape (n_showers,)."""
@@ -196,6 +216,9 @@ def prepare_stamps(stamps: pl.DataFrame, setup: Setup) -> StampedShowers:
         delay_ns=delay,
         position_m=positions,
         place=front(position, core, towards[shower]),
+        core_m=ground,
+        core_error_m=_core_error_m(column, first, setup),
+        towards=towards,
         radius_m=_radius_m(column["h_max_m"][first], towards[:, 2], setup),
         brightness=bright,
         offset=towards - aimed,
@@ -204,6 +227,15 @@ def prepare_stamps(stamps: pl.DataFrame, setup: Setup) -> StampedShowers:
         obs_id=column["obs_id"][first],
         speed_m_per_ns=setup.speed_m_per_ns,
     )
+
+
+def _core_error_m(column: dict[str, npt.NDArray[Any]], first: Indices, setup: Setup) -> Floats:
+    """Error of the core along x and y, as stated or as in the stamps; 0 if nothing is known."""
+    if setup.core_error_m is not None:
+        return np.full((len(first), 2), setup.core_error_m)
+    names = ("core_error_x_m", "core_error_y_m")
+    errors = np.stack([column[name][first] for name in names], axis=1)
+    return np.asarray(np.nan_to_num(errors))
 
 
 def _radius_m(h_max_m: Floats, sin_alt: Floats, setup: Setup) -> Floats:

@@ -25,6 +25,8 @@ SURE_ERROR = 0.1
 CHANCE = 1e-4
 #: ... and +-1 is not that many errors away, which is also what excludes the plane wave.
 EXCLUDED_Z = 4.0
+#: A smaller part of the plane wave than this is the tilt of a few clocks.
+LEAST_PART = 0.1
 #: Telescopes that many sigma off the others do not take part in a slope.
 FAR_Z = 5.0
 #: Scatter of clocks below which none of them is far off, ns.
@@ -57,6 +59,11 @@ class PointingSlope(NamedTuple):
         if self.error < SURE_ERROR and self.from_wave < near:
             return True
         return self.chance < CHANCE and self.from_wave < EXCLUDED_Z * self.error
+
+    @property
+    def is_part(self) -> bool:
+        """Whether a part of the plane wave is in the offsets, and no accident of the clocks."""
+        return self.excludes_wave and abs(self.value) > LEAST_PART and self.chance < CHANCE
 
     @property
     def chance(self) -> float:

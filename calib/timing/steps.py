@@ -24,8 +24,19 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["ClockCourse", "Drift", "clock_course", "drifts", "find_jumps", "locate", "with_excess"]
+__all__ = [
+    "MIN_DRIFT_Z",
+    "ClockCourse",
+    "Drift",
+    "clock_course",
+    "drifts",
+    "find_jumps",
+    "locate",
+    "with_excess",
+]
 
+#: A drift this significant is told.
+MIN_DRIFT_Z = 5.0
 #: Showers of a telescope in a chunk from which its offset there is searched for jumps: of fewer,
 #: a single wrong stamp makes the offset.
 LEAST_SHOWERS = 5
@@ -54,6 +65,11 @@ class Drift(NamedTuple):
 
     slope: float
     error: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the clock drifts."""
+        return bool(abs(self.slope) > MIN_DRIFT_Z * self.error)
 
 
 def clock_course(fitted: ClockFit, steady: Bools) -> ClockCourse:

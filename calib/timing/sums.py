@@ -197,6 +197,7 @@ def _add_columns(
         result.matrix[:, :n, one] = result.matrix[:, one, :n] = mixed
     # A shower's share of the gradient along each column, shape (n_columns, n_showers).
     slope = np.array([showers.total(gradient * column) for column in found.column])
+    slope = slope.reshape(len(found.column), len(group)) - found.pull
     for one, of_shower in enumerate(slope, start=n):
         mixed = tally(link, gradient * showers.spread(of_shower), n_groups * n).reshape(shape)
         result.meat[:, :n, one] = result.meat[:, one, :n] = mixed
@@ -205,6 +206,8 @@ def _add_columns(
         result.matrix[:, n:, n:] = _products(
             found.column, found.weight * found.column, group, showers.start, n_groups
         )
+        for column, excess in enumerate(found.excess, start=n):
+            result.matrix[:, column, column] -= tally(group, excess, n_groups)
         rows = np.arange(len(group) + 1)
         result.meat[:, n:, n:] = _products(slope, slope, group, rows, n_groups)
 

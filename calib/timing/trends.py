@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from arraycal.calib.checks.changepoint import find_steps
-from arraycal.calib.timing.steps import clock_course, with_excess
+from arraycal.calib.timing.steps import MIN_DRIFT_Z, clock_course, with_excess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["MIN_DRIFT_Z", "ClockTrends", "detrended", "find_trends"]
+__all__ = ["ClockTrends", "detrended", "find_trends"]
 
-#: A drift this significant is told.
-MIN_DRIFT_Z = 5.0
 #: Chunks from which a line is told from a jump inside a chunk.
 LEAST_CHUNKS = 5
 #: Rates are found again with those found so far taken out; they settle at once.

@@ -9,7 +9,8 @@ import pytest
 from toy_stamps import TRUE_SCALE, TimingToy, toy_setup, toy_stamps, toy_timing_array
 
 from arraycal.calib.errors import CannotCompute
-from arraycal.calib.timing.answer import CURVATURE_BIAS, answer
+from arraycal.calib.timing.answer import answer
+from arraycal.calib.timing.shapes import CURVATURE_BIAS
 from arraycal.calib.timing.showers import prepare_stamps
 from arraycal.config.models import CalculateTimingCalibrationOptions
 

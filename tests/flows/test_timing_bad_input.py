@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from arraycal.calib.simulation import SimulationSettings, simulate_night
+from arraycal.calib.simulation import ClockSettings, SimulationSettings, simulate_night
 from arraycal.flows.cli.main import main
 
 TRIGGER = "/dl1/event/telescope/trigger"
@@ -317,3 +317,92 @@ def test_a_night_without_any_stamp_is_unusable(night, run):
     status, result, shown = run()
     assert (status, result) == (UNUSABLE, None)
     assert "stamp missing" in shown
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory):
+    """A short block of 55 telescopes, many with a handful of stamps, as they are observed."""
+    folder = tmp_path_factory.mktemp("sparse")
+    settings = SimulationSettings(
+        n_blocks=1, n_showers=1500, seed=0, clocks=ClockSettings(convention="raw")
+    )
+    simulate_night(folder, settings)
+    return folder
+
+
+def test_the_convention_is_tested_whatever_few_stamps_the_outer_telescopes_have(
+    sparse, tmp_path, capsys
+):
+    run = ["run", "timing-cross", str(sparse), "--output", str(tmp_path / "out"), "--direct"]
+    assert main([*run, *option("time_convention", "pointing_compensated")]) == UNUSABLE
+    assert "slope of -1.000" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out" / "result.json").exists()
+    # What the file says is right: the outer telescopes lack stamps, nothing else does.
+    assert main([*run, "--overwrite"]) == DEGRADED
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert set(flags(result).values()) <= {"ok", "few_events", "few_common", "no_data"}
+    assert abs(result["fit"]["plane_wave_slope"]) < 0.01
+
+
+def test_few_telescopes_give_offsets_only_in_a_convention_that_is_stated(night, run):
+    def rule(rows):
+        rows["time"][rows["tel_id"] > 4] = 0
+
+    for path in blocks(night):
+        change(path, TRIGGER, rule)
+    status, result, shown = run()
+    assert status == UNUSABLE
+    assert all(row["value"] is None for row in result["telescopes"])
+    assert "4 telescopes are too few" in " ".join(shown.split())
+    status, result, shown = run("--overwrite", *option("time_convention", "pointing_compensated"))
+    assert status == DEGRADED
+    assert sum(row["value"] is not None for row in result["telescopes"]) == 4
+    assert "4 telescopes are too few" in " ".join(shown.split())
+
+
+def uncertain(night, error_m):
+    """Write errors of the cores: 1 of 10 is not known."""
+
+    def rule(rows):
+        for axis in "xy":
+            rows[f"HillasReconstructor_core_uncert_{axis}"] = error_m
+            rows[f"HillasReconstructor_core_uncert_{axis}"][::10] = np.nan
+
+    for path in blocks(night):
+        change(path, GEOMETRY, rule)
+
+
+def test_errors_of_the_cores_come_from_the_file_and_showers_without_are_counted(night, run):
+    _, plain, shown = run()
+    assert "cannot be told from what errors of the reconstructed cores do" in " ".join(
+        shown.split()
+    )
+    assert plain["fit"]["offset_of_walk_ns"] > 0
+    uncertain(night, 12.0)
+    status, result, _ = run("--overwrite", *option("core_resolution", "file"))
+    assert status == USABLE
+    assert result["verdict"]["untested"] == []
+    assert rejected(result, "core uncertainty missing") > 500
+    assert result["fit"]["offset_of_walk_ns"] == 0
+    # Cores of 20 m over the root of the pairs of images: the front of 1.3 looks flatter.
+    assert result["fit"]["curvature_scale"] < plain["fit"]["curvature_scale"] - 0.01
+
+
+def test_a_file_that_knows_no_errors_of_its_cores_says_so(run):
+    status, result, shown = run(*option("core_resolution", "file"))
+    assert (status, result) == (UNUSABLE, None)
+    assert "core uncertainty missing, or no length (core_resolution: file)" in " ".join(
+        shown.split()
+    )
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "300", "nan", "none at all", "[1]"])
+def test_an_impossible_error_of_the_cores_is_a_wrong_configuration(run, value):
+    status, result, shown = run(*option("core_resolution", value))
+    assert (status, result) == (USAGE, None)
+    assert "core_resolution" in shown
+
+
+def test_a_length_with_its_unit_is_an_error_of_the_cores(run):
+    status, _, _ = run(*option("core_resolution", "'12 m'"))
+    assert status == USABLE

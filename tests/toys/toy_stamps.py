@@ -63,6 +63,9 @@ class TimingToy:
         Whether the plane wave of the pointing is subtracted from the stamps.
     duration_s : float
         Length of the observation.
+    light_pool_m : float
+        Distance from the axis over which sizes fall by e, down to the threshold; they do not fall
+        by default.
     """
 
     offset_ns: Sequence[float] | Floats
@@ -78,6 +81,7 @@ class TimingToy:
     spread_deg: float = 0.8
     compensated: bool = False
     duration_s: float = 240.0
+    light_pool_m: float = np.inf
 
 
 def toy_timing_array(n_lst: int = 4, n_mst: int = 9, reach_m: float = 270.0) -> Subarray:
@@ -98,9 +102,11 @@ def toy_timing_array(n_lst: int = 4, n_mst: int = 9, reach_m: float = 270.0) -> 
     )
 
 
-def toy_setup(subarray: Subarray, *, compensated: bool = False) -> Setup:
+def toy_setup(
+    subarray: Subarray, *, compensated: bool = False, core_error_m: float | None = None
+) -> Setup:
     """How the toy's stamps are to be read."""
-    return Setup(subarray, compensated, ALTITUDE_M, (5000.0, 15000.0), 8000.0)
+    return Setup(subarray, compensated, ALTITUDE_M, (5000.0, 15000.0), 8000.0, core_error_m)
 
 
 def toy_stamps(
@@ -150,6 +156,10 @@ def toy_stamps(
         positions[tel], core[shower], direction(alt, az)[shower], h_max[shower], alt[shower]
     )
     size = THRESHOLD * rng.uniform(size=n * m) ** (-1 / SIZE_SLOPE)
+    if np.isfinite(toy.light_pool_m):
+        place = front(positions[tel], core[shower], direction(alt, az)[shower])
+        falling = np.exp(1.0 - place.distance_m / toy.light_pool_m)
+        size = np.maximum(size * falling, THRESHOLD)
     jitter = np.where(np.asarray(subarray.types)[tel] == "LST", *toy.jitter_ns)
     time += np.asarray(toy.offset_ns, float)[tel] + toy.walk_ns * THRESHOLD / size
     time += jitter * rng.standard_normal(n * m)
@@ -173,6 +183,8 @@ def toy_stamps(
             "az_deg": (az + error * rng.standard_normal(n) / np.cos(np.radians(alt)))[shower],
             "core_x_m": (core[:, 0] + toy.core_error_m * rng.standard_normal(n))[shower],
             "core_y_m": (core[:, 1] + toy.core_error_m * rng.standard_normal(n))[shower],
+            "core_error_x_m": np.full(n * m, np.nan),
+            "core_error_y_m": np.full(n * m, np.nan),
             "h_max_m": (
                 ALTITUDE_M + (h_max - ALTITUDE_M) * (1 + toy.h_max_error * rng.standard_normal(n))
             )[shower],

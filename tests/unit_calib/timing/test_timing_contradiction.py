@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraycal.calib.timing.contradiction import contradictions_of, foreign_blocks, mostly_clipped
+from arraycal.calib.timing.contradiction import (
+    contradictions_of,
+    foreign_blocks,
+    mostly_clipped,
+    restless_array,
+    untested_convention,
+)
+from arraycal.calib.timing.guards import Checks
 from arraycal.calib.timing.reasons import reason_of
 from arraycal.calib.timing.solve import constant_nodes
 from arraycal.calib.timing.sums import empty_sums
@@ -142,3 +149,28 @@ def test_widths_have_no_sign_and_one_shower_is_singular():
     assert "scatter by 27.05 ns" in reason(answer_with(noisy={0: 27.05}))[1]
     assert "its error is 12.00 ns" in reason(answer_with(vague={0: 12.0}))[1]
     assert reason(answer_with(n_events=np.ones(N)))[1].startswith("1 shower, 50 needed")
+
+
+def checks(n_tested, unchecked="few telescopes"):
+    return Checks(np.nan, np.nan, np.nan, np.nan, 1, unchecked, n_tested)
+
+
+@pytest.mark.parametrize("stated", [None, "raw"])
+def test_a_convention_that_the_fit_cannot_test_is_not_believed_even_if_it_is_stated(stated):
+    # All 5 telescopes have stamps, and none has an offset to test with.
+    options = CalculateTimingCalibrationOptions(time_convention=stated)
+    (reason,) = untested_convention(checks(0), sums_with(0.0), options)
+    assert "The 5 with enough stamps fit nothing" in reason
+
+
+def test_a_convention_that_was_tested_is_believed():
+    options = CalculateTimingCalibrationOptions()
+    assert untested_convention(checks(0, unchecked=""), sums_with(0.0), options) == ()
+
+
+def test_most_is_more_than_half_of_the_telescopes_with_enough_stamps():
+    # 400 stamps each; the last two telescopes have lost theirs.
+    sums = sums_with([[0.0, 0.0, 0.0, 1.0, 0.95]])
+    assert restless_array(frozenset({0, 3, 4}), sums, 50) == ()
+    (reason,) = restless_array(frozenset({0, 1, 4}), sums, 50)
+    assert reason.startswith("2 of 3 clocks jump or drift")
