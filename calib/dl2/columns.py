@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["MISSING", "TRIGGER_TIME", "ColumnSource", "TableGroup", "by_group", "find_columns"]
+__all__ = [
+    "MISSING",
+    "TIME_KIND",
+    "TRIGGER_TIME",
+    "ColumnSource",
+    "TableGroup",
+    "by_group",
+    "find_columns",
+]
 
 TELESCOPE_GROUPS = (
     "/dl2/event/telescope/energy",
