@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from arraycal.calib.blocks.pair_rows import inter_first
 from arraycal.calib.blocks.stage import usable_blocks
-from arraycal.calib.checks.block_constancy import with_constancy
 from arraycal.calib.checks.comparison import read_other, with_comparison
 from arraycal.calib.checks.curve_table import with_curves, with_notes, with_residuals
 from arraycal.calib.checks.last_pass import with_last_pass
+from arraycal.calib.checks.night_parts import with_constancy
 from arraycal.calib.checks.saturation_table import with_saturation
 from arraycal.calib.fit.block_errors import with_block_errors
 from arraycal.calib.fit.loop import FitOptions, fit
