@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from arraycal.calib.blocks.pair_rows import inter_first
 from arraycal.calib.blocks.stage import select_blocks, usable_blocks, without_repeats
-from arraycal.calib.checks.block_constancy import with_constancy
 from arraycal.calib.checks.block_findings import with_block_findings
 from arraycal.calib.checks.comparison import read_other, with_comparison
 from arraycal.calib.checks.curve_table import with_curves, with_residuals
 from arraycal.calib.checks.deviation_table import with_deviations
 from arraycal.calib.checks.last_pass import with_last_pass
+from arraycal.calib.checks.night_parts import with_constancy
 from arraycal.calib.checks.saturation_table import with_saturation
 from arraycal.calib.fit.block_errors import with_block_errors
 from arraycal.calib.fit.options import fit_options

@@ -87,6 +87,16 @@ COLUMNS = {
     "p_value": Text("Chance of so large a value where there is nothing"),
     "p_largest": Text("Chance that any of the differences would be as large"),
     "birge": Text("Root of chi2 / ndf"),
+    "kind": Text("What the parts are: blocks, stretches of time, halves of blocks, nights"),
+    "part": Text("The part, or the first and last of a run of parts"),
+    "n_parts": Text("Parts that are compared"),
+    "deviating": Text("Type of what deviates most"),
+    "resolution": Text("Fitted standard deviation of ln(value)"),
+    "usual": Text("Median of the resolutions of the type"),
+    "width": Text("Width of the residuals over that of the fitted resolution"),
+    "width_error": Text("Statistical error of the width"),
+    "n_outlying": Text("Values more than 4 widths off"),
+    "chance": Text("Chance of so many outlying values where there is nothing"),
     "scatter": Text("Scatter beyond the stated errors, of ln(value)"),
     "changed": Text("Whether it is significant and of a size that matters"),
     "plateau": Text("Whether nothing changes at this margin and larger ones"),
@@ -181,6 +191,10 @@ CLOCKS = {
 HISTORY = "export"
 #: What a name means in one table alone; the tables that the history exports are one.
 TABLES = {
+    "residual_tests": {
+        "share": Text("Share of the values that are outlying"),
+        "expected": Text("The same share of the other telescopes of the type"),
+    },
     "block_deviations": {"difference": Text("ln(value) of the block minus that of all others")},
     "residuals": {
         "low": Text("Lower edge of the bin: measured minus fitted over its expected size"),

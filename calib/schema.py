@@ -31,12 +31,16 @@ __all__ = [
     "PARTICIPATION",
     "REJECTED",
     "SCHEMA_ID",
+    "TIME",
     "check_schema",
     "pairs_with",
 ]
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
 SCHEMA_ID = "pairs-4"
+
+#: Column of PAIRS with the trigger time of the shower, where the file has it: s since 1970, TAI.
+TIME = "time_s"
 
 #: Table of what a reader must know about single blocks.
 NOTES = "block_notes"

@@ -1,4 +1,4 @@
-"""Whether parts of the data (nights of a window, blocks of a night) tell one set of throughputs.
+"""Whether parts of the data (nights, blocks, stretches of time) tell one set of throughputs.
 
 Parts share no shower, so they are independent. Each is solved by itself, with its own
 event-clustered covariance: that of the model would call any unexpected noise a disagreement.
@@ -29,10 +29,20 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["Against", "Constancy", "Difference", "against_others", "constancy_of", "difference"]
+__all__ = [
+    "Against",
+    "Constancy",
+    "Difference",
+    "against_others",
+    "common_change",
+    "constancy_of",
+    "difference",
+]
 
 #: Eigenvalues of a covariance below this part of the largest are rounding.
 NO_VARIANCE = 1e-10
+#: A telescope that is off by more errors has changed by itself.
+CHANGED_ALONE = 4.0
 
 
 class Against(NamedTuple):
@@ -43,7 +53,10 @@ class Against(NamedTuple):
 
 
 def against_others(
-    parts: Sequence[Summary], options: FitOptions, columns: Floats | None = None
+    parts: Sequence[Summary],
+    options: FitOptions,
+    columns: Floats | None = None,
+    runs: Sequence[tuple[int, int]] | None = None,
 ) -> list[Against]:
     """Solve each part, and all others together.
 
@@ -55,18 +68,21 @@ def against_others(
         A part needs the least numbers of showers by itself to be compared.
     columns : array, shape (m,), optional
         Values at which the global columns are held; by default each part has its own.
+    runs : sequence of (int, int), optional
+        First part, and the one after the last, to take as one; by default each by itself.
 
     Returns
     -------
     list of Against
-        One per part.
+        One per part, or run of parts.
     """
     before = list(accumulate(parts[:-1], lambda one, two: merge_summaries([one, two])))
     after = list(accumulate(parts[:0:-1], lambda one, two: merge_summaries([one, two])))[::-1]
     found = []
-    for number, own in enumerate(parts):
-        rest = [*before[max(number - 1, 0) : number], *after[number : number + 1]]
+    for start, stop in runs or [(number, number + 1) for number in range(len(parts))]:
+        rest = [*before[max(start - 1, 0) : start], *after[stop - 1 : stop]]
         others = solve_summary(merge_summaries(rest), options, columns) if rest else None
+        own = merge_summaries(parts[start:stop])
         found.append(Against(solve_summary(own, options, columns), others))
     return found
 
@@ -90,6 +106,8 @@ class Difference:
         The change of one telescope that explains most, if all others stayed what they were, with
         its error: the contrast with the others, weighted by what is known of them. Of a single
         telescope that changed it is that change, and no other is more significant.
+    precision : array, shape (n, n)
+        Pseudo-inverse of the covariance of `log_ratio`.
     """
 
     log_ratio: Floats
@@ -99,6 +117,7 @@ class Difference:
     n_compared: Floats
     alone: Floats
     alone_error: Floats
+    precision: Floats
 
 
 def difference(pair: Against, nodes: Indices | None = None) -> Difference:
@@ -115,6 +134,7 @@ def difference(pair: Against, nodes: Indices | None = None) -> Difference:
     n = len(one.component)
     log_ratio, error, chi2, ndf = np.full(n, np.nan), np.full(n, np.nan), 0.0, 0.0
     n_compared, alone, alone_error = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
+    full = np.zeros((n, n))
     for shared in () if two is None else members(in_both(one.component, two.component)):
         assert two is not None  # noqa: S101  or there were nothing shared
         both = np.isfinite(one.log_throughput[shared]) & np.isfinite(two.log_throughput[shared])
@@ -131,11 +151,50 @@ def difference(pair: Against, nodes: Indices | None = None) -> Difference:
         precision, rank = _precision(covariance)
         chi2 += float(log_ratio[own] @ precision @ log_ratio[own])
         ndf += rank
-        known = np.diag(precision) > 0  # without noise nothing is
-        information = np.where(known, np.diag(precision), np.nan)
-        alone[own] = precision @ log_ratio[own] / information
-        alone_error[own] = 1.0 / np.sqrt(information)
-    return Difference(log_ratio, error, chi2, ndf, n_compared, alone, alone_error)
+        alone[own], alone_error[own] = _explained(log_ratio[own], precision, np.eye(len(own)))
+        full[part] = precision
+    return Difference(log_ratio, error, chi2, ndf, n_compared, alone, alone_error, full)
+
+
+def common_change(found: Difference, groups: Sequence[Indices]) -> tuple[Floats, Floats]:
+    """Change common to a group of telescopes that explains most, if all others stayed the same.
+
+    Parameters
+    ----------
+    found : Difference
+        Of all telescopes.
+    groups : sequence of array of int
+        Telescopes of each group.
+
+    Returns
+    -------
+    (array, array), shape (n_groups,)
+        Changes of ln c and their errors; NaN where nothing compares. A single telescope that
+        explains more than any group is no change of its group: it is left out.
+    """
+    step, precision = np.nan_to_num(found.log_ratio), found.precision
+    n = len(step)
+    common = np.array([np.isin(np.arange(n), group) for group in groups], float)
+    for _ in range(n):
+        change, error = _explained(step, precision, common)
+        alone, alone_error = _explained(step, precision, np.eye(n))
+        most = np.nan_to_num(np.abs(change) / error).max(initial=0.0)
+        z = np.nan_to_num(np.abs(alone) / alone_error)
+        worst = int(z.argmax())
+        # A group of one telescope explains as much as that one.
+        if z[worst] <= max(CHANGED_ALONE, most * (1 + NO_VARIANCE)):
+            break
+        own = precision[worst]
+        precision = precision - np.outer(own, own) / own[worst]
+    return change, error
+
+
+def _explained(step: Floats, precision: Floats, directions: Floats) -> tuple[Floats, Floats]:
+    """Best amplitude of each direction by itself, and its error; NaN if nothing is known of it."""
+    information = np.einsum("ij,jk,ik->i", directions, precision, directions)
+    scale = NO_VARIANCE * np.trace(precision)
+    information = np.where(information > scale, information, np.nan)
+    return directions @ precision @ step / information, 1.0 / np.sqrt(information)
 
 
 def _among(some: Indices, nodes: Indices | None) -> npt.NDArray[np.bool_]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MISSING",
     "TELESCOPE_TRIGGER",
+    "TIME_KIND",
     "TRIGGER_TIME",
     "ColumnSource",
     "TableGroup",

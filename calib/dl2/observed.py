@@ -29,6 +29,7 @@ __all__ = [
     "observation_span",
     "observation_start",
     "refuse_impossible",
+    "utc",
 ]
 
 #: Rows read at either end of a block to find when it began and ended.
@@ -77,7 +78,7 @@ def observation_span(path: Path) -> Span | None:
     seconds = _tai_seconds(stamps, high_resolution=high_resolution)
     if not len(seconds):
         return None
-    return Span(_utc(float(seconds.min())), _utc(float(seconds.max())))
+    return Span(utc(float(seconds.min())), utc(float(seconds.max())))
 
 
 def observation_start(path: Path) -> datetime:
@@ -108,7 +109,7 @@ def observation_start(path: Path) -> datetime:
             high_resolution = table.time_format(column) == HIGH_RESOLUTION
             seconds = _tai_seconds(stamps, high_resolution=high_resolution)
             if len(seconds):
-                return _utc(float(seconds.min()))
+                return utc(float(seconds.min()))
     raise CannotCompute(
         f"{path}: no observation time, neither in {OBSERVATION_BLOCK} nor in {TRIGGER}. "
         "Put the file into a folder with the night in its name, and give that as the pattern."
@@ -127,7 +128,8 @@ def _tai_seconds(
     return np.asarray((values[known] - UNIX_EPOCH_MJD) * DAY_S)
 
 
-def _utc(tai_s: float) -> datetime:
+def utc(tai_s: float) -> datetime:
+    """UTC of seconds of TAI since 1970."""
     from astropy.time import Time
 
     moment: datetime = Time(tai_s, format="unix_tai").utc.to_datetime(timezone=UTC)

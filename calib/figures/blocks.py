@@ -1,4 +1,4 @@
-"""Figure of the blocks of a night: how each telescope differs from its value in the others."""
+"""Figure of blocks or nights: how each telescope differs from its value in the others."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["BLOCKS_CAPTION", "blocks_figure"]
 
 BLOCKS_CAPTION = (
-    "Difference of ln c of every telescope in a block from its value in all other blocks, relative "
-    "to the other telescopes, by observation; a line is a telescope. Named: beyond 4 errors."
+    "Difference of ln c of every telescope in a block (or night) from its value in all others, "
+    "relative to the other telescopes of its type; a line is a telescope. Named: beyond 4 errors."
 )
+#: Parts that are drawn, and what their axis is called.
+LABELS = {"blocks": "observation", "nights": "night"}
 PANEL_IN, HEIGHT_IN = 2.9, 2.9
 #: Telescopes of a block stand side by side over this part of the distance between two blocks.
 SPREAD = 0.5
@@ -34,7 +36,8 @@ def blocks_figure(deviations: pl.DataFrame) -> Figure | None:
     Parameters
     ----------
     deviations : DataFrame
-        Schema ``arraycal.calib.checks.block_constancy.BLOCK_DEVIATIONS``.
+        Schema ``arraycal.calib.checks.parts.CONSTANCY_DEVIATIONS``, of which blocks and nights
+        are drawn.
 
     Returns
     -------
@@ -43,12 +46,13 @@ def blocks_figure(deviations: pl.DataFrame) -> Figure | None:
     """
     import matplotlib as mpl
 
+    deviations = deviations.filter(pl.col("kind").is_in(list(LABELS)), pl.col("tel_id") >= 0)
     if deviations.is_empty():
         return None
     shown = looks(deviations["tel_type"])
-    blocks = sorted(set(deviations["obs_ids"]), key=_in_order)
+    blocks = sorted(set(deviations["part"]), key=_in_order)
     places = {name: float(place) for place, name in enumerate(blocks)}
-    number = pl.col("obs_ids").replace_strict(places, return_dtype=pl.Float64)
+    number = pl.col("part").replace_strict(places, return_dtype=pl.Float64)
     place = (pl.col("tel_id").rank("dense") - 0.5) / pl.col("tel_id").n_unique() - 0.5
     points = deviations.with_columns(x=number + SPREAD * place.over("tel_type"))
     with mpl.rc_context(STYLE):
@@ -59,7 +63,7 @@ def blocks_figure(deviations: pl.DataFrame) -> Figure | None:
             _draw_type(axes, points.filter(pl.col("tel_type") == name), look)
             axes.set_title(plain(name), loc="left")
             _label_blocks(axes, blocks)
-            axes.set_xlabel("observation")
+            axes.set_xlabel(LABELS[deviations["kind"][0]])
         panels[0].set_ylabel("difference of ln c / %")
     return figure
 

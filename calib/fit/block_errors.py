@@ -7,7 +7,7 @@ g_b the gradient of a block at the common solution,
 
 holds for whatever wobbles from block to block. With few blocks it is too small, and of deficient
 rank; then errors are those of showers alone, and how far the blocks disagree is stated beside them
-(`arraycal.calib.checks.block_constancy`).
+(`arraycal.calib.checks.night_parts`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from arraycal.calib.fit import network, resolutions
-from arraycal.calib.fit.block_sums import sums_by_block
+from arraycal.calib.fit.block_sums import (
+    chunk_edges,
+    sums_by_block,
+    sums_by_chunk,
+    sums_of_pass,
+    time_halves,
+)
 from arraycal.calib.fit.model import NO_CURVE, Model, split_values
 from arraycal.calib.fit.slope import NO_SLOPE
 from arraycal.calib.fit.summary import Summary, empty_summary, merge_summaries, summarise
@@ -64,6 +70,7 @@ UNDAMPED = 6
 FINAL_PASSES = 4
 #: An error below this belongs to data without noise.
 ROUNDING = 1e-12
+#: Splits that cut at the middle of a quantity of the shower; the last split is by time.
 SPLITS: tuple[Split, ...] = ("value", "impact", "multiplicity")
 
 
@@ -125,13 +132,17 @@ class Fit:
         Weights and selection of the last pass.
     half_differences : tuple of network.Solution
         Half the difference of ln c between disjoint halves of the showers, split by value, impact
-        distance and multiplicity; see `systematic_error`.
+        distance, multiplicity and time within the block; see `systematic_error`.
     passes : int
         Passes over the pairs, splits not counted.
     settled : bool
         Whether the last pass changed nothing that matters.
     halves : tuple of Summary
-        Sums of the upper halves, in the order of `SPLITS`.
+        Sums of the upper halves, in the order of `SPLITS`, and of the later one.
+    chunks : dict of int to dict of int to Summary
+        Sums of the last pass by block and time chunk, see `arraycal.calib.fit.block_sums`.
+    chunk_edges_s : dict of int to array
+        Where the chunks of each block begin and end.
     blocks : dict of int to Summary
         Sums of the last pass by block, of those with any shower; only what a solver reads.
     by_block : tuple of int
@@ -145,6 +156,8 @@ class Fit:
     passes: int
     settled: bool
     halves: tuple[Summary, ...] = ()
+    chunks: Mapping[int, Mapping[int, Summary]] = field(default_factory=dict)
+    chunk_edges_s: Mapping[int, Floats] = field(default_factory=dict)
     blocks: Mapping[int, Summary] = field(default_factory=dict)
     by_block: tuple[int, ...] = ()
 
@@ -182,14 +195,14 @@ def fit(
     if next(iter(windows()), None) is None:
         return _nothing(model)
     if options.estimator == "pair":
-        summary, blocks = sums_by_block(windows(), model)
-        return Fit(
-            solve_summary(summary, options), summary, model, (), 1, settled=True, blocks=blocks
-        )
+        summary = sums_of_pass(windows(), model)
+        found = Fit(solve_summary(summary, options), summary, model, (), 1, settled=True)
+        return _with_parts(found, windows, model)
     held = stationary = settled = False
     previous: network.Solution | None = None
     for passes in range(1, options.max_iterations + 1):
-        summary, blocks = sums_by_block(windows(), model)
+        last = model
+        summary = sums_of_pass(windows(), model)
         solution = solve_summary(summary, options)
         step = _largest_step(previous, solution)
         if held and step <= SETTLED:
@@ -201,8 +214,18 @@ def fit(
         model = _next_model(model, summary, solution, subarray, options, passes, held=held)
         previous = solution
     halves = _upper_halves(windows, model)
-    differences = half_differences(summary, halves, options)
-    return Fit(solution, summary, model, differences, passes, settled, halves, blocks)
+    found = _with_parts(Fit(solution, summary, model, (), passes, settled), windows, last)
+    halves = (*halves, time_halves(found.chunks, found.chunk_edges_s, last)[1])
+    return replace(
+        found, halves=halves, half_differences=half_differences(summary, halves, options)
+    )
+
+
+def _with_parts(found: Fit, windows: Windows, model: Model) -> Fit:
+    """Add the sums by time chunk and block; `model` is that of the last pass."""
+    edges = chunk_edges(windows())
+    chunks = sums_by_chunk(windows(), model, edges)
+    return replace(found, chunks=chunks, chunk_edges_s=edges, blocks=sums_by_block(chunks, model))
 
 
 def solve_summary(

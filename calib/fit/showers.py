@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from arraycal.calib.index import node_index, shower_index
-from arraycal.calib.schema import PAIRS
+from arraycal.calib.schema import PAIRS, TIME
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -77,6 +77,37 @@ class Showers:
     n_nodes: int
     covariates: dict[str, Floats] = field(default_factory=dict)
     block: int = 0
+
+    @property
+    def time_s(self) -> Floats:
+        """Trigger time of each shower, s; NaN where it is not known. Shape (n_showers,)."""
+        starts = self.shower_start[:-1]
+        if TIME not in self.covariates:
+            return np.full(len(starts), np.nan)
+        return self.covariates[TIME][self.group[starts]]
+
+    def some(self, which: npt.NDArray[np.bool_]) -> Showers:
+        """Some of the showers, by a flag for each."""
+        if which.all():
+            return self
+        rows = np.repeat(which, np.diff(self.shower_start))
+        place = np.cumsum(rows) - 1
+        pairs = rows[self.first]
+        groups = rows[self.group_start]
+        return replace(
+            self,
+            node=self.node[rows],
+            kind=self.kind[rows],
+            y=self.y[rows],
+            impact_m=self.impact_m[rows],
+            impact_bin=self.impact_bin[rows],
+            group=(np.cumsum(groups) - 1)[self.group[rows]],
+            group_start=place[self.group_start[groups]],
+            shower_start=np.append(place[self.shower_start[:-1][which]], rows.sum()),
+            first=place[self.first[pairs]],
+            second=place[self.second[pairs]],
+            covariates={name: values[groups] for name, values in self.covariates.items()},
+        )
 
     def total(self, values: Floats) -> Floats:
         """Sum over the rows of each group, shape (n_groups,)."""

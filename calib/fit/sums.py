@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "KEPT", "KEPT_OF_HALVES", "STEERING", "Sums", "pack", "unpack"]
 
 #: Layout and meaning of the bytes; whatever changes there is another number.
-FORMAT = 1
+FORMAT = 2
 #: Fields of `Summary` that a result is made of.
 KEPT = (
     "weight", "weighted", "curvature", "meat", "asymmetry", "log_ratio", "n_showers", "n_groups",
@@ -74,8 +74,7 @@ class Sums:
     summary : Summary
         Sums of all showers.
     halves : tuple of Summary
-        Sums of the upper halves, in the order of ``arraycal.calib.fit.loop.SPLITS``; only what a
-        solver reads.
+        Sums of the upper halves, as of ``arraycal.calib.fit.loop.Fit``; only what a solver reads.
     model : Model
         Weights and selection; residuals are about its ``now``.
     settled : bool

@@ -23,7 +23,7 @@ from arraycal.calib.hdf5.file import (
     require_table,
 )
 from arraycal.calib.hdf5.writing import create_file
-from arraycal.calib.schema import PAIRS, REJECTED, check_schema
+from arraycal.calib.schema import PAIRS, REJECTED, TIME, check_schema
 from arraycal.calib.subarray import Subarray
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def write_asymmetries(
     Parameters
     ----------
     pairs : DataFrame or LazyFrame
-        PAIRS, in any order.
+        PAIRS, in any order; trigger times, which the peer does not have, are left out.
     observable : Observable
         The calibration; its label names the table and the statistic.
     value_column : str
@@ -89,7 +89,7 @@ def write_asymmetries(
     OSError
         If the file cannot be written; nothing is left behind.
     """
-    frame = pairs.lazy().collect()
+    frame = pairs.lazy().drop(TIME, strict=False).collect()
     check_schema(frame, PAIRS)
     table = _to_table(frame, observable, value_column, unit)
     buffer = io.BytesIO()

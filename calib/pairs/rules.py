@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from arraycal.calib.criteria import Criterion, compile_criteria
+from arraycal.calib.dl2.columns import TIME_KIND, TRIGGER_TIME
 from arraycal.calib.dl2.pointing import ALTITUDE, POINTING
 from arraycal.calib.errors import CannotCompute
-from arraycal.calib.observables.filters import PairFilter
+from arraycal.calib.observables.filters import ColumnTemplate, PairFilter
 from arraycal.calib.pairs.matching import TWO, PairRules, PairTest
 from arraycal.calib.pairs.saturation import UNCHECKED
+from arraycal.calib.schema import TIME
 from arraycal.calib.subarray import allowed_pairs, value_by_telescope
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.models import ToolOptions
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.dl2.block import Block
     from arraycal.calib.observables import Observable
-    from arraycal.calib.observables.filters import ColumnTemplate, EventFilter
+    from arraycal.calib.observables.filters import EventFilter
     from arraycal.calib.subarray import Subarray
     from arraycal.config.models import Configuration, Options
     from arraycal.config.telescope import TelescopeParameter
@@ -112,7 +114,7 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
             criteria.append(compiled)
     shower = tuple(
         (name, column)
-        for name, quantity in observable.shower
+        for name, quantity in (*observable.shower, (TIME, ColumnTemplate(TRIGGER_TIME, TIME_KIND)))
         if (column := _if_there(block, quantity.column, names, quantity.unit)) is not None
     )
     notes += _pointing_notes(observable, block, tests, shower)

@@ -1,8 +1,8 @@
-"""The blocks of a night against each other in the report."""
+"""Parts of the data against each other in the report: blocks, stretches of time, nights."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arraycal.calib.figures import Picture
 from arraycal.calib.figures.blocks import BLOCKS_CAPTION, blocks_figure
@@ -23,25 +23,26 @@ BIRGE = f"\N{SQUARE ROOT}({CHI2}/ndf)"
 
 
 def constancy_section(result: CalibrationResult) -> Iterator[str]:
-    """Yield how well the blocks agree; nothing where there are none to compare."""
-    types = result.extras.get("block_constancy_types")
-    if types is None:
+    """Yield how well parts of the data agree; nothing where there are none to compare."""
+    table = result.extras.get("constancy")
+    if table is None:
         return
-    blocks = result.extras["block_constancy"]
-    yield "<h2>Blocks against each other</h2>"
+    parts = result.extras["constancy_parts"]
+    yield "<h2>Parts against each other</h2>"
     method = page.text(str(result.fit.get("error_method", MISSING)))
     yield (
-        "<p>Each block is solved by itself and compared with all others. Errors of the "
+        "<p>Each part (a block of the night, a stretch of time of its block) is solved by itself "
+        "and compared with all others. Errors of the "
         f"coefficients are clustered by {method}; the factor {BIRGE} is not applied to them.</p>"
     )
-    yield _type_table(types)
+    yield _type_table(table)
     yield page.figure_elements(constancy_pictures(result))
-    yield page.details(f"Block by block ({len(blocks)})", _block_table(blocks))
+    yield page.details(f"Part by part ({len(parts)})", _part_table(parts))
 
 
 def constancy_pictures(result: CalibrationResult) -> Iterator[Picture]:
     """Yield the figure of the blocks."""
-    table = result.extras.get("block_deviations")
+    table = result.extras.get("constancy_deviations")
     drawn = None if table is None else blocks_figure(table)
     if drawn is not None:
         yield Picture("blocks", BLOCKS_CAPTION, drawn)
@@ -49,36 +50,37 @@ def constancy_pictures(result: CalibrationResult) -> Iterator[Picture]:
 
 def _type_table(types: pl.DataFrame) -> str:
     header = (
-        "type", "verdict", "blocks", CHI2, "ndf", "p", BIRGE,
-        "scatter beyond errors/%", "largest: observation", *LARGEST,
+        "parts", "type", "verdict", "number", CHI2, "ndf", "p", BIRGE,
+        "scatter beyond errors/%", "largest: in", *LARGEST,
     )  # fmt: skip
     rows = [
         (
+            row["kind"],
             row["tel_type"],
             "contradict" if row["changed"] else "agree" if row["ndf"] else "not compared",
-            str(row["n_blocks"]),
+            str(row["n_parts"]),
             fixed(row["chi2"], 1),
             str(row["ndf"]),
             _chance(row["p_value"]),
             fixed(row["birge"], 2),
             fixed(100 * row["scatter"], 2),
-            row["obs_ids"] or MISSING,
+            row["part"] or MISSING,
             *_largest(row),
         )
         for row in types.iter_rows(named=True)
     ]
     tones = ["warn" if changed else "" for changed in types["changed"]]
-    return page.table(header, rows, numbers="  nnnnnn nnnn", tones=tones)
+    return page.table(header, rows, numbers="   nnnnnn nnnn", tones=tones)
 
 
 LARGEST = ("telescope", "difference/%", "error/%", "p")
 
 
-def _block_table(blocks: pl.DataFrame) -> str:
-    header = ("observation", "type", "telescope events", "telescopes", CHI2, "ndf", "p", *LARGEST)
+def _part_table(parts: pl.DataFrame) -> str:
+    header = ("part", "type", "telescope events", "telescopes", CHI2, "ndf", "p", *LARGEST)
     rows = [
         (
-            row["obs_ids"],
+            row["part"],
             row["tel_type"],
             f"{row['n_events']:,}",
             str(row["n_telescopes"]),
@@ -87,14 +89,14 @@ def _block_table(blocks: pl.DataFrame) -> str:
             _chance(row["p_value"]),
             *_largest(row),
         )
-        for row in blocks.iter_rows(named=True)
+        for row in parts.iter_rows(named=True)
     ]
     return page.table(header, rows, numbers="  nnnnnnnnn")
 
 
-def _largest(row: dict[str, float]) -> tuple[str, str, str, str]:
+def _largest(row: dict[str, Any]) -> tuple[str, str, str, str]:
     return (
-        str(row["tel_id"]) if row["tel_id"] >= 0 else MISSING,
+        str(row["tel_id"]) if row["tel_id"] >= 0 else row["deviating"] or MISSING,
         *in_percent(row["difference"], row["difference_error"]),
         _chance(row["p_largest"]),
     )

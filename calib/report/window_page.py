@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["window_section"]
 
-#: A night's pull beyond this is marked: once in 16,000 by chance.
-MARKED = 4.0
-#: So is a telescope whose scatter over the nights is this unlikely.
+#: A telescope whose scatter over the nights is this unlikely is marked.
 RARE = 1e-3
 
 
@@ -31,19 +29,15 @@ def window_section(result: CalibrationResult) -> Iterator[str]:
     yield f"<h2>Nights, {page.text(fit['window'])}</h2>"
     yield (
         f"<p>{fit['nights_used']} nights in use, {fit['nights_left_out']} left out, "
-        f"{fit['nights_without_run']} without a run. Each is compared with all others together: "
-        f"{CHI_SQUARED} / ndf of all nights = "
-        f"{fixed(fit['nights_chi2'], 1)} / {fit['nights_ndf']:.0f}, probability "
-        f"{_chance(fit['nights_probability'])}.</p>"
+        f"{fit['nights_without_run']} without a run.</p>"
     )
     lacking = page.text(fit["not_in_a_window"])
     yield f'<p class="quiet">Needs the showers of the nights, so not here: {lacking}.</p>'
     yield _window_table(window)
-    stability, nights = result.extras["stability"], result.extras["nights"]
+    stability = result.extras["stability"]
     yield page.details(
         f"Telescopes over the nights ({len(stability)})", _stability_table(stability), is_open=True
     )
-    yield page.details(f"Telescopes night by night ({len(nights)})", _night_table(nights))
 
 
 def _window_table(window: pl.DataFrame) -> str:
@@ -86,25 +80,6 @@ def _stability_table(stability: pl.DataFrame) -> str:
     ]
     tones = ["warn" if chance < RARE else "" for chance in stability["probability"].fill_null(1.0)]
     return page.table(header, rows, numbers=" nnnnnn", tones=tones)
-
-
-def _night_table(nights: pl.DataFrame) -> str:
-    header = ("night", "type", "telescope", "showers", "ln ratio to other nights", "error", "pull")
-    rows, tones = [], []
-    for row in nights.iter_rows(named=True):
-        tones.append("warn" if abs(row["pull"]) > MARKED else "")
-        rows.append(
-            (
-                row["night"],
-                row["tel_type"],
-                str(row["tel_id"]),
-                f"{row['n_events']:,}",
-                fixed(row["log_ratio"], 4, "+"),
-                fixed(row["error"], 4),
-                fixed(row["pull"], 1, "+"),
-            )
-        )
-    return page.table(header, rows, numbers="  nnnnn", tones=tones)
 
 
 def _chance(probability: float) -> str:

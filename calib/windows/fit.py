@@ -1,4 +1,4 @@
-"""The sums of several nights, solved as one, and the nights compared with each other.
+"""The sums of several nights, solved as one.
 
 Normal equations, gradients and counts of disjoint showers add up exactly; weights and selection of
 each night stay as they were. Only chi-square is about a point: that of night k at the common
@@ -17,13 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.checks.constancy import (
-    Constancy,
-    Difference,
-    against_others,
-    constancy_of,
-    difference,
-)
 from arraycal.calib.fit.columns import with_columns
 from arraycal.calib.fit.loop import Fit, carried_on, half_differences, solve_summary
 from arraycal.calib.fit.normal import Normal, laplacian
@@ -42,7 +35,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["constancy", "differences", "merged_fit"]
+__all__ = ["merged_fit"]
 
 
 def merged_fit(nights: Sequence[Sums], options: FitOptions) -> Fit:
@@ -114,33 +107,3 @@ def _normal(summary: Summary) -> Normal:
         n_clusters=summary.n_showers,
     )
     return with_columns(nodes, summary.columns) if len(summary.columns.vector) else nodes
-
-
-def differences(nights: Sequence[Sums], options: FitOptions) -> list[Difference]:
-    """Compare each night with all others together.
-
-    Parameters
-    ----------
-    nights : sequence of Sums
-        As for `merged_fit`.
-    options : FitOptions
-        A night needs the least numbers of showers by itself to be compared.
-
-    Returns
-    -------
-    list of Difference
-        One per night; of a single night there is nothing to compare.
-    """
-    pairs = against_others([night.summary for night in nights], options)
-    return [difference(pair) for pair in pairs]
-
-
-def constancy(nights: Sequence[Sums], options: FitOptions) -> Constancy:
-    """Test whether the nights agree, see `arraycal.calib.checks.constancy.constancy_of`.
-
-    Parameters
-    ----------
-    nights, options
-        As for `differences`.
-    """
-    return constancy_of([solve_summary(night.summary, options) for night in nights])

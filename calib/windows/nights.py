@@ -8,31 +8,24 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from arraycal.calib.checks.parts import NO_TELESCOPE
 from arraycal.calib.history.window import LEFT_OUT, WindowNight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import date
+    from collections.abc import Sequence
 
-    from arraycal.calib.checks.constancy import Constancy, Difference
     from arraycal.calib.fit.sums import Sums
 
 __all__ = [
-    "NIGHTS",
     "STABILITY",
     "WINDOW",
-    "disagreement",
     "inherited",
     "left_out",
-    "night_table",
     "stability_table",
     "unsettled",
     "window_table",
 ]
 
-#: Nights disagree when chance alone does so less often than this *and* the throughput of a
-#: telescope scatters by more than that: either alone is normal somewhere.
-MAX_CHANCE, MIN_SCATTER = 1e-3, 0.005
 #: Names in a sentence, before it says how many more there are.
 MAX_NAMED = 5
 
@@ -49,20 +42,6 @@ WINDOW = pl.Schema(
         "n_showers": pl.Int64,
         "chi2": pl.Float64,
         "ndf": pl.Float64,
-    }
-)
-
-#: One row per telescope and night in use: `log_ratio` is ln c of the night minus that of all other
-#: nights together, zero on average over the telescopes of the night; `pull` is it over its error.
-NIGHTS = pl.Schema(
-    {
-        "night": pl.String,
-        "tel_type": pl.String,
-        "tel_id": pl.Int64,
-        "n_events": pl.Int64,
-        "log_ratio": pl.Float64,
-        "error": pl.Float64,
-        "pull": pl.Float64,
     }
 )
 
@@ -83,13 +62,21 @@ STABILITY = pl.Schema(
 )
 
 
-def window_table(
-    nights: Sequence[WindowNight], compared: Mapping[date, Difference]
-) -> pl.DataFrame:
-    """Table `WINDOW`, from the comparisons by night."""
+def window_table(nights: Sequence[WindowNight], parts: pl.DataFrame) -> pl.DataFrame:
+    """Table `WINDOW`, from the nights as `arraycal.calib.checks.parts.CONSTANCY_PARTS`."""
+    # The first row of a night is of all types, where they share a gauge.
+    joint = parts["tel_type"].str.contains("-", literal=True)
+    compared = {
+        part: (chi2, ndf)
+        for part, chi2, ndf in parts.filter(joint | ~joint.any())
+        .group_by("part")
+        .agg(pl.col("chi2", "ndf").sum())
+        .iter_rows()
+    }
     rows = []
     for night in nights:
-        sums, difference = night.sums, compared.get(night.night)
+        sums = night.sums
+        chi2, ndf = compared.get(night.text, (0.0, 0))
         rows.append(
             (
                 night.text,
@@ -98,39 +85,15 @@ def window_table(
                 night.verdict,
                 0 if sums is None else int((sums.tables["blocks"]["status"] == "ok").sum()),
                 0 if sums is None else int(sums.summary.n_showers),
-                0.0 if difference is None else difference.chi2,
-                0.0 if difference is None else difference.ndf,
+                chi2,
+                float(ndf),
             )
         )
     return pl.DataFrame(rows, schema=WINDOW, orient="row")
 
 
-def night_table(
-    used: Sequence[tuple[WindowNight, Sums]], compared: Mapping[date, Difference]
-) -> pl.DataFrame:
-    """Table `NIGHTS`, from the comparisons by night."""
-    parts = [NIGHTS.to_frame()]
-    for night, sums in used:
-        difference, subarray = compared[night.night], sums.subarray
-        error = difference.error
-        pull = np.divide(
-            difference.log_ratio, error, out=np.full(len(error), np.nan), where=error > 0
-        )
-        columns = {
-            "night": [night.night.isoformat()] * len(subarray),
-            "tel_type": list(subarray.types),
-            "tel_id": list(subarray.tel_ids),
-            "n_events": sums.summary.n_events.astype(np.int64),
-            "log_ratio": difference.log_ratio,
-            "error": error,
-            "pull": pull,
-        }
-        parts.append(pl.DataFrame(columns, schema=NIGHTS))
-    return pl.concat(parts).filter(pl.col("log_ratio").is_finite())
-
-
-def stability_table(nights: pl.DataFrame) -> pl.DataFrame:
-    """Table `STABILITY` from `NIGHTS`.
+def stability_table(deviations: pl.DataFrame) -> pl.DataFrame:
+    """Table `STABILITY`, from the nights as `arraycal.calib.checks.parts.CONSTANCY_DEVIATIONS`.
 
     A throughput that scatters by t from night to night differs from the mean of n - 1 others by
     ``t^2 n / (n - 1)`` in the square, beside the statistical error. A night with the share h of
@@ -139,16 +102,18 @@ def stability_table(nights: pl.DataFrame) -> pl.DataFrame:
     telescope stand for its information.
     """
     n = pl.len()
-    excess = (pl.col("log_ratio") ** 2 - pl.col("error") ** 2).mean()
+    step, error = pl.col("difference"), pl.col("difference_error")
+    pull = step / error
     share = pl.col("n_events") / pl.col("n_events").sum()
-    worst = pl.col("pull").abs().fill_nan(None).arg_max()
-    table = nights.group_by("tel_type", "tel_id").agg(
+    worst = pull.abs().fill_nan(None).arg_max()
+    telescopes = deviations.filter(pl.col("tel_id") != NO_TELESCOPE)
+    table = telescopes.group_by("tel_type", "tel_id").agg(
         n_nights=n.cast(pl.Int64),
-        scatter=(excess * (n - 1) / n).clip(lower_bound=0.0).sqrt(),
-        chi2=((1.0 - share) * pl.col("pull").fill_nan(0.0) ** 2).sum(),
+        scatter=((step**2 - error**2).mean() * (n - 1) / n).clip(lower_bound=0.0).sqrt(),
+        chi2=((1.0 - share) * pull.fill_nan(0.0) ** 2).sum(),
         probability=pl.lit(float("nan")),
-        night=pl.col("night").gather(worst).first(),
-        largest_pull=pl.col("pull").gather(worst).first(),
+        night=pl.col("part").gather(worst).first(),
+        largest_pull=pull.gather(worst).first(),
     )
     ndf = np.maximum(table["n_nights"].to_numpy() - 1, 0)
     chance = np.where(ndf > 0, stats.chi2.sf(table["chi2"].to_numpy(), np.maximum(ndf, 1)), np.nan)
@@ -189,26 +154,5 @@ def inherited(used: Sequence[tuple[WindowNight, Sums]]) -> list[str]:
     text = (
         f"{len(found)} of {len(used)} runs in use are degraded for what a window does not see "
         f"({night}: {'; '.join(remarks)})"
-    )
-    return [text]
-
-
-def disagreement(agreement: Constancy, stability: pl.DataFrame) -> list[str]:
-    """Say that the nights disagree, if they do: all telescopes together, or single ones."""
-    moving = stability.filter(pl.col("scatter") > MIN_SCATTER).sort("probability")
-    # Of many telescopes one is unlikely by chance.
-    single = moving.filter(pl.col("probability") * len(stability) < MAX_CHANCE)
-    # NaN, where nothing compares, is no disagreement.
-    together = agreement.probability < MAX_CHANCE and not moving.is_empty()
-    if single.is_empty() and not together:
-        return []
-    rows = single.head(MAX_NAMED).iter_rows(named=True)
-    named = ", ".join(f"{r['tel_type']}-{r['tel_id']} by {r['scatter']:.1%}" for r in rows)
-    more = f" and {len(single) - MAX_NAMED} more" if len(single) > MAX_NAMED else ""
-    who = f"{named}{more}" if named else "no single telescope stands out"
-    text = (
-        f"the nights disagree beyond their errors ({who}; "
-        f"chi2 / ndf = {agreement.chi2:.0f} / {agreement.ndf:.0f}): coefficients are means over "
-        "the window, and their errors those of the mean"
     )
     return [text]

@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from arraycal.calib.checks.curve_table import with_curves
+from arraycal.calib.checks.parts import (
+    CONSTANCY_DEVIATIONS,
+    CONSTANCY_PARTS,
+    NIGHTS,
+    Family,
+    Setting,
+    with_parts,
+)
 from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
 from arraycal.calib.fit.options import fit_options
 from arraycal.calib.gauge.references import check_references
@@ -22,12 +30,10 @@ from arraycal.calib.result.assemble import assemble
 from arraycal.calib.result.verdict import with_remarks
 from arraycal.calib.schema import NOTES
 from arraycal.calib.types import joint as cross
-from arraycal.calib.windows.fit import constancy, differences, merged_fit
+from arraycal.calib.windows.fit import merged_fit
 from arraycal.calib.windows.nights import (
-    disagreement,
     inherited,
     left_out,
-    night_table,
     stability_table,
     unsettled,
     window_table,
@@ -36,7 +42,7 @@ from arraycal.calib.windows.nights import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from arraycal.calib.fit.loop import Fit, FitOptions
+    from arraycal.calib.fit.loop import Fit
     from arraycal.calib.fit.sums import Sums
     from arraycal.calib.history.window import WindowNight
     from arraycal.calib.observables import Observable
@@ -113,7 +119,7 @@ def solve_window(
     Returns
     -------
     CalibrationResult
-        As of a night, with the tables `WINDOW`, `NIGHTS` and `STABILITY` and a remark where nights
+        As of a night, with the tables `WINDOW` and `STABILITY` and a remark where nights
         were left out or disagree.
 
     Raises
@@ -139,7 +145,13 @@ def solve_window(
     notes = [night.tables[NOTES] for night in sums if NOTES in night.tables]
     if notes:
         result = replace(result, extras=result.extras | {NOTES: pl.concat(notes)})
-    return _with_nights(result, nights, used, options)
+    setting = Setting(
+        subarray=subarray,
+        options=options,
+        response_slope=configuration.RelativeThroughputFitter.response_slope,
+        joint=observable.scope != "same_type",
+    )
+    return _with_nights(result, nights, used, setting)
 
 
 def _used(nights: Sequence[WindowNight]) -> list[tuple[WindowNight, Sums]]:
@@ -216,16 +228,14 @@ def _with_nights(
     result: CalibrationResult,
     nights: Sequence[WindowNight],
     used: Sequence[tuple[WindowNight, Sums]],
-    options: FitOptions,
+    setting: Setting,
 ) -> CalibrationResult:
     """Add what became of the nights, and how well they agree."""
-    sums = [sums for _, sums in used]
-    compared = dict(
-        zip((night.night for night, _ in used), differences(sums, options), strict=True)
-    )
-    agreement = constancy(sums, options)
-    table = night_table(used, compared)
-    stability = stability_table(table)
+    days = [night.text for night, _ in used]
+    nights_in_use = Family([sums.summary for _, sums in used], lambda start, _: days[start])
+    compared = with_parts(result, {NIGHTS: [nights_in_use] if len(used) > 1 else []}, setting)
+    table = compared.extras.get("constancy_parts", CONSTANCY_PARTS.to_frame())
+    deviations = compared.extras.get("constancy_deviations", CONSTANCY_DEVIATIONS.to_frame())
     counts = {
         status: sum(n.n_nights for n in nights if n.status == status)
         for status in (USED, LEFT_OUT, NO_RUN)
@@ -235,27 +245,22 @@ def _with_nights(
         "nights_used": counts[USED],
         "nights_left_out": counts[LEFT_OUT],
         "nights_without_run": counts[NO_RUN],
-        "nights_chi2": agreement.chi2,
-        "nights_ndf": agreement.ndf,
-        "nights_probability": agreement.probability,
         "not_in_a_window": ", ".join(
             [NOT_MERGED, *filter(None, [MORE_NOT_MERGED.get(result.calibration)])]
         ),
     }
     extras = {
-        "window": window_table(nights, compared),
-        "nights": table,
-        "stability": stability,
+        "window": window_table(nights, table),
+        "stability": stability_table(deviations),
     }
     remarks = [
         *left_out(nights),
-        *disagreement(agreement, stability),
         *unsettled(used),
         *inherited(used),
     ]
     return replace(
-        result,
-        fit=result.fit | facts,
-        extras=result.extras | extras,
-        verdict=with_remarks(result.verdict, remarks),
+        compared,
+        fit=compared.fit | facts,
+        extras=compared.extras | extras,
+        verdict=with_remarks(compared.verdict, remarks),
     )

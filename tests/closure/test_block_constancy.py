@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,8 @@ from scipy import stats
 from toy_pairs import Toy, toy_pairs, toy_subarray
 from toy_sizes import SizeToy, size_pairs, square_array
 
-from arraycal.calib.checks.block_constancy import CHANCE, with_constancy
+from arraycal.calib.checks.night_parts import with_constancy
+from arraycal.calib.checks.parts import CHANCE
 from arraycal.calib.fit.block_errors import with_block_errors
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, solve_summary
@@ -22,6 +24,7 @@ from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.summary import merge_summaries, summarise
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.result.assemble import assemble
+from arraycal.calib.result.result import Verdict
 from arraycal.calib.schema import BLOCKS, REJECTED
 from arraycal.config.models import Configuration
 
@@ -92,8 +95,8 @@ def constant_nights() -> tuple[pl.DataFrame, pl.DataFrame, int]:
     truth, types, blocks, degraded = np.zeros(N), [], [], 0
     for seed in range(N_TOYS):
         result = result_of(*fitted_blocks([truth] * N_BLOCKS, 200, seed))
-        types.append(result.extras["block_constancy_types"])
-        blocks.append(result.extras["block_constancy"])
+        types.append(result.extras["constancy"])
+        blocks.append(result.extras["constancy_parts"])
         degraded += result.verdict.status != "usable"
     return pl.concat(types), pl.concat(blocks), degraded
 
@@ -125,16 +128,16 @@ def test_a_block_with_one_telescope_off_is_found_and_named() -> None:
     assert result.verdict.status == "degraded"
     (reason,) = result.verdict.reasons
     assert "MST: observation 1003, telescope 4 by +" in reason
-    (row,) = result.extras["block_constancy_types"].iter_rows(named=True)
-    assert (row["obs_ids"], row["tel_id"], row["changed"]) == ("1003", 4, True)
+    (row,) = result.extras["constancy"].iter_rows(named=True)
+    assert (row["part"], row["tel_id"], row["changed"]) == ("1003", 4, True)
     # 5 % against the other nine, which did not move: within 4 of its errors.
     assert abs(row["difference"] - 0.05) < 4 * row["difference_error"]
     # Var(s_i - mean of the others) = v n / (n - 1), v = Var(s_i - s_j) / 2 = sigma^2 (n - 1) / n
     # M / (M - 1) / N_i; one block against two: 3/2 of it. N_i = 1200.
     expected = SIGMA * np.sqrt(4 / 3 / 1200 * 1.5)
     assert row["difference_error"] == pytest.approx(expected, rel=0.1)
-    table = result.extras["block_constancy"]
-    assert table["obs_ids"].to_list() == ["1001", "1002", "1003"]
+    table = result.extras["constancy_parts"]
+    assert table["part"].to_list() == ["1001", "1002", "1003"]
     assert table.row(2, named=True)["p_largest"] < 1e-6
 
 
@@ -149,8 +152,8 @@ def test_of_changes_that_are_all_impossible_by_chance_the_largest_is_named() -> 
         for number, change in enumerate((0.0, 0.0, -np.log(2)))
     ]
     result = result_of(fit(lambda: windows, subarray, OPTIONS), subarray)
-    (row,) = result.extras["block_constancy_types"].iter_rows(named=True)
-    assert (row["obs_ids"], row["tel_id"]) == ("1003", 3)
+    (row,) = result.extras["constancy"].iter_rows(named=True)
+    assert (row["part"], row["tel_id"]) == ("1003", 3)
     assert row["p_largest"] == 0.0
     assert abs(row["difference"] + np.log(2)) < 4 * row["difference_error"]
 
@@ -167,7 +170,7 @@ def test_a_significant_change_that_is_too_small_to_matter_does_not_degrade() -> 
     # and telescope, 0.15 % rms.
     off = np.where(np.arange(N) == 3, 0.008, 0.0)
     result = result_of(*fitted_blocks([np.zeros(N), np.zeros(N), off], 2600, 3, sigma=0.03))
-    (row,) = result.extras["block_constancy_types"].iter_rows(named=True)
+    (row,) = result.extras["constancy"].iter_rows(named=True)
     assert row["p_largest"] < CHANCE / 2
     assert (row["tel_id"], row["changed"]) == (4, False)
     assert result.verdict.status == "usable"
@@ -189,10 +192,10 @@ def test_wobble_from_block_to_block_gives_the_expected_excess() -> None:
         truths = list(rng.normal(0, wobble, (n_blocks, n)))
         fitted, subarray = fitted_blocks(truths, n_showers, seed)
         result = result_of(fitted, subarray)
-        (row,) = result.extras["block_constancy_types"].iter_rows(named=True)
+        (row,) = result.extras["constancy"].iter_rows(named=True)
         assert row["ndf"] == (n_blocks - 1) * (n - 1)
         assert row["changed"]
-        assert result.fit["birge_factor"] == pytest.approx(np.sqrt(row["chi2"] / row["ndf"]))
+        assert row["birge"] == pytest.approx(np.sqrt(row["chi2"] / row["ndf"]))
         # Too few blocks for errors of their own, and none are inflated in silence.
         assert result.fit["error_method"] == "showers"
         found.append(row["chi2"] / row["ndf"])
@@ -268,8 +271,8 @@ def test_distance_curves_are_held_for_the_blocks() -> None:
         for seed, truth in enumerate([0 * off, 0 * off, off])
     ]
     result = result_of(fit(lambda: windows, array, options), array, options)
-    (row,) = result.extras["block_constancy_types"].iter_rows(named=True)
-    assert (row["obs_ids"], row["tel_id"], row["ndf"]) == ("1003", 5, 16)
+    (row,) = result.extras["constancy"].iter_rows(named=True)
+    assert (row["part"], row["tel_id"], row["ndf"]) == ("1003", 5, 16)
     assert abs(row["difference"] - 0.06) < 4 * row["difference_error"]
     assert row["changed"]
 
@@ -297,15 +300,21 @@ def test_one_block_has_nothing_to_compare_with() -> None:
     result = result_of(*fitted_blocks([np.zeros(N)], 1000, 12))
     assert not result.extras
     assert result.verdict.status == "usable"
+    assert result.verdict.untested == (
+        "constancy within blocks: observation 1001 (no trigger times)",
+        "constancy between blocks: there is one",
+    )
     assert result.fit["error_method"] == "showers"
 
 
 def test_blocks_with_too_few_showers_are_not_compared() -> None:
     # 8 showers a telescope and block, of which 20 are needed.
     result = result_of(*fitted_blocks([np.zeros(N)] * 4, 20, 13))
-    (row,) = result.extras["block_constancy_types"].iter_rows(named=True)
-    assert (row["n_blocks"], row["ndf"], row["tel_id"], row["changed"]) == (0, 0, -1, False)
-    assert np.isnan(result.fit["birge_factor"])
+    (row,) = result.extras["constancy"].iter_rows(named=True)
+    assert (row["n_parts"], row["ndf"], row["tel_id"], row["changed"]) == (0, 0, -1, False)
+    assert np.isnan(row["birge"])
+    (untested,) = (text for text in result.verdict.untested if "between blocks" in text)
+    assert "MST (no two telescopes have enough showers in two parts)" in untested
     assert result.verdict.status == "usable"
 
 
@@ -326,6 +335,182 @@ def test_types_of_one_gauge_are_compared_together() -> None:
     alone = result_of(fitted, subarray)
     result = with_constancy(alone, fitted, subarray, OPTIONS, joint=True)
     # Within its type nothing moved; the contrast of the types did.
-    assert not alone.extras["block_constancy_types"]["changed"].any()
-    (row,) = result.extras["block_constancy_types"].iter_rows(named=True)
-    assert (row["tel_type"], row["obs_ids"], row["changed"]) == ("LST-MST", "1002", True)
+    assert not alone.extras["constancy"]["changed"].any()
+    first, *others = result.extras["constancy"].iter_rows(named=True)
+    assert (first["tel_type"], first["part"], first["changed"]) == ("LST-MST", "1002", True)
+    assert not any(row["changed"] for row in others)
+    assert (first["deviating"], first["tel_id"]) == ("LST", -1)
+    assert abs(first["difference"] - 0.06) < 4 * first["difference_error"]
+    (reason,) = result.verdict.reasons
+    assert "(all LST against the other types: observation 1002 by +6." in reason
+
+
+def joint_night(truths: Sequence[np.ndarray], kinds: Sequence[str], n_showers: int) -> list[str]:
+    """Reasons of the verdict on blocks of several types in one gauge."""
+    rng, n = np.random.default_rng(17), len(kinds)
+    subarray = replace(toy_subarray(n), types=tuple(kinds))
+    windows = [
+        prepare_pairs(
+            toy_pairs(Toy(t.tolist(), [SIGMA] * n, n_showers, M), rng).with_columns(
+                tel_type=pl.lit("LST-MST")
+            ),
+            subarray,
+            number,
+        )
+        for number, t in enumerate(truths)
+    ]
+    fitted = fit(lambda: windows, subarray, OPTIONS)
+    alone = replace(result_of(fitted, subarray), verdict=Verdict("usable"))
+    return list(with_constancy(alone, fitted, subarray, OPTIONS, joint=True).verdict.reasons)
+
+
+def test_a_telescope_that_changed_alone_is_no_change_of_its_type() -> None:
+    # One of three LST loses a fifth: the mean of the type moves by 7 %, and the type did not.
+    off = np.array([0.0, np.log(0.8), 0.0, 0.0, 0.0, 0.0])
+    (reason,) = joint_night([0 * off, off, 0 * off], ["LST"] * 3 + ["MST"] * 3, 4000)
+    assert "LST: observation 1002, telescope 2 by -" in reason
+
+
+def test_a_change_of_a_type_is_named_before_that_of_a_telescope_relative_to_its_type() -> None:
+    # All LST lose 5 %, and one MST a fifth.
+    off = np.log([0.95] * 3 + [1.0] * 3 + [0.8])
+    reasons = joint_night([0 * off, off, 0 * off], ["LST"] * 3 + ["MST"] * 4, 6000)
+    assert ["all LST against the other types" in reason for reason in reasons] == [True, False]
+    assert "MST: observation 1002, telescope 7 by -" in reasons[1]
+
+
+BLOCK_S, START_S = 1200.0, 1_592_172_000.0
+
+
+def changing_block(
+    before: np.ndarray, after: np.ndarray, n_showers: int, when: float, number: int, seed: int
+) -> pl.DataFrame:
+    """PAIRS of a block of 20 minutes in which throughputs change at a part of its time."""
+    rng, n = np.random.default_rng([18, seed, number]), len(before)
+    n_before = int(n_showers * when)
+    shares = ((before, n_before, 0), (after, n_showers - n_before, n_before))
+    pairs = pl.concat(
+        toy_pairs(Toy(t.tolist(), [SIGMA] * n, n_own, M), rng, first)
+        for t, n_own, first in shares
+        if n_own
+    )
+    begin = START_S + number * BLOCK_S
+    return pairs.with_columns(time_s=begin + pl.col("event_id") * BLOCK_S / n_showers)
+
+
+def changing_night(
+    before: np.ndarray,
+    after: np.ndarray,
+    *,
+    when: float = 0.5,
+    n_showers: int = 3000,
+    n_blocks: int = 2,
+    seed: int = 0,
+) -> CalibrationResult:
+    """Result of a night whose blocks change inside."""
+    subarray = toy_subarray(len(before))
+    windows = [
+        prepare_pairs(
+            changing_block(before, after, n_showers, when, number, seed), subarray, number
+        )
+        for number in range(n_blocks)
+    ]
+    return result_of(fit(lambda: windows, subarray, OPTIONS), subarray)
+
+
+DIMMED = np.where(np.arange(N) == 6, np.log(0.8), 0.0)
+
+
+def test_a_telescope_that_loses_light_in_the_second_half_of_each_block_is_found() -> None:
+    result = changing_night(np.zeros(N), DIMMED)
+    assert result.verdict.status == "degraded"
+    (reason,) = (text for text in result.verdict.reasons if "within blocks" in text)
+    # 22:00 TAI is 37 s earlier in UTC; the second half of 20 minutes begins at 22:10.
+    assert "2020-06-14 2" in reason
+    assert "(parts 4 to 6 of 6), telescope 7 by -" in reason
+    row = result.extras["constancy"].filter(kind="time").row(0, named=True)
+    assert (row["tel_id"], row["changed"]) == (7, True)
+    # The rest is relative to the other telescopes; errors of 600 showers on either side.
+    assert abs(row["difference"] - np.log(0.8)) < 4 * row["difference_error"]
+    # Every block is the same, so that blocks do not contradict each other.
+    assert not result.extras["constancy"].filter(kind="blocks")["changed"].any()
+    # Half the difference of the halves, 0.11, in one of the three splits that have two halves (of
+    # showers of one multiplicity and without distance there are none): 0.11 / sqrt(2) or more.
+    systematic = dict(result.telescopes.select("tel_id", "systematic").rows())
+    assert systematic[7] > 0.04
+    assert systematic[7] > 4 * np.median(list(systematic.values()))
+
+
+@pytest.mark.parametrize(("when", "parts"), [(1 / 3, "parts 3 to 6 of 6"), (5 / 6, "part 6 of 6")])
+def test_a_change_is_placed_where_it_came(when: float, parts: str) -> None:
+    result = changing_night(np.zeros(N), DIMMED, when=when, n_blocks=1)
+    (reason,) = (text for text in result.verdict.reasons if "within blocks" in text)
+    assert f"({parts}), telescope 7 by -" in reason
+
+
+def test_a_slow_change_in_every_block_is_found_in_its_halves() -> None:
+    # Too little in one block: 5 % between halves of 240 showers of a telescope, known to
+    # 0.2 sqrt(2 * 4 / 3 / 240) = 2 %; in eight blocks to 0.7 %.
+    slow = np.where(np.arange(N) == 6, -0.05, 0.0)
+    result = changing_night(np.zeros(N), slow, n_showers=1200, n_blocks=8)
+    (reason,) = (text for text in result.verdict.reasons if "halves" in text)
+    assert reason.startswith("telescopes change in the course of the blocks beyond their errors (")
+    assert "second halves of the blocks, telescope 7 by -" in reason
+
+
+def test_constant_blocks_do_not_change_inside() -> None:
+    found = [
+        changing_night(np.zeros(N), np.zeros(N), n_showers=1300, seed=seed) for seed in range(10)
+    ]
+    assert all(result.verdict.status == "usable" for result in found)
+    assert not any(result.verdict.untested for result in found)
+    table = pl.concat(result.extras["constancy"] for result in found).filter(kind="time")
+    # 10 nights of 90 degrees of freedom: known to sqrt(2 / 90 / 10) = 5 %, twice that is allowed.
+    assert set(table["ndf"]) == {2 * 5 * (N - 1)}
+    chi2, ndf = table.select(pl.col("chi2", "ndf").sum()).row(0)
+    assert 0.9 < chi2 / ndf < 1.1
+
+
+@pytest.mark.parametrize(
+    ("time", "reason"),
+    [
+        (pl.lit(START_S), "one trigger time for all showers"),
+        (START_S + pl.col("event_id") * 0.01, "too few showers, or less than 120 s of them"),
+        (pl.lit(float("nan")), "no trigger times"),
+    ],
+)
+def test_blocks_that_cannot_be_cut_in_time_are_said_to_be_untested(
+    time: pl.Expr, reason: str
+) -> None:
+    subarray = toy_subarray(N)
+    windows = [
+        prepare_pairs(
+            changing_block(np.zeros(N), DIMMED, 1300, 0.5, number, 0).with_columns(time_s=time),
+            subarray,
+            number,
+        )
+        for number in range(2)
+    ]
+    result = result_of(fit(lambda: windows, subarray, OPTIONS), subarray)
+    assert result.verdict.untested == (
+        f"constancy within blocks: observation 1001, 1002 ({reason})",
+    )
+    assert set(result.extras["constancy"]["kind"]) == {"blocks"}
+
+
+def test_windows_that_cut_a_chunk_make_the_same_sums() -> None:
+    pairs, subarray = changing_block(np.zeros(N), DIMMED, 1300, 0.5, 0, 1), toy_subarray(N)
+    cuts = [0, 100, 650, 777, 1300]
+    parts = [
+        prepare_pairs(pairs.filter(pl.col("event_id").is_between(low, high - 1)), subarray)
+        for low, high in pairwise(cuts)
+    ]
+    whole, cut = (
+        fit(lambda w=windows: w, subarray, OPTIONS)  # type: ignore[misc]
+        for windows in ([prepare_pairs(pairs, subarray)], parts)
+    )
+    assert list(whole.chunks[0]) == list(cut.chunks[0]) == list(range(6))
+    for one, two in zip(whole.chunks[0].values(), cut.chunks[0].values(), strict=True):
+        assert one.n_showers == two.n_showers
+        np.testing.assert_allclose(one.meat, two.meat, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(one.weighted, two.weighted, rtol=1e-9, atol=1e-9)

@@ -13,6 +13,7 @@ from scipy import stats
 from toy_pairs import Toy, toy_pairs, toy_subarray
 from toy_sizes import SizeToy, size_pairs, square_array
 
+from arraycal.calib.checks.constancy import against_others, constancy_of, difference
 from arraycal.calib.fit import network
 from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.curve import Knots
@@ -20,9 +21,12 @@ from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solv
 from arraycal.calib.fit.showers import Showers, prepare_pairs
 from arraycal.calib.fit.summary import Moments, merge_summaries, summarise
 from arraycal.calib.fit.sums import KEPT, Sums, pack, unpack
-from arraycal.calib.windows.fit import constancy, differences, merged_fit
+from arraycal.calib.windows.fit import merged_fit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from arraycal.calib.checks.constancy import Constancy, Difference
     from arraycal.calib.fit.robust import Robust
     from arraycal.calib.subarray import Subarray
 
@@ -65,6 +69,17 @@ def night_of(
     toy = Toy(truth.tolist(), sigma.tolist(), n_showers, 4, trigger=trigger)
     showers = prepare_pairs(toy_pairs(toy, rng), subarray)
     return sums_of(fit(lambda: [showers], subarray, options), subarray), showers
+
+
+def differences(nights: Sequence[Sums]) -> list[Difference]:
+    """Each night against all others together."""
+    pairs = against_others([night.summary for night in nights], OPTIONS)
+    return [difference(pair) for pair in pairs]
+
+
+def constancy(nights: Sequence[Sums]) -> Constancy:
+    """All nights together."""
+    return constancy_of([solve_summary(night.summary, OPTIONS) for night in nights])
 
 
 def leaves(value: object) -> list[np.ndarray]:
@@ -181,8 +196,8 @@ def toys() -> tuple[np.ndarray, ...]:
         night_errors += [
             np.sqrt(np.diag(solve_summary(night.summary, OPTIONS).covariance)) for night in nights
         ]
-        chances.append(constancy(nights, OPTIONS).probability)
-        night_pulls += [night.log_ratio / night.error for night in differences(nights, OPTIONS)]
+        chances.append(constancy(nights).probability)
+        night_pulls += [night.log_ratio / night.error for night in differences(nights)]
     return tuple(
         np.asarray(a) for a in (deviations, pulls, errors, night_errors, chances, night_pulls)
     )
@@ -226,7 +241,7 @@ def test_nights_that_agree_say_so_with_the_right_probability() -> None:
 
 def test_a_night_is_compared_with_all_others_and_not_with_itself() -> None:
     nights = [night_of(centred(np.zeros(N)), 600, night)[0] for night in range(4)]
-    for number, found in enumerate(differences(nights, OPTIONS)):
+    for number, found in enumerate(differences(nights)):
         own = solve_summary(nights[number].summary, OPTIONS)
         rest = merge_summaries(night.summary for k, night in enumerate(nights) if k != number)
         others = solve_summary(rest, OPTIONS)
@@ -241,10 +256,10 @@ def test_a_telescope_that_changes_is_seen_in_the_nights() -> None:
     truth = centred(np.zeros(N))
     step = centred(0.08 * np.eye(N)[3])
     nights = [night_of(truth + step * (night >= 2), 1200, night)[0] for night in range(N_NIGHTS)]
-    found = constancy(nights, OPTIONS)
+    found = constancy(nights)
     assert found.ndf == (N_NIGHTS - 1) * (N - 1)
     assert found.probability < 1e-6
-    pulls = np.array([night.log_ratio / night.error for night in differences(nights, OPTIONS)])
+    pulls = np.array([night.log_ratio / night.error for night in differences(nights)])
     # Below the other nights before the step, above them after it; the others are as before.
     assert (np.sign(pulls[:, 3]) == [-1, -1, 1, 1, 1]).all()
     assert np.mean(pulls[:, 3] ** 2) > 4 * np.mean(np.delete(pulls, 3, axis=1) ** 2)
@@ -267,7 +282,7 @@ def test_one_night_is_its_own_window() -> None:
     own = solve_summary(night.summary, OPTIONS)
     np.testing.assert_array_equal(merged.solution.log_throughput, own.log_throughput)
     np.testing.assert_array_equal(merged.solution.covariance, own.covariance)
-    assert np.isnan(constancy([night], OPTIONS).probability)
-    (difference,) = differences([night], OPTIONS)
-    assert np.isnan(difference.log_ratio).all()
-    assert difference.ndf == 0
+    assert np.isnan(constancy([night]).probability)
+    (found,) = differences([night])
+    assert np.isnan(found.log_ratio).all()
+    assert found.ndf == 0

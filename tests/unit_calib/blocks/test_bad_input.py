@@ -370,6 +370,27 @@ def test_every_row_is_in_a_pair_or_counted(run, make_block, make_rows):
     assert block.n_pairs == len(pairs)
 
 
+def test_pairs_carry_the_trigger_time_of_their_shower(run, make_block):
+    file = make_block()
+    event_ids = file.tables[TRIGGER]["event_id"].data
+    # Seconds, and quarter nanoseconds: half a second more; the first shower has none.
+    stamps = np.stack([1_592_172_000 + event_ids, np.full(len(event_ids), 2e9)], axis=1)
+    stamps[0] = 0
+    file.set_data(TRIGGER, "time", stamps.astype(np.uint32))
+    pairs = run(file.write(), configure()).entry.scan().collect()
+    first = pl.col("event_id") == event_ids[0]
+    assert pairs.filter(first)["time_s"].is_nan().all()
+    known = pairs.filter(~first)
+    assert len(known)
+    assert known["time_s"].to_list() == [1_592_172_000.5 + n for n in known["event_id"]]
+
+
+def test_blocks_without_trigger_times_have_none_in_their_pairs(run, make_block):
+    file = make_block()
+    del file.tables[TRIGGER]["time"]
+    assert "time_s" not in run(file.write(), configure()).entry.scan().collect_schema()
+
+
 def test_a_type_without_gammaness_is_rejected_row_by_row(run, make_block):
     file = make_block()
     for tel_id in (4, 7):

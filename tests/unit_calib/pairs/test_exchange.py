@@ -55,6 +55,13 @@ def write(pairs, path):
     return path
 
 
+def test_trigger_times_are_not_part_of_the_exchange(tmp_path):
+    timed = PAIR_ROWS.with_columns(time_s=pl.lit(1.6e9))
+    read, _ = read_asymmetries(write(timed, tmp_path / "a.h5"), ENERGY_INTER)
+    plain, _ = read_asymmetries(write(PAIR_ROWS, tmp_path / "b.h5"), ENERGY_INTER)
+    assert read.equals(plain)
+
+
 def write_table(path, **changes):
     """Write a file by astropy alone, with columns replaced or (None) left out."""
     columns = {

@@ -5,10 +5,11 @@ import pytest
 
 from arraycal.calib.apply.tables import COUNTS, table_columns
 from arraycal.calib.checks import (
-    block_constancy,
     comparison,
     curve_table,
+    deviation_table,
     pair_histograms,
+    parts,
     residual_bins,
     saturation_table,
     scan_tables,
@@ -31,9 +32,10 @@ PUBLISHED = {
     "threshold_scan": scan_tables.SCAN,
     "threshold_scan_types": scan_tables.SCAN_TYPES,
     "pair_histograms": pair_histograms.PAIR_HISTOGRAMS,
-    "block_constancy": block_constancy.BLOCK_CONSTANCY,
-    "block_constancy_types": block_constancy.BLOCK_CONSTANCY_TYPES,
-    "block_deviations": block_constancy.BLOCK_DEVIATIONS,
+    "constancy": parts.CONSTANCY,
+    "constancy_parts": parts.CONSTANCY_PARTS,
+    "constancy_deviations": parts.CONSTANCY_DEVIATIONS,
+    "residual_tests": deviation_table.RESIDUAL_TESTS,
     "distance_curve": curve_table.DISTANCE_CURVE,
     "block_notes": curve_table.BLOCK_NOTES,
     "residual_bins": residual_bins.RESIDUAL_BINS,
@@ -45,7 +47,6 @@ PUBLISHED = {
     "contrast_bins": bins.CONTRAST_BINS,
     "contrast_trends": bins.TRENDS,
     "window": nights.WINDOW,
-    "nights": nights.NIGHTS,
     "stability": nights.STABILITY,
     "apply": COUNTS,
 }

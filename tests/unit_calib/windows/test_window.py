@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.checks.curve_table import BLOCK_NOTES, with_notes
+from arraycal.calib.checks.parts import CONSTANCY, CONSTANCY_DEVIATIONS, CONSTANCY_PARTS
 from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
 from arraycal.calib.fit.loop import fit
 from arraycal.calib.fit.options import fit_options
@@ -27,7 +28,7 @@ from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER, TIMING_CROSS
 from arraycal.calib.report import html
 from arraycal.calib.result.result import Verdict
 from arraycal.calib.schema import BLOCKS, REJECTED
-from arraycal.calib.windows.nights import NIGHTS, STABILITY, WINDOW
+from arraycal.calib.windows.nights import STABILITY, WINDOW
 from arraycal.calib.windows.solve import refuse_unmergeable, solve_window
 from arraycal.config.dumping import to_yaml
 from arraycal.config.loading import load_configuration
@@ -111,9 +112,16 @@ def test_a_window_is_a_whole_result_of_its_nights(history, results):
     )
     assert result.fit["window"] == "2026-03-01 to 2026-03-04"
     assert result.fit["gauge"] == "geometric_mean"
-    for name, schema in (("window", WINDOW), ("nights", NIGHTS), ("stability", STABILITY)):
+    schemas = {
+        "window": WINDOW,
+        "stability": STABILITY,
+        "constancy": CONSTANCY,
+        "constancy_parts": CONSTANCY_PARTS,
+        "constancy_deviations": CONSTANCY_DEVIATIONS,
+    }
+    for name, schema in schemas.items():
         assert result.extras[name].schema == schema
-    assert len(result.extras["nights"]) == 4 * N
+    assert len(result.extras["constancy_deviations"]) == 4 * N
     found = np.log(result.telescopes["value"].to_numpy())
     # Four nights of some 640 showers of 4 of 6 telescopes: sigma 0.2 / sqrt(1700), about 0.5 %.
     assert np.all(np.abs(found - TRUTH) < 0.025)
@@ -121,7 +129,7 @@ def test_a_window_is_a_whole_result_of_its_nights(history, results):
     assert 0.4 < error[0] / error[1] < 0.62
     page = html(result)
     assert "4 nights in use, 0 left out, 0 without a run" in page
-    assert "Telescopes night by night (24)" in page
+    assert "Part by part (4)" in page
 
 
 def test_sums_from_the_database_give_the_result_of_those_in_memory(history, results):
@@ -135,7 +143,7 @@ def test_sums_from_the_database_give_the_result_of_those_in_memory(history, resu
     stored = solved(window_of(history))
     assert stored.telescopes.equals(direct.telescopes, null_equal=True)
     np.testing.assert_array_equal(stored.covariance, direct.covariance)
-    for name in ("nights", "stability"):
+    for name in ("constancy_deviations", "stability"):
         assert stored.extras[name].equals(direct.extras[name], null_equal=True)
 
 
@@ -201,11 +209,11 @@ def test_a_telescope_that_changes_makes_the_nights_disagree(results):
     result = solve_window(nights, ENERGY_INTER, CONFIGURATION)
     assert result.verdict.status == "degraded"
     (reason,) = result.verdict.reasons
-    assert reason.startswith("the nights disagree beyond their errors (MST-3 by ")
+    assert reason.startswith("the nights disagree beyond their errors (MST: 2026-03-0")
+    assert ", telescope 3 by " in reason
     row = result.extras["stability"].filter(pl.col("tel_id") == 3).row(0, named=True)
-    # Half the nights at 0, half at 0.08: rms 0.04, times sqrt(n / (n - 1)) of four nights; the
-    # mean of the type takes a sixth.
-    assert row["scatter"] == pytest.approx(0.04 * np.sqrt(4 / 3) * 5 / 6, abs=0.012)
+    # Half the nights at 0, half at 0.08: rms 0.04, times sqrt(n / (n - 1)) of four nights.
+    assert row["scatter"] == pytest.approx(0.04 * np.sqrt(4 / 3), abs=0.012)
     assert row["probability"] < 1e-4
     page = html(result)
     assert "the nights disagree" in page
