@@ -7,14 +7,14 @@ import pytest
 from scipy import integrate, stats
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from arraycal.calib.fit import network
-from arraycal.calib.fit.loop import _largest_step
+from arraycal.calib.fit import block_errors, network
+from arraycal.calib.fit.loop import Fit, _largest_step
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.resolutions import MIN_SIGMA, _of_types
 from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.summary import CLIP, CLIPPED_VARIANCE, OWN_EDGES, summarise
 from arraycal.calib.fit.thresholds import _half_height
-from arraycal.calib.gauge.outliers import FALSE_ALARM, least_z
+from arraycal.calib.gauge.outliers import FALSE_ALARM, least_z, stands_out
 
 
 def test_the_clipped_variance_is_that_of_a_gaussian_cut_there() -> None:
@@ -80,3 +80,31 @@ def test_too_few_siblings_have_no_scatter() -> None:
     assert least_z(3) == np.inf
     assert np.isfinite(least_z(4))
     assert least_z(100) == 5.0
+
+
+def test_beyond_a_factor_no_scatter_explains_a_telescope() -> None:
+    # Of five telescopes 6 times the expected size is not rare enough by itself.
+    assert least_z(5) > 6
+    z = np.array([6.0, 6.0, 4.9, 0.0, 0.0])
+    deviation = np.log([1.7, 1.5, 1.7, 1.0, 1.0])
+    assert stands_out(deviation, z).tolist() == [True, False, False, False, False]
+
+
+def test_errors_by_block_are_widened_by_the_blocks_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subarray = toy_subarray(3)
+    showers = prepare_pairs(toy_pairs(Toy([0.0] * 3, [0.2] * 3, 50, 3), 1), subarray)
+    model = Model.initial(subarray, variance=0.04, margin=0.0)
+    one = solution([0.0, 0.1, -0.1], [1e-4] * 3, [0, 0, 0])
+    fitted = Fit(one, summarise(showers, model), model, (), 1, settled=True)
+    monkeypatch.setattr(block_errors, "_blocks", lambda *_: 30)
+    monkeypatch.setattr(block_errors, "_by_block", lambda _: 4e-4 * np.eye(3))
+    found = block_errors.with_block_errors(fitted)
+    # Student's t of 29 degrees of freedom where a Gaussian has one sigma.
+    wider = stats.t.ppf(stats.norm.cdf(1.0), 29) ** 2
+    np.testing.assert_allclose(found.solution.covariance, 4e-4 * wider * np.eye(3))
+    assert found.by_block == (0, 1, 2)
+    # Where they would be smaller, those of showers stay.
+    monkeypatch.setattr(block_errors, "_by_block", lambda _: 1e-5 * np.eye(3))
+    assert block_errors.with_block_errors(fitted).by_block == ()
