@@ -10,6 +10,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import as_completed
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import SecretStr
 
 from arraycal.calib.blocks.stage import BlockPairs
@@ -28,7 +29,7 @@ from arraycal.tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE, pub
 from arraycal.tasks.history import record
 from arraycal.tasks.one_thread import one_polars_thread
 from arraycal.tasks.pairs import pairs_of_block
-from arraycal.tasks.workers import block_stage, cpu_count
+from arraycal.tasks.workers import block_stage
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -61,11 +62,20 @@ def map_blocks(job: Job, settings: Settings) -> list[BlockPairs]:
         key=f"arraycal-{job.observable.name}-blocks",
         description=f"{len(job.blocks)} blocks",
     )
-    workers = min(listener.workers or cpu_count(), len(job.blocks))
-    with block_stage(
-        job.observable, job.configuration, settings, workers, one_polars_thread
-    ) as stage:
-        futures = pairs_of_block.map(list(job.blocks), unmapped(stage))
+    with (
+        block_stage(
+            job.observable,
+            job.configuration,
+            settings,
+            listener.workers,
+            one_polars_thread,
+            listener.remark,
+        ) as stage,
+        # Not that of the flow, whose threads are for the processors of this machine.
+        ThreadPoolTaskRunner(max_workers=min(stage.at_once, len(job.blocks))) as runner,
+    ):
+        parameters = {"path": list(job.blocks), "stage": unmapped(stage)}
+        futures = runner.map(pairs_of_block, parameters)
         for future in as_completed(futures):
             blocks.append(future.result())
             listener.block_done(blocks[-1])
