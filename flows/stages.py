@@ -55,31 +55,30 @@ def made_by() -> str:
 
 def map_blocks(job: Job, settings: Settings) -> list[BlockPairs]:
     """Map the blocks, and show how many are done."""
-    listener, blocks = LISTENER.get(), []
+    listener, blocks = LISTENER.get(), list[BlockPairs]()
     listener.started(len(job.blocks))
     progress = create_progress_artifact(
         0.0,
         key=f"arraycal-{job.observable.name}-blocks",
         description=f"{len(job.blocks)} blocks",
     )
-    with (
-        block_stage(
-            job.observable,
-            job.configuration,
-            settings,
-            listener.workers,
-            one_polars_thread,
-            listener.remark,
-        ) as stage,
+    with block_stage(
+        job.observable,
+        job.configuration,
+        settings,
+        listener.workers,
+        one_polars_thread,
+        listener.remark,
+    ) as stage:
         # Not that of the flow, whose threads are for the processors of this machine.
-        ThreadPoolTaskRunner(max_workers=min(stage.at_once, len(job.blocks))) as runner,
-    ):
+        runner: Any = ThreadPoolTaskRunner(max_workers=min(stage.at_once, len(job.blocks)))
         parameters = {"path": list(job.blocks), "stage": unmapped(stage)}
-        futures = runner.map(pairs_of_block, parameters)
-        for future in as_completed(futures):
-            blocks.append(future.result())
-            listener.block_done(blocks[-1])
-            update_progress_artifact(cast("UUID", progress), 100.0 * len(blocks) / len(job.blocks))
+        with runner:
+            for future in as_completed(runner.map(pairs_of_block, parameters)):
+                blocks.append(future.result())
+                listener.block_done(blocks[-1])
+                share = 100.0 * len(blocks) / len(job.blocks)
+                update_progress_artifact(cast("UUID", progress), share)
     return blocks
 
 

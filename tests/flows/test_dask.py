@@ -96,7 +96,7 @@ def cluster(tmp_path):
 @contextmanager
 def stage_on(address, tmp_path, workers=0):
     settings = Settings(runner="dask", dask_address=address, cache_root=tmp_path / "cache")
-    told = []
+    told = list[str]()
     opened = block_stage(
         ENERGY_INTER, Configuration(), settings, workers, one_polars_thread, told.append
     )
