@@ -195,7 +195,7 @@ TABLES = {
         "share": Text("Share of the values that are outlying"),
         "expected": Text("The same share of the other telescopes of the type"),
     },
-    "block_deviations": {"difference": Text("ln(value) of the block minus that of all others")},
+    "constancy_deviations": {"difference": Text("ln(value) of the part minus that of all others")},
     "residuals": {
         "low": Text("Lower edge of the bin: measured minus fitted over its expected size"),
         "high": Text("Upper edge of the bin: measured minus fitted over its expected size"),

@@ -52,6 +52,8 @@ def calibrate(parameters: CalibrateParameters) -> State[Any]:
                 return final_state(solve_and_publish(map_blocks(job, settings), job, settings))
         except NothingToDo as error:
             return Completed(name=NOTHING_TO_DO, message=str(error))
+        except ConfigurationError as error:  # of the machine, found when the work starts
+            return Failed(name=WRONG_USAGE, message=str(error))
         except ArraycalError as error:  # the log has it
             name = WRONG_USAGE if isinstance(error, WrongUsage) else UNUSABLE
             return Failed(name=name, message=str(error))

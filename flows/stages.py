@@ -10,6 +10,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import as_completed
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import SecretStr
 
 from arraycal.calib.blocks.stage import BlockPairs
@@ -28,7 +29,7 @@ from arraycal.tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE, pub
 from arraycal.tasks.history import record
 from arraycal.tasks.one_thread import one_polars_thread
 from arraycal.tasks.pairs import pairs_of_block
-from arraycal.tasks.workers import block_stage, cpu_count
+from arraycal.tasks.workers import block_stage
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -54,22 +55,30 @@ def made_by() -> str:
 
 def map_blocks(job: Job, settings: Settings) -> list[BlockPairs]:
     """Map the blocks, and show how many are done."""
-    listener, blocks = LISTENER.get(), []
+    listener, blocks = LISTENER.get(), list[BlockPairs]()
     listener.started(len(job.blocks))
     progress = create_progress_artifact(
         0.0,
         key=f"arraycal-{job.observable.name}-blocks",
         description=f"{len(job.blocks)} blocks",
     )
-    workers = min(listener.workers or cpu_count(), len(job.blocks))
     with block_stage(
-        job.observable, job.configuration, settings, workers, one_polars_thread
+        job.observable,
+        job.configuration,
+        settings,
+        listener.workers,
+        one_polars_thread,
+        listener.remark,
     ) as stage:
-        futures = pairs_of_block.map(list(job.blocks), unmapped(stage))
-        for future in as_completed(futures):
-            blocks.append(future.result())
-            listener.block_done(blocks[-1])
-            update_progress_artifact(cast("UUID", progress), 100.0 * len(blocks) / len(job.blocks))
+        # Not that of the flow, whose threads are for the processors of this machine.
+        runner: Any = ThreadPoolTaskRunner(max_workers=min(stage.at_once, len(job.blocks)))
+        parameters = {"path": list(job.blocks), "stage": unmapped(stage)}
+        with runner:
+            for future in as_completed(runner.map(pairs_of_block, parameters)):
+                blocks.append(future.result())
+                listener.block_done(blocks[-1])
+                share = 100.0 * len(blocks) / len(job.blocks)
+                update_progress_artifact(cast("UUID", progress), share)
     return blocks
 
 

@@ -11,14 +11,14 @@ import logging
 import os
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from arraycal.calib.blocks.rows import rows_of_block
 from arraycal.calib.blocks.stage import BlockPairs
-from arraycal.config.errors import ConfigurationError
+from arraycal.tasks.dask_cluster import dask_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,14 +28,32 @@ if TYPE_CHECKING:
     from arraycal.config.models import Configuration
     from arraycal.config.settings import Settings
 
-    Stage = Callable[[Path], BlockPairs]
-
-__all__ = ["INFRASTRUCTURE", "block_stage", "cpu_count"]
+__all__ = ["INFRASTRUCTURE", "Stage", "block_stage", "cpu_count"]
 
 log = logging.getLogger("arraycal.tasks")
 
 #: Failures of the machine, not of a block: the run stops, and trying again may help.
 INFRASTRUCTURE = (OSError, MemoryError, BrokenExecutor)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The stage of one block, and how many blocks may be in it at once.
+
+    Parameters
+    ----------
+    run : callable
+        Path to `BlockPairs`.
+    at_once : int
+        Blocks at a time; who calls it has so many threads.
+    """
+
+    run: Callable[[Path], BlockPairs]
+    at_once: int
+
+    def __call__(self, path: Path) -> BlockPairs:
+        """Run the stage of a block."""
+        return self.run(path)
 
 
 def cpu_count() -> int:
@@ -50,6 +68,7 @@ def block_stage(
     settings: Settings,
     workers: int,
     prepare_process: Callable[[], None],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Stage]:
     """Open what runs the per-block stage.
 
@@ -60,59 +79,49 @@ def block_stage(
     settings : Settings
         Its ``runner``, ``dask_address`` and ``cache_root`` are used.
     workers : int
-        Number of processes; threads are the caller's.
+        Blocks at a time; 0 for one per CPU, or for as many as the Dask workers have threads.
     prepare_process : callable
         Called first in every new process.
+    tell : callable, optional
+        Hears of what goes wrong on the way without stopping the run.
 
     Yields
     ------
-    callable
-        Path to `BlockPairs`. A defect of ours that a file brings to light is a failed block
-        with a reason; it raises only what is in `INFRASTRUCTURE`.
+    Stage
+        A defect of ours that a file brings to light is a failed block with a reason; it raises
+        only what is in `INFRASTRUCTURE`.
 
     Raises
     ------
     ConfigurationError
-        If Dask is asked for and not installed.
+        If Dask is asked for and cannot be used as it is, see `dask_cluster`.
     """
     stage = partial(
-        _pairs_or_reason, observable=observable, configuration=configuration, settings=settings
+        _pairs_or_reason,
+        observable=observable,
+        configuration=configuration,
+        cache_root=settings.cache_root.absolute(),
     )
+    at_once = workers or cpu_count()
     if settings.runner == "processes":
         # spawn: forking a process that has threads (polars, Prefect) can deadlock.
-        with ProcessPoolExecutor(workers, get_context("spawn"), prepare_process) as pool:
-            yield lambda path: pool.submit(stage, path).result()
+        with ProcessPoolExecutor(at_once, get_context("spawn"), prepare_process) as pool:
+            yield Stage(lambda path: pool.submit(stage, path).result(), at_once)
     elif settings.runner == "dask":
-        with _dask_client(settings, workers) as client:
-            yield lambda path: cast("BlockPairs", client.submit(stage, path, pure=False).result())
+        with dask_cluster(settings, at_once, tell) as cluster:
+            yield Stage(partial(cluster.block, stage), workers or cluster.n_threads)
     else:
-        yield stage
+        yield Stage(stage, at_once)
 
 
 def _pairs_or_reason(
-    path: Path, *, observable: Observable, configuration: Configuration, settings: Settings
+    path: Path, *, observable: Observable, configuration: Configuration, cache_root: Path
 ) -> BlockPairs:
     try:
-        return rows_of_block(path, observable, configuration, settings.cache_root)
+        return rows_of_block(path, observable, configuration, cache_root)
     except INFRASTRUCTURE:
         raise
     except Exception as error:  # one odd file must not take the night with it
         log.exception("%s: internal error", path)
         reason = f"{path}: internal error, {type(error).__name__}: {error}. Please report it."
         return BlockPairs(path, "failed", reason=reason)
-
-
-@contextmanager
-def _dask_client(settings: Settings, workers: int) -> Iterator[Any]:
-    try:
-        client_of = import_module("distributed").Client
-    except ImportError:
-        raise ConfigurationError(
-            "ARRAYCAL_RUNNER is dask, but dask is not installed here; "
-            "install prefect-dask or distributed, or use threads or processes"
-        ) from None
-    local = {"host": "127.0.0.1", "n_workers": workers, "threads_per_worker": 1}
-    remote = {"address": settings.dask_address}
-    where = remote if settings.dask_address else local | {"dashboard_address": None}
-    with client_of(**where) as client:
-        yield client

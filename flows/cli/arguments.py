@@ -209,7 +209,8 @@ RUN_ARGUMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
             "metavar": "N",
             "type": count(0),
             "default": 0,
-            "help": "number of blocks at a time (default: 0, one per CPU)",
+            "help": "number of blocks at a time (default: 0, one per CPU, or per thread of a Dask "
+            "cluster)",
         },
     ),
     (

@@ -16,7 +16,7 @@ from arraycal.flows.jobs.logs import log_file
 from arraycal.flows.jobs.origin import job_provenance
 from arraycal.flows.jobs.progress import Listener
 from arraycal.tasks.one_thread import one_polars_thread
-from arraycal.tasks.workers import block_stage, cpu_count
+from arraycal.tasks.workers import block_stage
 
 __all__ = ["make_pairs", "run_directly", "solve_and_publish"]
 
@@ -108,13 +108,17 @@ def _record(
 
 
 def _pairs(job: Job, settings: Settings, listener: Listener) -> Iterator[BlockPairs]:
-    workers = min(listener.workers or cpu_count(), len(job.blocks))
     listener.started(len(job.blocks))
     with block_stage(
-        job.observable, job.configuration, settings, workers, one_polars_thread
+        job.observable,
+        job.configuration,
+        settings,
+        listener.workers,
+        one_polars_thread,
+        listener.remark,
     ) as stage:
         # Also for one block: a thread of its own is not torn apart by Ctrl-C.
-        pool = ThreadPoolExecutor(workers)
+        pool = ThreadPoolExecutor(min(stage.at_once, len(job.blocks)))
         try:
             for future in as_completed([pool.submit(stage, path) for path in job.blocks]):
                 block = future.result()

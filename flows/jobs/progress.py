@@ -23,7 +23,7 @@ class Listener:
     command : str
         The command line that started the run, for the provenance; empty without one.
     workers : int
-        Blocks at a time; 0 for one per CPU.
+        Blocks at a time; 0 for one per CPU, or per thread of the Dask workers.
     settings : Settings or None
         Those that the command line has made out for the nights; None for those of the site.
     """
@@ -37,6 +37,9 @@ class Listener:
 
     def block_done(self, block: "BlockPairs") -> None:
         """Hear that a block is done."""
+
+    def remark(self, text: str) -> None:
+        """Hear of what goes wrong on the way and does not stop the run."""
 
     def solving(self) -> None:
         """Hear that all blocks are done."""

@@ -109,6 +109,10 @@ class Terminal(Listener):
         self.say(describe_block(block))
         self._progress.advance(self._task)
 
+    def remark(self, text: str) -> None:
+        """Print it among the blocks."""
+        self.say(text)
+
     def solving(self) -> None:
         """Say that the bar is complete and why nothing moves."""
         self._progress.update(self._task, description="solving")

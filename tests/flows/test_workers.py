@@ -1,21 +1,46 @@
 """Where blocks run, and which failures are tried again."""
 
 import errno
+import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context
 from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
+from arraycal.calib.observables import ENERGY_INTER
+from arraycal.config.models import Configuration
+from arraycal.config.settings import Settings
 from arraycal.tasks.one_thread import one_polars_thread
 from arraycal.tasks.retries import may_pass
+from arraycal.tasks.workers import block_stage, cpu_count
 
 
 def test_polars_has_one_thread_in_a_process_of_the_pool():
     with ProcessPoolExecutor(1, get_context("spawn"), one_polars_thread) as pool:
         assert pool.submit(pl.thread_pool_size).result() == 1
+
+
+def test_a_process_is_prepared_before_its_first_block(tmp_path):
+    settings = Settings(runner="processes", cache_root=tmp_path / "cache")
+    prepare = partial(os.mkdir, tmp_path / "prepared")
+    with block_stage(ENERGY_INTER, Configuration(), settings, 1, prepare) as stage:
+        block = stage(tmp_path / "missing.h5")
+    assert block.status == "failed"
+    assert (tmp_path / "prepared").is_dir()
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(0, cpu_count()), (3, 3)])
+def test_so_many_blocks_are_under_way_as_asked_for_or_as_there_are_processors(
+    tmp_path, workers, expected
+):
+    settings = Settings(cache_root=tmp_path)
+    opened = block_stage(ENERGY_INTER, Configuration(), settings, workers, one_polars_thread)
+    with opened as stage:
+        assert stage.at_once == expected
 
 
 def state_of(error):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -55,10 +55,10 @@ def test_the_slope_is_the_derivative_of_the_score(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_gaussian_noise_costs_five_per_cent(kind: str) -> None:
     # Variance of an M-estimator: E[psi^2] / E[psi']^2, of the mean 1.
-    edges: dict[str, Any] = {"points": [-TUKEY, -HUBER, HUBER, TUKEY], "limit": 200}
+    kinks = [-TUKEY, -HUBER, HUBER, TUKEY]
 
     def mean(of: Callable[[float], float]) -> float:
-        return float(integrate.quad(lambda t: stats.norm.pdf(t) * of(t), -9, 9, **edges)[0])
+        return float(integrate.quad(lambda t: stats.norm.pdf(t) * of(t), -9, 9, points=kinks)[0])
 
     squares = mean(lambda t: (t * float(score(kind, t)[0])) ** 2)
     slope = mean(lambda t: float(score(kind, t)[1]))

@@ -91,8 +91,9 @@ def test_the_error_of_a_constraint_is_relative_to_its_value() -> None:
     constraint = {"tel_id": 2, "value": 0.8, "error": 0.04}
     made = anchor(toy_subarray(3), "MST", np.arange(3), options(constraints=[constraint]))
     # d ln c = dc / c = 0.04 / 0.8
-    (made_of,) = made["constraints"]
-    assert made_of == pytest.approx((1, math.log(0.8), 0.05))
+    (found,) = made["constraints"]
+    assert (found.node, found.log_value) == (1, math.log(0.8))
+    assert found.log_error == pytest.approx(0.05)
     fixed = network.fix_gauge(solution([0.1, 0.3, -0.2], np.zeros((3, 3))), np.arange(3), **made)
     assert fixed.value[1] == pytest.approx(0.8, rel=1e-6)
     # The showers are exact here: all that is not known is the constraint.

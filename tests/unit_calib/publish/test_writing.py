@@ -112,7 +112,7 @@ class Killed(BaseException):
 
 def killed_after(monkeypatch, n_renames):
     """Let a process die once it has given so many files their name; it says how many there were."""
-    done: list[object] = []
+    done = list[object]()
     for name in ("rename", "replace"):
         original = getattr(os, name)
 

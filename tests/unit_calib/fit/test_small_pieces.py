@@ -1,0 +1,110 @@
+"""Small pieces of the fit, each against its definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+from toy_pairs import Toy, toy_pairs, toy_subarray
+
+from arraycal.calib.fit import block_errors, network
+from arraycal.calib.fit.loop import Fit, _largest_step
+from arraycal.calib.fit.model import Model
+from arraycal.calib.fit.resolutions import MIN_SIGMA, _of_types
+from arraycal.calib.fit.showers import prepare_pairs
+from arraycal.calib.fit.summary import CLIP, CLIPPED_VARIANCE, OWN_EDGES, summarise
+from arraycal.calib.fit.thresholds import _half_height
+from arraycal.calib.gauge.outliers import FALSE_ALARM, least_z, stands_out
+
+
+def test_the_clipped_variance_is_that_of_a_gaussian_cut_there() -> None:
+    inside = integrate.quad(stats.norm.pdf, -CLIP, CLIP)[0]
+    square = integrate.quad(lambda t: t**2 * stats.norm.pdf(t), -CLIP, CLIP)[0]
+    assert pytest.approx(square / inside, rel=1e-9) == CLIPPED_VARIANCE
+
+
+def solution(s: list[float], variance: list[float], component: list[int]) -> network.Solution:
+    return network.Solution(np.array(s), np.diag(variance), np.array(component), 0.0, 0.0)
+
+
+def test_a_step_is_counted_in_errors_of_the_telescope_that_makes_it() -> None:
+    before = solution([0.0, 0.0, np.nan], [1e-4, 1e-2, 0.0], [0, 0, -1])
+    after = solution([0.03, 0.1, np.nan], [1e-4, 1e-2, 0.0], [0, 0, -1])
+    # 0.03 / 0.01 = 3, 0.1 / 0.1 = 1
+    assert _largest_step(before, after) == pytest.approx(3.0)
+    assert _largest_step(after, after) == 0.0
+    # Data without noise have no errors, and no steps in them.
+    exact = solution([0.03, 0.1, np.nan], [0.0, 0.0, 0.0], [0, 0, -1])
+    assert _largest_step(before, exact) == 0.0
+
+
+def test_a_step_to_other_components_is_never_small() -> None:
+    before = solution([0.0, 0.0, np.nan], [1e-4] * 3, [0, 0, -1])
+    after = solution([0.0, 0.0, 0.0], [1e-4] * 3, [0, 0, 0])
+    assert _largest_step(before, after) == np.inf
+    assert _largest_step(None, after) == np.inf
+    nobody = solution([np.nan] * 3, [0.0] * 3, [-1, -1, -1])
+    assert _largest_step(nobody, nobody) == 0.0
+
+
+def test_an_edge_is_where_half_of_the_peak_is_reached() -> None:
+    histogram = np.zeros(len(OWN_EDGES) + 1)
+    histogram[20:40] = 100.0
+    # Bins count from the overflow below the first edge: number 20 begins at edge 19.
+    assert _half_height(histogram, OWN_EDGES) == pytest.approx(OWN_EDGES[19])
+    # A slow rise: 0, 10, ..., 100 from bin 20 on reaches 50 in the centre of bin 25.
+    histogram[20:31] = np.arange(0, 101, 10.0)
+    centre = (OWN_EDGES[24] + OWN_EDGES[25]) / 2
+    assert _half_height(histogram, OWN_EDGES) == pytest.approx(centre, abs=0.02)
+    assert _half_height(np.zeros(5), OWN_EDGES) == -np.inf
+
+
+def test_a_resolution_is_never_below_the_least_there_is() -> None:
+    subarray = toy_subarray(4)
+    showers = prepare_pairs(toy_pairs(Toy([0.0] * 4, [1e-6] * 4, 400, 3), 1), subarray)
+    model = Model.initial(subarray, variance=0.04, margin=0.0)
+    found = _of_types(summarise(showers, model), model.now.variance, subarray.type_codes)
+    assert found.tolist() == [MIN_SIGMA**2] * 4
+
+
+@pytest.mark.parametrize(("n_telescopes", "free"), [(5, 3.0), (7, 5.0), (8, 0.4 * 7)])
+def test_few_siblings_make_a_deviation_less_rare(n_telescopes: int, free: float) -> None:
+    # Their scatter has n - 1 degrees of freedom, from 8 telescopes on those of the median
+    # absolute deviation; the median of n numbers has pi / 2n of their variance.
+    chance = 1 - FALSE_ALARM / (2 * n_telescopes)
+    expected = stats.t.ppf(chance, free) * np.sqrt(1 + np.pi / (2 * (n_telescopes - 1)))
+    assert least_z(n_telescopes) == pytest.approx(max(5.0, expected), rel=1e-6)
+
+
+def test_too_few_siblings_have_no_scatter() -> None:
+    assert least_z(3) == np.inf
+    assert np.isfinite(least_z(4))
+    assert least_z(100) == 5.0
+
+
+def test_beyond_a_factor_no_scatter_explains_a_telescope() -> None:
+    # Of five telescopes 6 times the expected size is not rare enough by itself.
+    assert least_z(5) > 6
+    z = np.array([6.0, 6.0, 4.9, 0.0, 0.0])
+    deviation = np.log([1.7, 1.5, 1.7, 1.0, 1.0])
+    assert stands_out(deviation, z).tolist() == [True, False, False, False, False]
+
+
+def test_errors_by_block_are_widened_by_the_blocks_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subarray = toy_subarray(3)
+    showers = prepare_pairs(toy_pairs(Toy([0.0] * 3, [0.2] * 3, 50, 3), 1), subarray)
+    model = Model.initial(subarray, variance=0.04, margin=0.0)
+    one = solution([0.0, 0.1, -0.1], [1e-4] * 3, [0, 0, 0])
+    fitted = Fit(one, summarise(showers, model), model, (), 1, settled=True)
+    monkeypatch.setattr(block_errors, "_blocks", lambda *_: 30)
+    monkeypatch.setattr(block_errors, "_by_block", lambda _: 4e-4 * np.eye(3))
+    found = block_errors.with_block_errors(fitted)
+    # Student's t of 29 degrees of freedom where a Gaussian has one sigma.
+    wider = stats.t.ppf(stats.norm.cdf(1.0), 29) ** 2
+    np.testing.assert_allclose(found.solution.covariance, 4e-4 * wider * np.eye(3))
+    assert found.by_block == (0, 1, 2)
+    # Where they would be smaller, those of showers stay.
+    monkeypatch.setattr(block_errors, "_by_block", lambda _: 1e-5 * np.eye(3))
+    assert block_errors.with_block_errors(fitted).by_block == ()
