@@ -6,55 +6,20 @@ only what is cached of them.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arraycal.calib.blocks.pair_rows import inter_first
-from arraycal.calib.blocks.stage import select_blocks, usable_blocks, without_repeats
-from arraycal.calib.checks.block_findings import with_block_findings
-from arraycal.calib.checks.comparison import read_other, with_comparison
-from arraycal.calib.checks.curve_table import with_curves, with_residuals
-from arraycal.calib.checks.deviation_table import with_deviations
-from arraycal.calib.checks.last_pass import with_last_pass
-from arraycal.calib.checks.night_parts import with_constancy
-from arraycal.calib.checks.saturation_table import with_saturation
-from arraycal.calib.fit.block_errors import with_block_errors
-from arraycal.calib.fit.options import fit_options
-from arraycal.calib.fit.outlying import fit_robustly
-from arraycal.calib.fit.showers import Showers, prepare_pairs
-from arraycal.calib.fit.sums import Sums
-from arraycal.calib.gauge.references import check_references
-from arraycal.calib.monitoring.inter import inter_of_result, read_inter
-from arraycal.calib.observables import ENERGY_INTER, IMAGE_INTER, TIMING_CROSS
-from arraycal.calib.pairs.matching import merge_participation, merge_rejected
-from arraycal.calib.pairs.saturation import ceilings_found, lost_pairs, unsaturated, without_number
-from arraycal.calib.result.assemble import assemble
-from arraycal.calib.timing.pipeline import calibrate_clocks
-from arraycal.calib.types import joint as cross
-from arraycal.calib.types.doubts import with_resolution_doubt
-from arraycal.calib.types.three_step_result import three_step_result
+from arraycal.calib.blocks.stage import select_blocks, without_repeats
+from arraycal.calib.observables import TIMING_CROSS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
     from arraycal.calib.blocks.stage import BlockPairs
-    from arraycal.calib.fit.loop import Fit, FitOptions
-    from arraycal.calib.gauge.within_types import Scaled
     from arraycal.calib.observables import Observable
     from arraycal.calib.result.result import CalibrationResult
-    from arraycal.calib.subarray import Subarray
-    from arraycal.calib.types.three_step import Inter
     from arraycal.config.models import Configuration
 
-    Windows = Callable[[], Iterable[Showers]]
-
 __all__ = ["calibrate"]
-
-#: Flag and reason of a telescope that forms no pairs.
-NO_POSITION = ("no_position", "the layout of the array has no position of it")
-#: Pair rows kept in memory between passes; beyond it every pass reads the cache again.
-IN_MEMORY_PAIRS = 4_000_000
 
 
 def calibrate(
@@ -90,150 +55,13 @@ def calibrate(
     WrongUsage
         If the configuration names telescopes or a type that the array does not have.
     """
-    solve = calibrate_clocks if observable.name == TIMING_CROSS.name else _calibrate_throughput
+    # Imported late: a night without anything to fit needs no scipy.
+    from arraycal.calib.checks.block_findings import with_block_findings
+
+    if observable.name == TIMING_CROSS.name:
+        from arraycal.calib.timing.pipeline import calibrate_clocks as solve
+    else:
+        from arraycal.calib.throughput import calibrate_throughput as solve
     judged = without_repeats(select_blocks(blocks))
     result = solve(judged, observable, configuration, provenance)
     return with_block_findings(result, [block for block in judged if block.status == "ok"])
-
-
-def _calibrate_throughput(
-    blocks: Sequence[BlockPairs],
-    observable: Observable,
-    configuration: Configuration,
-    provenance: dict[str, Any] | None,
-) -> CalibrationResult:
-    good, subarray, tables = usable_blocks(blocks)
-    check_references(subarray, configuration)
-    tables |= {"provenance": provenance or {}}
-    if observable.scope != "same_type":
-        cross.check_types(subarray, configuration.CalculateCrossCalibration.reference_subsystem)
-    windows = _windows(good, subarray)
-    lost = (lost_pairs(block.entry.scan(), block.saturation) for block in good if block.entry)
-    tables["rejected"] = merge_rejected([tables["rejected"], *lost])
-    saturation = [block.saturation for block in good]
-    unplaced = dict.fromkeys(subarray.unplaced, NO_POSITION)
-    tables["left_out"] = without_number(saturation) | unplaced
-    if inter_first(observable, configuration):
-        inter = _inter(good, subarray, configuration, tables)
-        counts = merge_participation(block.participation for block in good)
-        return three_step_result(
-            windows, inter, counts, subarray, observable, configuration, tables
-        )
-    solve = _within_types if observable.scope == "same_type" else _across_types
-    options = fit_options(configuration, subarray, ceilings_found(saturation, subarray))
-    result = solve(windows, subarray, observable, configuration, options, tables)
-    return with_saturation(result, [(str(block.path), block.saturation) for block in good])
-
-
-def _within_types(
-    windows: Windows,
-    subarray: Subarray,
-    observable: Observable,
-    configuration: Configuration,
-    options: FitOptions,
-    tables: Mapping[str, Any],
-) -> CalibrationResult:
-    """Every type in a gauge of its own."""
-    fitted = with_block_errors(fit_robustly(windows, subarray, options))
-    result = _assembled(fitted, subarray, observable, configuration, options, tables)
-    result = with_residuals(
-        with_curves(result, fitted, subarray),
-        fitted,
-        windows,
-        subarray,
-        least=configuration.RelativeThroughputFitter.min_events,
-        unit=observable.unit,
-    )
-    result = with_last_pass(result, fitted, windows, subarray, configuration)
-    compare = configuration.CalculateInterCalibration.compare
-    if compare is None or observable is not IMAGE_INTER:
-        return result
-    return with_comparison(result, read_other(Path(compare)))
-
-
-def _across_types(
-    windows: Windows,
-    subarray: Subarray,
-    observable: Observable,
-    configuration: Configuration,
-    options: FitOptions,
-    tables: Mapping[str, Any],
-) -> CalibrationResult:
-    """All types in one gauge."""
-    slope = cross.energy_slopes(subarray, configuration)
-    options = replace(options, slope=slope)
-    fitted = with_block_errors(fit_robustly(windows, subarray, options))
-    joint = cross.joint_scale(fitted, subarray, configuration)
-    result = _assembled(
-        fitted, subarray, observable, configuration, options, tables, scaled=joint.scaled
-    )
-    result = cross.describe_types(result, joint, fitted, windows, subarray, configuration)
-    reference = configuration.CalculateCrossCalibration.reference_subsystem
-    result = with_resolution_doubt(result, fitted, windows, subarray, options, reference)
-    return with_last_pass(result, fitted, windows, subarray, configuration, reference)
-
-
-def _assembled(
-    fitted: Fit,
-    subarray: Subarray,
-    observable: Observable,
-    configuration: Configuration,
-    options: FitOptions,
-    tables: Mapping[str, Any],
-    scaled: Scaled | None = None,
-) -> CalibrationResult:
-    """Put the result together, with the sums for windows of nights, and compare its blocks."""
-    result = assemble(fitted, subarray, observable, configuration, **tables, scaled=scaled)
-    kept = {name: tables[name] for name in ("blocks", "rejected")}
-    sums = Sums(
-        subarray=subarray,
-        summary=fitted.summary,
-        halves=fitted.halves,
-        model=fitted.model,
-        settled=fitted.settled,
-        tables=kept,
-        judged=result.verdict.reasons,
-    )
-    joint = scaled is not None
-    compared = with_constancy(
-        replace(result, sums=sums),
-        fitted,
-        subarray,
-        options,
-        response_slope=configuration.RelativeThroughputFitter.response_slope,
-        joint=joint,
-    )
-    return with_deviations(compared, fitted, subarray, joint=joint)
-
-
-def _inter(
-    blocks: Sequence[BlockPairs],
-    subarray: Subarray,
-    configuration: Configuration,
-    tables: Mapping[str, Any],
-) -> Inter:
-    """Read the inter-calibration, or make it of the same blocks."""
-    options = configuration.CalculateCrossCalibration
-    if options.inter_calibration is not None:
-        allowed = options.allow_other_observations
-        path = Path(options.inter_calibration)
-        return read_inter(path, subarray, tables["obs_ids"], allow_other=allowed)
-    parts = [block.companion for block in blocks if block.companion]
-    result = calibrate(parts, ENERGY_INTER, configuration, tables["provenance"])
-    return inter_of_result(result, subarray)
-
-
-def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Windows:
-    """Showers of all blocks, held in memory when they fit."""
-
-    def read() -> Iterator[Showers]:
-        for number, block in enumerate(blocks):
-            for pairs in block.windows():
-                kept = unsaturated(pairs, block.saturation)
-                if len(kept):
-                    yield prepare_pairs(kept, subarray, number)
-
-    if sum(block.n_pairs for block in blocks) > IN_MEMORY_PAIRS:
-        return read
-    kept = list(read())
-    return lambda: kept

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from arraycal.calib.checks.parts import BLOCKS, HALVES, TIME, Family, Setting, with_parts
+from arraycal.calib.checks.judged_parts import BLOCKS, HALVES, TIME
+from arraycal.calib.checks.parts import Family, Setting, with_parts
 from arraycal.calib.dl2.observed import utc
 from arraycal.calib.fit.block_sums import MIN_CHUNK_S, UNTIMED, time_halves
 from arraycal.calib.result.verdict import with_untested

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from arraycal.calib.checks.parts import NO_TELESCOPE
+from arraycal.calib.checks.judged_parts import NO_TELESCOPE
 from arraycal.calib.history.window import LEFT_OUT, WindowNight
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ STABILITY = pl.Schema(
 def window_table(nights: Sequence[WindowNight], parts: pl.DataFrame) -> pl.DataFrame:
     """Table `WINDOW`, from the nights as `arraycal.calib.checks.parts.CONSTANCY_PARTS`."""
     # The first row of a night is of all types, where they share a gauge.
-    joint = parts["tel_type"].str.contains("-", literal=True)
+    joint = pl.col("tel_type").str.contains("-", literal=True)
     compared = {
         part: (chi2, ndf)
-        for part, chi2, ndf in parts.filter(joint | ~joint.any())
+        for part, chi2, ndf in parts.filter(joint | joint.any().not_())
         .group_by("part")
         .agg(pl.col("chi2", "ndf").sum())
         .iter_rows()

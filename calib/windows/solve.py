@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from arraycal.calib.checks.curve_table import with_curves
+from arraycal.calib.checks.judged_parts import NIGHTS
 from arraycal.calib.checks.parts import (
     CONSTANCY_DEVIATIONS,
     CONSTANCY_PARTS,
-    NIGHTS,
     Family,
     Setting,
     with_parts,

@@ -63,7 +63,7 @@ def test_a_resolution_is_never_below_the_least_there_is() -> None:
     subarray = toy_subarray(4)
     showers = prepare_pairs(toy_pairs(Toy([0.0] * 4, [1e-6] * 4, 400, 3), 1), subarray)
     model = Model.initial(subarray, variance=0.04, margin=0.0)
-    found = _of_types(summarise(showers, model), model.now.variance, subarray.type_codes)
+    found = _of_types(summarise(showers, model), model.now.variance, subarray.type_codes, None)
     assert found.tolist() == [MIN_SIGMA**2] * 4
 
 
