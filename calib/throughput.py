@@ -55,7 +55,7 @@ def calibrate_throughput(
     blocks: Sequence[BlockPairs],
     observable: Observable,
     configuration: Configuration,
-    provenance: dict[str, Any] | None,
+    provenance: dict[str, Any] | None = None,
 ) -> CalibrationResult:
     """Solve the array from the cached PAIRS; see `arraycal.calib.calibrate.calibrate`."""
     good, subarray, tables = usable_blocks(blocks)

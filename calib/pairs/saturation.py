@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy.special import pdtrc
 
 from arraycal.calib.index import node_index
 from arraycal.calib.pairs.matching import PAIR_LEVEL
@@ -198,6 +197,8 @@ def spike(histogram: npt.NDArray[np.number[Any]], places: int = 1) -> tuple[int,
     >>> spike(np.array([40.0, 20.0, 10.0, 5.0, 2.0, 0.0])) is None
     True
     """
+    from scipy.special import pdtrc  # late: blocks from the cache need no scipy
+
     up_to = np.concatenate([[0.0], np.cumsum(histogram)])
     n = len(histogram)
     for width, least in WIDTHS:
