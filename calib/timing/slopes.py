@@ -25,8 +25,9 @@ SURE_ERROR = 0.1
 CHANCE = 1e-4
 #: ... and +-1 is not that many errors away, which is also what excludes the plane wave.
 EXCLUDED_Z = 4.0
-#: A smaller part of the plane wave than this is the tilt of a few clocks.
-LEAST_PART = 0.1
+#: A smaller part of the plane wave than this is the tilt of a few clocks, and one that leaves out
+#: more than this share of the telescopes is a line through those that happen to lie on one.
+LEAST_PART, FEW_FAR = 0.25, 0.1
 #: Telescopes that many sigma off the others do not take part in a slope.
 FAR_Z = 5.0
 #: Scatter of clocks below which none of them is far off, ns.
@@ -36,11 +37,15 @@ MIN_TELESCOPES = 5
 
 
 class PointingSlope(NamedTuple):
-    """A slope, and its error from the scatter of the telescopes; NaN if it cannot be told."""
+    """A slope, its error from the scatter of the telescopes, and the share of them left out.
+
+    NaN if it cannot be told.
+    """
 
     value: float = np.nan
     error: float = np.nan
     freedom: int = 0
+    left_out: float = 0.0
 
     @property
     def from_wave(self) -> float:
@@ -63,7 +68,8 @@ class PointingSlope(NamedTuple):
     @property
     def is_part(self) -> bool:
         """Whether a part of the plane wave is in the offsets, and no accident of the clocks."""
-        return self.excludes_wave and abs(self.value) > LEAST_PART and self.chance < CHANCE
+        part = self.excludes_wave and abs(self.value) > LEAST_PART and self.left_out <= FEW_FAR
+        return part and self.chance < CHANCE
 
     @property
     def chance(self) -> float:
@@ -116,7 +122,8 @@ def fit_slope(offset: Floats, wave: Floats, kinds: Indices) -> PointingSlope:
     freedom = len(rest) - design.shape[1]
     inverse = np.linalg.inv(design.T @ design)
     error = np.sqrt(np.sum(rest**2) / freedom * inverse[0, 0])
-    return PointingSlope(float(solution[0]), float(error), freedom)
+    left_out = 1.0 - len(offset) / np.count_nonzero(known)
+    return PointingSlope(float(solution[0]), float(error), freedom, float(left_out))
 
 
 def _least_deviations(design: Floats, values: Floats) -> Floats:
