@@ -59,7 +59,7 @@ def test_names_of_reconstructors_become_columns(block):
     assert rules.impact == IMPACT
     assert rules.criteria == ()
     assert rules.tests == ()
-    assert rules.columns == (ENERGY, f"{ENERGY}_uncert", IMPACT)
+    assert rules.columns == (ENERGY, f"{ENERGY}_uncert", IMPACT, "trigger_time")
 
 
 def test_columns_of_criteria_are_read_once_each_and_after_the_value(block):
@@ -72,6 +72,7 @@ def test_columns_of_criteria_are_read_once_each_and_after_the_value(block):
         ENERGY,
         f"{ENERGY}_uncert",
         IMPACT,
+        "trigger_time",
         "RandomForestRegressor_tel_is_valid",
         GAMMANESS,
     )
