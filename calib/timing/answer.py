@@ -9,12 +9,18 @@ import numpy as np
 
 from arraycal.calib.fit import network
 from arraycal.calib.fit.normal import solve_normal
-from arraycal.calib.timing.contradiction import (
+from arraycal.calib.timing.convention.contradiction import (
     contradictions_of,
     foreign_blocks,
     mostly_clipped,
     restless_array,
     untested_convention,
+)
+from arraycal.calib.timing.convention.guards import (
+    block_solutions,
+    check_convention,
+    pointing_solutions,
+    refuse_mirrored,
 )
 from arraycal.calib.timing.detail import GUARD_COLUMNS, counts, detail, systematic_ns
 from arraycal.calib.timing.fit import (
@@ -23,12 +29,6 @@ from arraycal.calib.timing.fit import (
     joined,
     moved_scale,
     settle_clocks,
-)
-from arraycal.calib.timing.guards import (
-    block_solutions,
-    check_convention,
-    pointing_solutions,
-    refuse_mirrored,
 )
 from arraycal.calib.timing.refine import refined
 from arraycal.calib.timing.shapes import bowl_ns, walk_ns, walk_shifts, without_last
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from arraycal.calib.checks.changepoint import Step
     from arraycal.calib.fit.normal import Normal, NormalSolution
     from arraycal.calib.subarray import Subarray
+    from arraycal.calib.timing.convention.guards import Checks, PointingOffsets
     from arraycal.calib.timing.detail import Detail
     from arraycal.calib.timing.fit import ClockFit, Windows
-    from arraycal.calib.timing.guards import Checks, PointingOffsets
     from arraycal.calib.timing.residuals import FrontModel
     from arraycal.calib.timing.showers import Plan
     from arraycal.calib.timing.solve import Nodes

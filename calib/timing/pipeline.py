@@ -9,7 +9,7 @@ from arraycal.calib.blocks.stage import select_blocks, usable_blocks
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.gauge.references import check_clock_reference
 from arraycal.calib.stamps.stamps import STAMPS
-from arraycal.calib.timing.contradiction import foreign_reason
+from arraycal.calib.timing.convention.contradiction import foreign_reason
 from arraycal.calib.timing.showers import Setup, prepare_stamps
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraycal.calib.timing.contradiction import (
+from arraycal.calib.timing.convention.contradiction import (
     contradictions_of,
     foreign_blocks,
     mostly_clipped,
     restless_array,
     untested_convention,
 )
-from arraycal.calib.timing.guards import Checks
+from arraycal.calib.timing.convention.guards import Checks
 from arraycal.calib.timing.reasons import reason_of
 from arraycal.calib.timing.solve import constant_nodes
 from arraycal.calib.timing.sums import empty_sums

@@ -8,8 +8,8 @@ from toy_stamps import toy_timing_array
 
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.stamps.front import C_M_PER_NS, direction
-from arraycal.calib.timing.guards import PointingOffsets, check_convention
-from arraycal.calib.timing.slopes import PointingSlope, fit_slope
+from arraycal.calib.timing.convention.guards import PointingOffsets, check_convention
+from arraycal.calib.timing.convention.slopes import PointingSlope, fit_slope
 
 ARRAY = toy_timing_array()
 N = len(ARRAY)

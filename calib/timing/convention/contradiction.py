@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.timing.slopes import MIN_TELESCOPES
+from arraycal.calib.timing.convention.slopes import MIN_TELESCOPES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from arraycal.calib.timing.convention.guards import Checks
     from arraycal.calib.timing.fit import ClockFit
-    from arraycal.calib.timing.guards import Checks
     from arraycal.calib.timing.solve import Nodes
     from arraycal.calib.timing.sums import ClockSums
     from arraycal.config.models import CalculateTimingCalibrationOptions

@@ -26,7 +26,7 @@ from arraycal.calib.errors import CannotCompute
 from arraycal.calib.fit.network import components
 from arraycal.calib.fit.normal import solve_normal
 from arraycal.calib.stamps.front import C_M_PER_NS, separation_deg
-from arraycal.calib.timing.slopes import MIN_TELESCOPES, PointingSlope, fit_slope
+from arraycal.calib.timing.convention.slopes import MIN_TELESCOPES, PointingSlope, fit_slope
 from arraycal.calib.timing.solve import constant_nodes, pooled
 from arraycal.calib.timing.trust import residual_rms_ns
 

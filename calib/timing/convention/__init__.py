@@ -1,0 +1,1 @@
+"""Whether stamps follow the convention they are taken for: plane wave, pointings, parts of it."""
