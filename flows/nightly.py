@@ -19,9 +19,9 @@ from arraycal.flows.jobs.events import report_trends
 from arraycal.flows.jobs.parameters import BackfillParameters, NightlyParameters, NightOptions
 from arraycal.flows.jobs.progress import LISTENER
 from arraycal.flows.jobs.site_settings import find_site
+from arraycal.flows.night.find_blocks import night_folder
 from arraycal.flows.night.page import night_page, worst
 from arraycal.flows.night.run import Stages, calibrate_nights, run_nightly
-from arraycal.flows.night.search import night_folder
 from arraycal.flows.stages import DEGRADED, made_by, map_blocks, run_log, solve_and_publish
 from arraycal.tasks.calibration import NOTHING_TO_DO, UNUSABLE
 from arraycal.tasks.workers import cpu_count

@@ -13,7 +13,7 @@ from arraycal.calib.blocks.stage import block_table
 from arraycal.config.settings import load_settings
 from arraycal.face.calibrations import Calibration, as_calibration
 from arraycal.face.display import html_paragraph, html_table, text_table
-from arraycal.flows.jobs.block_search import find_blocks
+from arraycal.flows.jobs.path_patterns import find_blocks
 from arraycal.tasks.one_thread import one_polars_thread
 from arraycal.tasks.workers import block_stage, cpu_count
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from arraycal.calib.descriptions import describe
+from arraycal.calib.column_descriptions import describe
 from arraycal.calib.errors import NothingToDo, WrongUsage
 from arraycal.calib.figures import FIGURES, draw_figures
 from arraycal.calib.observables import OBSERVABLES

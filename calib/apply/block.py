@@ -28,7 +28,7 @@ from arraycal.calib.disk.files import sync
 from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.errors import ArraycalError, CannotCompute
 from arraycal.calib.monitoring.correction import for_array
-from arraycal.calib.monitoring.product import Product, reference_metadata
+from arraycal.calib.monitoring.file_metadata import Product, reference_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,7 +14,7 @@ from arraycal.calib.disk.files import sync
 from arraycal.calib.disk.publication import put_in_place
 from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.monitoring.correction import corrections
-from arraycal.calib.monitoring.product import Product, key_value, reference_metadata
+from arraycal.calib.monitoring.file_metadata import Product, key_value, reference_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

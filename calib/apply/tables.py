@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib import dl2, hdf5
-from arraycal.calib.descriptions import describe
+from arraycal.calib.column_descriptions import describe
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.hdf5.writing import Column
 from arraycal.calib.monitoring.clock_intervals import offsets_at
 from arraycal.calib.monitoring.correction import by_telescope, correct_stamps
-from arraycal.calib.monitoring.product import key_value, text_column
+from arraycal.calib.monitoring.file_metadata import key_value, text_column
 from arraycal.calib.monitoring.writing import SERVICE
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from arraycal.calib.descriptions import HISTORY, describe
+from arraycal.calib.column_descriptions import HISTORY, describe
 from arraycal.calib.disk.files import replace_file
 from arraycal.calib.errors import WrongUsage
 from arraycal.calib.trends.trends import is_clock

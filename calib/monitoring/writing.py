@@ -18,9 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from arraycal.calib.descriptions import describe
+from arraycal.calib.column_descriptions import describe
 from arraycal.calib.hdf5.writing import Column, create_file, set_attributes, write_table
-from arraycal.calib.monitoring.product import Product, key_value, reference_metadata, text_column
+from arraycal.calib.monitoring.file_metadata import (
+    Product,
+    key_value,
+    reference_metadata,
+    text_column,
+)
 from arraycal.calib.result.result import CLOCK_OFFSET
 
 if TYPE_CHECKING:

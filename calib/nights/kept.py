@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arraycal.calib.nights.files import LeftOut, NightFiles
+from arraycal.calib.nights.night_blocks import LeftOut, NightFiles
 from arraycal.calib.nights.record import file_stamp, judge_night
 
 if TYPE_CHECKING:

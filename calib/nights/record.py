@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from arraycal.calib.blocks.stage import BlockPairs
-    from arraycal.calib.nights.files import NightFiles
+    from arraycal.calib.nights.night_blocks import NightFiles
 
 __all__ = [
     "NIGHT_FILE",

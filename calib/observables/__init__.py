@@ -4,9 +4,9 @@ A new observable is one module here, one line in `OBSERVABLES`, one preset, one 
 """
 
 from arraycal.calib.observables.cross import ENERGY_CROSS
+from arraycal.calib.observables.definition import Observable
 from arraycal.calib.observables.energy import ENERGY_INTER
 from arraycal.calib.observables.image import IMAGE_INTER
-from arraycal.calib.observables.observable import Observable
 from arraycal.calib.observables.timing import TIMING_CROSS
 
 __all__ = [

@@ -5,9 +5,9 @@ all telescopes of all types in one solution.
 """
 
 from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH
+from arraycal.calib.observables.definition import LOG_RATIO_STATISTIC, Observable
 from arraycal.calib.observables.energy import ENERGY_FILTERS, MEASURABLE_TEV
 from arraycal.calib.observables.filters import ColumnTemplate
-from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
 __all__ = ["ENERGY_CROSS"]
 

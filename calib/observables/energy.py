@@ -3,8 +3,8 @@
 Method: Mitchell, Parsons, Hofmann, Bernlohr 2016, Astropart. Phys. 75, 1 (arXiv:1510.06526).
 """
 
+from arraycal.calib.observables.definition import LOG_RATIO_STATISTIC, Observable
 from arraycal.calib.observables.filters import DISTANCE_ASYMMETRY, ColumnTemplate, EventFilter
-from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
 __all__ = ["ENERGY_FILTERS", "ENERGY_INTER", "MEASURABLE_TEV"]
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from arraycal.calib.dl2.cameras import camera_radii
 from arraycal.calib.dl2.pointing import ALTITUDE
+from arraycal.calib.observables.definition import LOG_RATIO_STATISTIC, Observable
 from arraycal.calib.observables.filters import (
     ColumnTemplate,
     EventFilter,
     PairFilter,
     distance_asymmetry,
 )
-from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC, Observable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

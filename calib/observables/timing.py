@@ -1,6 +1,6 @@
 """Cross-calibration of telescope clocks from trigger time stamps; see `arraycal.calib.timing`."""
 
-from arraycal.calib.observables.observable import Observable
+from arraycal.calib.observables.definition import Observable
 
 __all__ = ["TIMING_CROSS"]
 

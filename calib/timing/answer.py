@@ -16,7 +16,7 @@ from arraycal.calib.timing.convention.contradiction import (
     restless_array,
     untested_convention,
 )
-from arraycal.calib.timing.convention.guards import (
+from arraycal.calib.timing.convention.plane_wave_test import (
     block_solutions,
     check_convention,
     pointing_solutions,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from arraycal.calib.checks.changepoint import Step
     from arraycal.calib.fit.normal import Normal, NormalSolution
     from arraycal.calib.subarray import Subarray
-    from arraycal.calib.timing.convention.guards import Checks, PointingOffsets
+    from arraycal.calib.timing.convention.plane_wave_test import Checks, PointingOffsets
     from arraycal.calib.timing.detail import Detail
     from arraycal.calib.timing.fit import ClockFit, Windows
     from arraycal.calib.timing.residuals import FrontModel

@@ -19,8 +19,8 @@ from arraycal.calib.monitoring.correction import refuse_failed_fit
 from arraycal.calib.publish.writing import MONITORING, provenance
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings, load_settings
-from arraycal.flows.jobs.block_search import CORRECTED_SUFFIX, find_blocks, from_here, inside
 from arraycal.flows.jobs.logs import log_file
+from arraycal.flows.jobs.path_patterns import CORRECTED_SUFFIX, find_blocks, from_here, inside
 from arraycal.flows.terminal.console import stderr, stdout
 from arraycal.flows.terminal.outcomes import Exit
 

@@ -14,10 +14,10 @@ from arraycal.calib.pairs.exchange import write_asymmetries
 from arraycal.calib.pairs.rules import reconstructors
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings, load_settings
-from arraycal.flows.jobs.block_search import from_here
 from arraycal.flows.jobs.direct import make_pairs
 from arraycal.flows.jobs.job import Job, prepare_job
 from arraycal.flows.jobs.parameters import CalibrateParameters
+from arraycal.flows.jobs.path_patterns import from_here
 from arraycal.flows.terminal.console import Terminal, stdout
 from arraycal.flows.terminal.outcomes import Exit
 

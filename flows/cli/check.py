@@ -18,7 +18,7 @@ from arraycal.config.errors import ConfigurationError
 from arraycal.config.loading import available_presets, load_preset
 from arraycal.config.models import Configuration
 from arraycal.config.settings import load_settings
-from arraycal.flows.jobs.block_search import find_blocks
+from arraycal.flows.jobs.path_patterns import find_blocks
 from arraycal.flows.terminal.console import stdout
 from arraycal.flows.terminal.outcomes import Exit
 

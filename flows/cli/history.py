@@ -30,10 +30,10 @@ from arraycal.config.errors import ConfigurationError
 from arraycal.config.loading import load_configuration
 from arraycal.config.models import TrendMonitorOptions
 from arraycal.config.settings import Settings, load_settings
-from arraycal.flows.jobs.block_search import inside
+from arraycal.flows.jobs.path_patterns import inside
 from arraycal.flows.jobs.site_settings import Site, find_site
+from arraycal.flows.night.find_blocks import night_folder
 from arraycal.flows.night.options import checked, read_options
-from arraycal.flows.night.search import night_folder
 from arraycal.flows.terminal.console import stderr, stdout
 from arraycal.flows.terminal.masking import without_secrets
 from arraycal.flows.terminal.outcomes import Exit

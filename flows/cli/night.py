@@ -20,10 +20,10 @@ from arraycal.flows.jobs.job import Job, Outcome
 from arraycal.flows.jobs.parameters import NightlyParameters
 from arraycal.flows.jobs.progress import LISTENER
 from arraycal.flows.jobs.site_settings import Site, find_site
+from arraycal.flows.night.find_blocks import night_folder
 from arraycal.flows.night.options import explain_options, read_options
 from arraycal.flows.night.page import worst
 from arraycal.flows.night.run import Stages, run_nightly
-from arraycal.flows.night.search import night_folder
 from arraycal.flows.terminal.console import Terminal, stdout
 from arraycal.flows.terminal.outcomes import Exit
 

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from arraycal.calib.publish.writing import refuse_existing
 from arraycal.config.errors import ConfigurationError, shown
 from arraycal.config.settings import Settings
-from arraycal.flows.jobs.block_search import from_here
 from arraycal.flows.jobs.job import estimator_note, prepare_job
 from arraycal.flows.jobs.parameters import CalibrateParameters
+from arraycal.flows.jobs.path_patterns import from_here
 from arraycal.flows.jobs.progress import LISTENER
 from arraycal.flows.jobs.site_settings import run_settings
 from arraycal.flows.terminal.console import Terminal, print_result, stdout

@@ -21,20 +21,20 @@ from arraycal.config.errors import ConfigurationError
 from arraycal.config.loading import available_presets, load_configuration
 from arraycal.config.models import Configuration
 from arraycal.config.settings import Settings
-from arraycal.flows.jobs.block_search import (
-    CORRECTED_SUFFIX,
-    absolute,
-    find_blocks,
-    from_here,
-    inside,
-    matches,
-)
 from arraycal.flows.jobs.outputs import output_folder
 from arraycal.flows.jobs.parameters import (
     AUTOMATIC,
     NO_PRESET,
     CalibrateParameters,
     NightCalibration,
+)
+from arraycal.flows.jobs.path_patterns import (
+    CORRECTED_SUFFIX,
+    absolute,
+    find_blocks,
+    from_here,
+    inside,
+    matches,
 )
 
 __all__ = [

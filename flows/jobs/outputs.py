@@ -7,8 +7,8 @@ from arraycal.calib.nights.record import NIGHT_FILE
 from arraycal.calib.publish.writing import FILES, INDEX, LOCK
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import HISTORY_FILE, Settings
-from arraycal.flows.jobs.block_search import absolute, inside
 from arraycal.flows.jobs.logs import LOG_FILE
+from arraycal.flows.jobs.path_patterns import absolute, inside
 
 __all__ = ["output_folder"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from arraycal.calib.history.known import sqlite_path
 from arraycal.config.settings import Settings, given_settings, load_settings, variable
-from arraycal.flows.jobs.block_search import fixed_part
 from arraycal.flows.jobs.home import Home
+from arraycal.flows.jobs.path_patterns import fixed_part
 from arraycal.flows.jobs.remembered import read_remembered
 
 __all__ = ["Site", "find_site", "run_settings"]

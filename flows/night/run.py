@@ -19,8 +19,8 @@ from arraycal.calib.errors import ArraycalError, NothingToDo
 from arraycal.calib.history.digest import configuration_digest
 from arraycal.calib.history.known import is_recorded
 from arraycal.calib.history.publishing import NOT_RECORDED
-from arraycal.calib.nights.files import NightFiles
 from arraycal.calib.nights.kept import Standing, kept_calibrations, kept_record, standing
+from arraycal.calib.nights.night_blocks import NightFiles
 from arraycal.calib.nights.record import (
     CalibrationRecord,
     NightRecord,
@@ -44,8 +44,7 @@ from arraycal.flows.jobs.parameters import (
     NightOptions,
     in_order,
 )
-from arraycal.flows.night.index import index_nights
-from arraycal.flows.night.search import (
+from arraycal.flows.night.find_blocks import (
     check_data_folder,
     find_night,
     night_folder,
@@ -53,6 +52,7 @@ from arraycal.flows.night.search import (
     overdue,
     unfinished_nights,
 )
+from arraycal.flows.night.index import index_nights
 from arraycal.flows.night.trend_news import trend_news
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import pytest
 
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings
-from arraycal.flows.jobs.block_search import find_blocks
 from arraycal.flows.jobs.job import prepare_job
 from arraycal.flows.jobs.parameters import CalibrateParameters
+from arraycal.flows.jobs.path_patterns import find_blocks
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from arraycal.flows.jobs.direct import make_pairs, solve_and_publish
 from arraycal.flows.jobs.parameters import NightlyParameters, NightOptions
 from arraycal.flows.jobs.progress import Listener
 from arraycal.flows.night import run as night_module
+from arraycal.flows.night.find_blocks import find_night, nights_to_do, unfinished_nights
 from arraycal.flows.night.page import night_page
 from arraycal.flows.night.run import Stages, calibrate_night
-from arraycal.flows.night.search import find_night, nights_to_do, unfinished_nights
 
 #: Night of the simulated blocks.
 NIGHT = date(2020, 6, 14)

@@ -14,9 +14,9 @@ from arraycal.calib.history.reading import Selection, runs
 from arraycal.calib.nights.record import NightRecord, read_night, write_night
 from arraycal.calib.publish.writing import INDEX
 from arraycal.flows.jobs.parameters import NightlyParameters
+from arraycal.flows.night.find_blocks import find_night, nights_to_do, overdue, unfinished_nights
 from arraycal.flows.night.page import night_page
 from arraycal.flows.night.run import calibrate_nights, run_nightly
-from arraycal.flows.night.search import find_night, nights_to_do, overdue, unfinished_nights
 from tests.flows.test_night import NIGHT, site
 
 __all__ = ["site"]

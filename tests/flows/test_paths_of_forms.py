@@ -18,7 +18,7 @@ from arraycal.flows.jobs.parameters import (
     NightlyParameters,
     NightOptions,
 )
-from arraycal.flows.night.search import find_night, night_folder
+from arraycal.flows.night.find_blocks import find_night, night_folder
 
 NIGHT = date(2026, 1, 1)
 #: Fields that name no file.

@@ -13,7 +13,7 @@ import pytest
 from arraycal.calib.dl2 import open_block
 from arraycal.calib.dl2.observed import night_of, observation_start
 from arraycal.calib.errors import BeingWritten
-from arraycal.calib.nights.files import night_files
+from arraycal.calib.nights.night_blocks import night_files
 from arraycal.flows.cli.main import main
 
 

@@ -11,7 +11,7 @@ from arraycal.config.errors import ConfigurationError, shown
 from arraycal.config.loading import load_configuration
 from arraycal.config.quantities import LENGTH_UNITS, parse_quantity
 from arraycal.flows.cli.main import main
-from arraycal.flows.jobs.block_search import matches
+from arraycal.flows.jobs.path_patterns import matches
 from arraycal.flows.night.options import read_options
 
 #: Generous: each takes milliseconds, and took seconds to hours.

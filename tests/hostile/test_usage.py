@@ -16,7 +16,7 @@ from arraycal.flows.cli import main as command
 from arraycal.flows.cli.main import main
 from arraycal.flows.jobs.job import prepare_job
 from arraycal.flows.jobs.parameters import CalibrateParameters, NightOptions
-from arraycal.flows.night.search import night_folder
+from arraycal.flows.night.find_blocks import night_folder
 
 LAYOUT = "/configuration/instrument/subarray/layout"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC
+from arraycal.calib.observables.definition import LOG_RATIO_STATISTIC
 from arraycal.calib.schema import PAIRS
 from arraycal.calib.subarray import Subarray
 

@@ -16,7 +16,7 @@ from arraycal.calib.timing.convention.slopes import MIN_TELESCOPES
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from arraycal.calib.timing.convention.guards import Checks
+    from arraycal.calib.timing.convention.plane_wave_test import Checks
     from arraycal.calib.timing.fit import ClockFit
     from arraycal.calib.timing.solve import Nodes
     from arraycal.calib.timing.sums import ClockSums

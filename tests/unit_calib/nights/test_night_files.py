@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from arraycal.calib.dl2.observed import last_night, night_of, observation_start
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.hdf5.writing import Column, create_file, write_table
-from arraycal.calib.nights.files import night_files
+from arraycal.calib.nights.night_blocks import night_files
 
 UTC_ZONE, CANARY, CHILE = "UTC", "Atlantic/Canary", "America/Santiago"
 NIGHT, DAY = date(2026, 3, 1), timedelta(days=1)

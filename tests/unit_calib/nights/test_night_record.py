@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from arraycal.calib.blocks.stage import BlockPairs
-from arraycal.calib.nights.files import LeftOut, NightFiles
+from arraycal.calib.nights.night_blocks import LeftOut, NightFiles
 from arraycal.calib.nights.record import (
     NIGHT_FILE,
     CalibrationRecord,

@@ -14,7 +14,7 @@ from toy_pairs import Toy, toy_pairs
 
 from arraycal.calib.errors import CannotCompute, NothingToDo
 from arraycal.calib.observables import ENERGY_INTER
-from arraycal.calib.observables.observable import LOG_RATIO_STATISTIC
+from arraycal.calib.observables.definition import LOG_RATIO_STATISTIC
 from arraycal.calib.pairs.exchange import (
     is_asymmetry_file,
     read_asymmetries,

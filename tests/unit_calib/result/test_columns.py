@@ -15,7 +15,7 @@ from arraycal.calib.checks import (
     saturation_table,
     scan_tables,
 )
-from arraycal.calib.descriptions import CLOCKS, COLUMNS, HISTORY, TABLES, describe
+from arraycal.calib.column_descriptions import CLOCKS, COLUMNS, HISTORY, TABLES, describe
 from arraycal.calib.history import reading
 from arraycal.calib.result import result
 from arraycal.calib.schema import BLOCKS, REJECTED

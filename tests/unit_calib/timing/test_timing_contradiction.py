@@ -14,7 +14,7 @@ from arraycal.calib.timing.convention.contradiction import (
     restless_array,
     untested_convention,
 )
-from arraycal.calib.timing.convention.guards import Checks
+from arraycal.calib.timing.convention.plane_wave_test import Checks
 from arraycal.calib.timing.reasons import reason_of
 from arraycal.calib.timing.solve import constant_nodes
 from arraycal.calib.timing.sums import empty_sums

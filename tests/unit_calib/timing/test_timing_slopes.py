@@ -8,7 +8,7 @@ from toy_stamps import toy_timing_array
 
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.stamps.front import C_M_PER_NS, direction
-from arraycal.calib.timing.convention.guards import PointingOffsets, check_convention
+from arraycal.calib.timing.convention.plane_wave_test import PointingOffsets, check_convention
 from arraycal.calib.timing.convention.slopes import PointingSlope, fit_slope
 
 ARRAY = toy_timing_array()

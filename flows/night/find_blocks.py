@@ -7,15 +7,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from arraycal.calib.dl2.observed import FIRST_NIGHT, dates_in, last_night
-from arraycal.calib.nights.files import LeftOut, NightFiles, night_files
 from arraycal.calib.nights.kept import standing
+from arraycal.calib.nights.night_blocks import LeftOut, NightFiles, night_files
 from arraycal.calib.nights.record import NIGHT_FILE, read_night
 from arraycal.calib.nights.time_index import TimeIndex
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings
-from arraycal.flows.jobs.block_search import absolute, fixed_part, search
 from arraycal.flows.jobs.outputs import output_folder
 from arraycal.flows.jobs.parameters import NightlyParameters, NightOptions
+from arraycal.flows.jobs.path_patterns import absolute, fixed_part, search
 
 __all__ = [
     "check_data_folder",
