@@ -2,7 +2,8 @@
 
 The folders, in the order of the data; each imports only from those above it::
 
-    schema errors subarray index wording   words that everyone uses
+    schema column_descriptions errors
+    subarray index wording   words that everyone uses
     disk          whole files: digests, atomic replacement, locks, names
     hdf5          ctapipe-flavoured tables over h5py: the only place that knows the encoding
     dl2           block file -> events, times, pointing
@@ -11,13 +12,14 @@ The folders, in the order of the data; each imports only from those above it::
     pairs         the one pairing, its rules, saturation, exchange with ctao-calibpipe
     stamps        block file -> time stamps
     blocks        the stage of one block, and its cache
-    fit           showers -> sums -> network -> log throughputs
+    fit           showers -> selection -> sums -> network -> log throughputs
     gauge         what is 1 (or 0), reference telescopes, outliers
     result        tables of a result, verdict
     checks        what supports it: constancy, change points, scan, histograms, residuals
     types         telescope types against each other
-    timing        clocks
+    timing        clocks, and the convention of their stamps
     monitoring    the monitoring file, written and read back
+    throughput    the stages after the blocks, in order
     calibrate     the one entry: rows of blocks in, result out
     apply         coefficients applied to blocks
     trends        courses of telescopes over nights
@@ -26,6 +28,6 @@ The folders, in the order of the data; each imports only from those above it::
     publish       results on disk, written and read
     history       results of all nights in a database
     windows       a week or a month as one result
-    nights        files of a night, its record, the index of nights
+    nights        which blocks are of a night, its record, the index of nights
     simulation    nights of DL2 files with known truth
 """

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from arraycal.calib.fit.columns import column_sums, columns_by_shower
-from arraycal.calib.fit.model import clearance
+from arraycal.calib.fit.selection import clearance
 from arraycal.calib.fit.showers import tally
 from arraycal.calib.fit.summary import Moments, Summary, empty_summary, merge_summaries
 from arraycal.calib.fit.weighing import weigh_kept

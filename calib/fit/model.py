@@ -1,11 +1,4 @@
-"""What the weights and the selection of a pass depend on.
-
-The selection near a threshold never looks at one telescope's own value. It uses the
-inverse-variance mean of all telescopes of the shower, whose noise is uncorrelated with the
-difference of any two of them whatever the energy spectrum, and keeps a telescope only where the
-value *expected* from that mean clears its threshold by a margin (and, where telescopes saturate,
-stays below their ceiling by as much).
-"""
+"""What the weights and the selection of a pass depend on."""
 
 from __future__ import annotations
 
@@ -15,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from arraycal.calib.fit.curve import Knots
-from arraycal.calib.fit.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M
+from arraycal.calib.fit.showers import IMPACT_EDGES_M
 from arraycal.calib.fit.slope import NO_SLOPE
 
 if TYPE_CHECKING:
@@ -38,9 +31,7 @@ __all__ = [
     "corrected",
     "resolution",
     "split_values",
-    "type_threshold_at",
     "upper_half",
-    "within_margin",
 ]
 
 Split = Literal["value", "impact", "multiplicity"]
@@ -202,41 +193,6 @@ def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, In
 
 #: Rounds in which the noise of telescopes follows the mean of their shower and the reverse.
 ROUNDS = 3
-
-
-def within_margin(showers: Showers, model: Model) -> npt.NDArray[np.bool_]:
-    """Rows whose expected value keeps the margin from the threshold and from the ceiling."""
-    return clearance(showers, model) > model.margin
-
-
-def clearance(showers: Showers, model: Model) -> Floats:
-    """Distance of every row's expected value from threshold and ceiling, whichever is nearer.
-
-    In units of its sigma; negative below the threshold and beyond the ceiling, infinite without
-    either.
-    """
-    if not len(showers.y) or not np.isfinite([*model.threshold.flat, *model.ceiling]).any():
-        return np.full(len(showers.y), np.inf)
-    sigma2, mean, _ = resolution(showers, model.selector)
-    expected = mean[showers.group] + model.selector.offset(showers)
-    threshold = type_threshold_at(showers, model) + model.threshold_offset[showers.node]
-    nearer = np.minimum(expected - threshold, model.ceiling[showers.node] - expected)
-    return np.asarray(nearer / np.sqrt(sigma2))
-
-
-def type_threshold_at(showers: Showers, model: Model) -> Floats:
-    """ln(value) of the type's threshold at every row, in line between the middles of bins.
-
-    Inside a bin it may climb by more than the resolution. A row without a distance takes the
-    value of its bin.
-    """
-    threshold = model.threshold[showers.kind, showers.impact_bin]
-    known = np.isfinite(showers.impact_m)
-    for code, values in enumerate(model.threshold):
-        if np.isfinite(values).all():
-            rows = known & (showers.kind == code)
-            threshold[rows] = np.interp(showers.impact_m[rows], IMPACT_CENTRES_M, values)
-    return threshold
 
 
 def split_values(showers: Showers, model: Model) -> dict[Split, tuple[Floats, Indices]]:

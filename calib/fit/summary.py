@@ -24,7 +24,7 @@ import numpy as np
 from scipy import sparse
 
 from arraycal.calib.fit.columns import ColumnSums, column_sums
-from arraycal.calib.fit.model import type_threshold_at
+from arraycal.calib.fit.selection import type_threshold_at
 from arraycal.calib.fit.showers import tally
 from arraycal.calib.fit.weighing import log_ratios, weigh
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from arraycal.calib.fit.model import corrected, resolution, upper_half, within_margin
+from arraycal.calib.fit.model import corrected, resolution, upper_half
 from arraycal.calib.fit.robust import curvature, robust_weights
+from arraycal.calib.fit.selection import within_margin
 
 if TYPE_CHECKING:
     import numpy.typing as npt

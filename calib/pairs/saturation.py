@@ -3,7 +3,7 @@
 A pixel that saturates stops counting at a level, so that many images share one brightest pixel.
 Their number by brightest pixel falls steadily up to the level, piles up there and ends. Images of
 a telescope that has such a spike are saturated from the smallest sizes seen in it on; that size
-is the ceiling of the selection (`arraycal.calib.fit.model.clearance`).
+is the ceiling of the selection (`arraycal.calib.fit.selection.clearance`).
 """
 
 from __future__ import annotations

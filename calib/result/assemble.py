@@ -158,7 +158,7 @@ def _with_margin(rejected: pl.DataFrame, fitted: Fit) -> pl.DataFrame:
 
 
 #: Name of the rule by which the fit itself leaves rows out, see
-#: `arraycal.calib.fit.model.within_margin`.
+#: `arraycal.calib.fit.selection.within_margin`.
 BELOW_MARGIN = "expected value too close to the threshold (ShowerSelection)"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
     from arraycal.calib.observables import Observable
     from arraycal.calib.subarray import Subarray
     from arraycal.calib.timing.answer import Answer
+    from arraycal.calib.timing.convention.choice import Convention
     from arraycal.config.models import CalculateTimingCalibrationOptions, Configuration
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["CLIPPED", "Convention", "assemble_clocks"]
+__all__ = ["CLIPPED", "assemble_clocks"]
 
 #: Name of the rule by which the fit itself leaves stamps out.
 CLIPPED = "stamp contradicts its shower (clip)"
@@ -47,13 +48,6 @@ CLIPPED = "stamp contradicts its shower (clip)"
 POINTING_BIAS_DEG = 0.01
 #: As many jumps, telescopes that jumped, or that are no part of the mean, are named.
 LISTED = 3
-
-
-class Convention(NamedTuple):
-    """What the stamps were taken for, and why."""
-
-    name: str
-    reason: str
 
 
 def assemble_clocks(  # noqa: PLR0913

@@ -9,6 +9,7 @@ from arraycal.calib.blocks.stage import select_blocks, usable_blocks
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.gauge.references import check_clock_reference
 from arraycal.calib.stamps.stamps import STAMPS
+from arraycal.calib.timing.convention.choice import choose_convention
 from arraycal.calib.timing.convention.contradiction import foreign_reason
 from arraycal.calib.timing.showers import Setup, prepare_stamps
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from arraycal.calib.blocks.stage import BlockPairs
     from arraycal.calib.observables import Observable
     from arraycal.calib.result.result import CalibrationResult
-    from arraycal.calib.timing.assemble import Convention
+    from arraycal.calib.timing.convention.choice import Convention
     from arraycal.calib.timing.showers import StampedShowers
     from arraycal.config.models import Configuration
 
@@ -26,7 +27,6 @@ __all__ = ["calibrate_clocks"]
 
 #: Stamps kept in memory between passes, about 100 bytes each; beyond it every pass reads the cache.
 IN_MEMORY_STAMPS = 2_000_000
-SIMULATION = "Simulation"
 
 
 def calibrate_clocks(
@@ -65,7 +65,7 @@ def calibrate_clocks(
     good, subarray, tables = usable_blocks(blocks)
     check_clock_reference(subarray, configuration)
     options = configuration.CalculateTimingCalibration
-    convention = _convention(good, configuration)
+    convention = choose_convention(good, configuration)
     found = answer(
         _showers(good, configuration, convention),
         subarray,
@@ -100,24 +100,6 @@ def _without_foreign(block: BlockPairs, found: Mapping[int, float]) -> BlockPair
 def _summary(block: BlockPairs) -> dict[str, Any]:
     assert block.entry is not None  # noqa: S101  a block that is ok has one
     return block.entry.summary
-
-
-def _convention(blocks: Sequence[BlockPairs], configuration: Configuration) -> Convention:
-    """What the stamps are: as configured, or as the process type of the files implies."""
-    from arraycal.calib.timing.assemble import Convention
-
-    configured = configuration.CalculateTimingCalibration.time_convention
-    if configured is not None:
-        return Convention(configured, "configured")
-    kinds = {_summary(block)["process_type"] for block in blocks}
-    if SIMULATION in kinds and len(kinds) > 1:
-        raise CannotCompute(
-            f"the blocks are of different process types ({', '.join(sorted(kinds))}), whose stamps "
-            "follow different conventions. Calibrate them apart, or set "
-            "CalculateTimingCalibration.time_convention."
-        )
-    name = "pointing_compensated" if SIMULATION in kinds else "raw"
-    return Convention(name, f"process type {', '.join(sorted(kinds)) or 'not stated'}")
 
 
 def _showers(

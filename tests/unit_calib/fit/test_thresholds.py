@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from arraycal.calib.fit.model import Model, type_threshold_at
+from arraycal.calib.fit.model import Model
+from arraycal.calib.fit.selection import type_threshold_at
 from arraycal.calib.fit.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M, prepare_pairs
 from arraycal.calib.fit.summary import OWN_EDGES, TURN_ON_EDGES, empty_summary, summarise
 from arraycal.calib.fit.thresholds import MIN_TURN_ON_ROWS, own_offsets, thresholds
