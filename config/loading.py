@@ -223,7 +223,7 @@ def _read_file(path: Path) -> Mapping[str, object]:
 
 def _parse_yaml(text: str, source: str) -> object:
     try:
-        return plain_yaml.parse(text)
+        return plain_yaml.parse_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

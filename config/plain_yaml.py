@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["parse"]
+__all__ = ["parse_yaml"]
 
 #: Characters of a text: a hundred times a preset. Values when every alias stands for a copy, as
 #: merged keys (``<<``) are. Characters of a number: more is none that means anything. Brackets
@@ -17,7 +17,7 @@ MAX_TEXT, MAX_VALUES, MAX_NUMBER, MAX_DEPTH = 200_000, 100_000, 100, 100
 NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 
 
-def parse(text: str) -> Any:  # noqa: ANN401  any YAML
+def parse_yaml(text: str) -> Any:  # noqa: ANN401  any YAML
     """Read a text.
 
     Parameters

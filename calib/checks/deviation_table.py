@@ -70,10 +70,11 @@ def with_deviations(
     -------
     CalibrationResult
         With the table `RESIDUAL_TESTS`, degraded by telescopes and types whose values do not fit
-        their showers. Unchanged with the estimator of pairs, which knows no resolutions.
+        their showers. Not tested with the estimator of pairs, which knows no resolutions.
     """
     if result.fit["estimator"] == "pair":
-        return result
+        untested = ["residuals of single values: not with the estimator of pairs"]
+        return replace(result, verdict=with_untested(result.verdict, untested))
     found = find_outlying(fitted.summary, fitted.model.now.variance, subarray.type_codes)
     table = _table(found, fitted, subarray)
     remarks = [*_remarks(table, fitted), *_type_remarks(found, fitted, subarray)]

@@ -48,7 +48,7 @@ from arraycal.calib.dl2.cursor import (
     TelescopeCursor,
     UnsortedRows,
 )
-from arraycal.calib.dl2.door import note_shortfalls, short_name
+from arraycal.calib.dl2.door import note_shortfalls, short_table_name
 from arraycal.calib.dl2.findings import unsigned
 from arraycal.calib.dl2.numbering import Numbering
 from arraycal.calib.dl2.pointing import ALTITUDE, AZIMUTH, read_pointing
@@ -381,7 +381,7 @@ def _open_reader(
         *,
         shared: bool = False,
     ) -> Cursor:
-        role = Role(short_name(group.group), group is leading, shared)
+        role = Role(short_table_name(group.group), group is leading, shared)
         return Cursor(table, group.sources, common, tel_id, role)
 
     telescopes = tuple(

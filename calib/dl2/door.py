@@ -37,7 +37,7 @@ __all__ = [
     "Door",
     "note_shortfalls",
     "open_door",
-    "short_name",
+    "short_table_name",
     "split_repeated",
 ]
 
@@ -235,10 +235,10 @@ class _Triggers:
             edges=_edges(keys[kept]),
         )
         copies = ~first & ~_among(keys, contradicted)
-        findings.copies[short_name(TRIGGER)] += int(np.count_nonzero(copies))
+        findings.copies[short_table_name(TRIGGER)] += int(np.count_nonzero(copies))
         if contradicted.size:
             one = door.named(int(contradicted[0]))
-            findings.contradict(short_name(TRIGGER), None, len(contradicted), one)
+            findings.contradict(short_table_name(TRIGGER), None, len(contradicted), one)
         door.triggers.update(self._counted(door, keys[kept], order[kept]))
         return door
 
@@ -295,12 +295,12 @@ def _described(door: Door, found: Shortfall) -> str:
     return f"{text}, {found.share_elsewhere:.0%} elsewhere"
 
 
-def short_name(group: str) -> str:
+def short_table_name(group: str) -> str:
     """Name of a table or of a group of tables in a sentence.
 
     Examples
     --------
-    >>> short_name("/dl2/event/telescope/energy/RandomForestRegressor")
+    >>> short_table_name("/dl2/event/telescope/energy/RandomForestRegressor")
     'energy/RandomForestRegressor'
     """
     return "/".join(group.split("/")[-2:])

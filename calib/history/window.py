@@ -285,7 +285,7 @@ def _about(row: Any) -> dict[str, Any]:  # noqa: ANN401  rows have no type
 
 def _configuration(row: Any) -> Configuration:  # noqa: ANN401  rows have no type
     try:
-        return Configuration.model_validate(plain_yaml.parse(row.configuration))
+        return Configuration.model_validate(plain_yaml.parse_yaml(row.configuration))
     except (ValidationError, yaml.YAMLError) as error:
         first = str(error).partition("\n")[0]
         raise CannotCompute(

@@ -151,7 +151,7 @@ def configuration_of(file: hdf5.File, path: Path, calibration: str) -> Mapping[s
     table.require("line")
     lines = table.column("line", table.read_few()).tolist()
     try:
-        options = plain_yaml.parse("\n".join(lines))
+        options = plain_yaml.parse_yaml("\n".join(lines))
     except yaml.YAMLError as error:
         raise CannotCompute(f"{path}: {table.name} is damaged ({error}).") from error
     return options if isinstance(options, dict) else {}

@@ -17,7 +17,7 @@ import polars as pl
 
 from arraycal.calib import dl2, hdf5
 from arraycal.calib.dl2.columns import TELESCOPE_TRIGGER
-from arraycal.calib.dl2.door import SHOWER_EVENT, Door, open_door, short_name
+from arraycal.calib.dl2.door import SHOWER_EVENT, Door, open_door, short_table_name
 from arraycal.calib.dl2.findings import (
     CONTRADICTION,
     NO_SHOWER,
@@ -235,7 +235,7 @@ def _distinct(stamps: pl.DataFrame, facts: Facts, findings: Findings) -> pl.Data
     for (tel_id,), rows in distinct.filter(unequal).group_by("tel_id", maintain_order=True):
         obs_id, event_id = rows.select("obs_id", "event_id").row(0)
         tel, one = int(str(tel_id)), example(obs_id, event_id, int(str(tel_id)))
-        findings.contradict(short_name(TELESCOPE_TRIGGER), tel, rows["key"].n_unique(), one)
+        findings.contradict(short_table_name(TELESCOPE_TRIGGER), tel, rows["key"].n_unique(), one)
         facts.examples.setdefault(CONTRADICTION, one)
     return _keep(distinct, ~unequal.to_numpy(), "unequal", facts)
 

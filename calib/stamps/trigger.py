@@ -15,7 +15,7 @@ import polars as pl
 from arraycal.calib import hdf5
 from arraycal.calib.dl2.columns import TELESCOPE_TRIGGER
 from arraycal.calib.dl2.cursor import UnsortedRows
-from arraycal.calib.dl2.door import SHOWER_EVENT, note_shortfalls, short_name
+from arraycal.calib.dl2.door import SHOWER_EVENT, note_shortfalls, short_table_name
 from arraycal.calib.dl2.findings import CONTRADICTION, NO_SHOWER
 from arraycal.calib.errors import CannotCompute
 
@@ -132,7 +132,7 @@ class TriggerReader:
 
     def finish(self) -> None:
         """Note where stamps are missing, after the last row."""
-        label = short_name(TELESCOPE_TRIGGER)
+        label = short_table_name(TELESCOPE_TRIGGER)
         note_shortfalls(self._door, [(label, tel, parts) for tel, parts in self._parts.items()])
 
     def first(self) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from arraycal.calib.fit.summary import empty_summary, merge_summaries, summarise
 from arraycal.calib.gauge.within_types import Scaled
 from arraycal.calib.pairs.rules import pairs_to_form
 from arraycal.calib.result.assemble import assemble
-from arraycal.calib.result.verdict import with_remarks
+from arraycal.calib.result.verdict import with_remarks, with_untested
 from arraycal.calib.types.doubts import without_factors
 from arraycal.calib.types.joint import FACTORS_PATH, INTER_PATH, TYPES, check_types, factors
 from arraycal.calib.types.three_step import Inter, TypeFactor, three_step
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 __all__ = ["three_step_result"]
+
+#: The second and third step take means of all blocks at once.
+UNTESTED = ("constancy between and within blocks, and residuals: not with method: three_step",)
 
 
 def three_step_result(
@@ -161,7 +164,7 @@ def _with_types(
         | {"estimator": "three_step", "method": "three_step", "reference_subsystem": reference},
         extras=result.extras | {"types": types, "steps": steps},
         published=result.published | {INTER_PATH: coefficients, FACTORS_PATH: factors(types)},
-        verdict=with_remarks(result.verdict, remarks),
+        verdict=with_untested(with_remarks(result.verdict, remarks), UNTESTED),
     )
     return without_factors(described)
 

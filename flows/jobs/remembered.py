@@ -47,7 +47,7 @@ def read_remembered(file: Path) -> dict[str, str] | None:
         If the file cannot be understood.
     """
     try:
-        content = plain_yaml.parse(file.read_text(encoding="utf-8"))
+        content = plain_yaml.parse_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -38,7 +38,7 @@ def read_options(path: Path | None, name: str) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = plain_yaml.parse(path.read_text(encoding="utf-8"))
+        content = plain_yaml.parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{name} {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

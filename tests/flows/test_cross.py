@@ -27,6 +27,7 @@ def test_types_are_shown_and_three_steps_start_from_the_file(night, tmp_path, le
     assert run(night, "--output", tmp_path / "steps", *three, *lenient) == 0
     result = json.loads((tmp_path / "steps" / "result.json").read_text())
     assert result["fit"]["method"] == "three_step"
+    assert any("not with method: three_step" in text for text in result["verdict"]["untested"])
     assert str(inter / "monitoring.h5") in result["configuration"]
 
 

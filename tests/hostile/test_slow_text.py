@@ -67,16 +67,16 @@ def test_a_text_that_stands_for_too_much_is_refused(tmp_path, text, problem):
     with pytest.raises(ConfigurationError, match="no YAML file"):
         read_options(path, "--options")
     with pytest.raises(yaml.YAMLError):
-        plain_yaml.parse(text)
+        plain_yaml.parse_yaml(text)
 
 
 def test_a_merge_and_an_alias_or_two_are_read():
     text = "a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: [*a, *a]"
-    assert plain_yaml.parse(text)["b"] == {"x": 1, "y": 2}
+    assert plain_yaml.parse_yaml(text)["b"] == {"x": 1, "y": 2}
 
 
 def test_a_text_within_itself_is_read():
-    assert plain_yaml.parse("&a [*a]")
+    assert plain_yaml.parse_yaml("&a [*a]")
 
 
 @pytest.mark.parametrize(
