@@ -38,6 +38,7 @@ def kind_of_file(path: Path) -> str:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> kind_of_file(Path("/dev/null")), kind_of_file(Path("/"))
     ('a device', 'a folder')
     """

@@ -204,7 +204,8 @@ def _parse(url: str) -> sa.URL:
             "expected sqlite:////absolute/path or postgresql://user@host/name"
         )
         raise ConfigurationError(msg)
-    return parsed.set(drivername="sqlite+pysqlite")
+    # A path is all there is to say; the driver would warn of any argument.
+    return parsed.set(drivername="sqlite+pysqlite", query={})
 
 
 def _without_secrets(url: sa.URL) -> str:

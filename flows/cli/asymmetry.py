@@ -58,7 +58,7 @@ def asymmetry(arguments: Namespace, command: str) -> Exit:
     blocks, _, tables = usable_blocks(outcomes)
     pairs = pl.concat([block.entry.scan() for block in blocks if block.entry]).collect()
     if pairs.is_empty():
-        lost = [f"{rule}: {n:,}" for _, rule, n in tables["rejected"].iter_rows() if n]
+        lost = [f"{rule}: {n:,}" for _, rule, n, _ in tables["rejected"].iter_rows() if n]
         raise NothingToDo(f"no pair of telescopes is left ({'; '.join(lost) or 'no rows'}).")
     _write(pairs, job)
     _print_summary(pairs, tables["rejected"])
@@ -123,5 +123,5 @@ def _print_summary(pairs: pl.DataFrame, rejected: pl.DataFrame) -> None:
     for name, *counts, mean, rms in of_type.sort("tel_type").iter_rows():
         table.add_row(escape(name), *(f"{n:,}" for n in counts), f"{mean:+.4f}", f"{rms:.4f}")
     stdout().print(table)
-    for level, rule, rows in rejected.filter(pl.col("rows") > 0).iter_rows():
+    for level, rule, rows, _ in rejected.filter(pl.col("rows") > 0).iter_rows():
         stdout().print(f"left out, {level}: {rule}: {rows:,}", markup=False, soft_wrap=True)

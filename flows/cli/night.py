@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from rich.markup import escape
 from rich.table import Table
 
 from arraycal.calib.dl2.observed import refuse_impossible
@@ -163,8 +162,10 @@ def _name(item: object) -> str:
 def _print(record: NightRecord, folder: Path) -> None:
     console = stdout()
     if record.calibrations:
-        console.print(_table(record, folder))
+        console.print(_table(record))
     for item in record.calibrations:
+        if item.folder:  # on a line of its own, so that it can be copied
+            console.print(f"report {folder / item.folder / REPORT}", markup=False, soft_wrap=True)
         for text in item.trends:
             console.print(f"{item.calibration}: trend of {text}", markup=False, soft_wrap=True)
     for path, reason in (*record.waiting, *record.left_out):
@@ -172,13 +173,12 @@ def _print(record: NightRecord, folder: Path) -> None:
     console.print(f"{record}", markup=False, soft_wrap=True)
 
 
-def _table(record: NightRecord, folder: Path) -> Table:
+def _table(record: NightRecord) -> Table:
     table = Table(title=f"night of {record.night}")
-    for name in ("calibration", "verdict", "blocks", "cached", "report"):
+    for name in ("calibration", "verdict", "blocks", "cached"):
         table.add_column(name, overflow="fold")
     for item in record.calibrations:
-        report = str(folder / item.folder / REPORT) if item.folder else "none"
         verdict = f"{item.status}, unchanged" if item.is_reused else item.status
         row: Sequence[str] = (item.calibration, verdict, f"{item.n_blocks}", f"{item.n_cached}")
-        table.add_row(*row, escape(report))
+        table.add_row(*row)
     return table

@@ -120,23 +120,6 @@ def test_too_many_unordered_rows_are_not_sorted_in_memory(
     assert "out of order, expected at most 100" in reasons(tmp_path / "out")[0]
 
 
-def test_wide_rows_out_of_order_give_the_same_in_parts(
-    night, block, tmp_path, lenient, monkeypatch
-):
-    with h5py.File(block, "a") as file:
-        rows = file[f"{ENERGY}/tel_001"][()]
-        file[f"{ENERGY}/tel_001"][:] = rows[::-1]
-    assert run(night, tmp_path / "one", *lenient) == 0
-    monkeypatch.setattr("arraycal.calib.dl2.cursor.MAX_READ_BYTES", 1000)
-    monkeypatch.setenv("ARRAYCAL_CACHE_ROOT", str(tmp_path / "cache"))
-    assert run(night, tmp_path / "two", *lenient) == 0
-    one, two = (
-        json.loads((tmp_path / name / "result.json").read_text())["telescopes"]
-        for name in ("one", "two")
-    )
-    assert one == two
-
-
 def test_groups_inside_each_other_without_end_do_not_crash(block):
     # The library calls itself for each, until the stack of the process is full.
     with h5py.File(block, "a") as file:

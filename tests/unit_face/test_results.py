@@ -54,7 +54,7 @@ def test_astropy_gets_the_unit_of_clocks(result):
     details = replace(result.details, quantity=CLOCK_OFFSET)
     table = ac.Result(details).to_astropy()
     assert table["value"].unit == table["error"].unit == u.ns
-    assert "stamp - offset" in table["value"].info.description
+    assert "stamp - value" in table["value"].info.description
 
 
 def test_a_notebook_sees_verdict_and_coefficients_and_nothing_runs(result):

@@ -167,7 +167,8 @@ def _solutions(fitted: ClockFit, groups: list[Bools], max_rms_ns: float) -> list
         # Only what is tied together compares: one stray telescope must not cost the others.
         tied = components((normal.matrix != 0).astype(float), rows, min_common=1, min_events=1)
         solution = solve_normal(normal, np.where(tied == 0, 0, -1))
-        error = np.sqrt(np.diag(solution.covariance))
+        # Rounding may leave less than nothing where stamps are as many as parameters.
+        error = np.sqrt(np.maximum(np.diag(solution.covariance), 0.0))
         # Of a clock that leaps, the time with most stamps.
         best = nodes.of[np.argmax(rows[nodes.of], axis=0), np.arange(offset.shape[1])]
         values = np.where(noisy, np.nan, (start + solution.nodes)[best])

@@ -37,6 +37,8 @@ AFTERWARDS = {
         "curvature_scale", "fit_walk", "clip", "max_clock_offset", "max_residual_rms", "max_error",
         "chunk_duration", "chunk_showers", "step_probability", "reference_telescope", "min_events",
         "min_common_events",
+        # Only whether it is "file" decides the rows; see below.
+        "core_resolution",
     },
     # Of the curve only where it reaches to, and that only if there is one; see below.
     "DistanceCurve": {"range"},
@@ -172,3 +174,15 @@ def test_rows_of_different_calibrations_are_kept_apart(make_block, monkeypatch) 
         with monkeypatch.context() as patch:
             keys.append(key_options(name, Configuration(), path, patch))
     assert all(one != two for i, one in enumerate(keys) for two in keys[:i])
+
+
+def test_errors_of_the_cores_from_the_file_are_rows_of_their_own(make_block, monkeypatch) -> None:
+    path = make_block().write()
+    keys = []
+    for value in (None, "12 m", "20 m", "file"):
+        section = Configuration().CalculateTimingCalibration.model_dump()
+        timing = {"CalculateTimingCalibration": section | {"core_resolution": value}}
+        configuration = Configuration.model_validate(timing)
+        with monkeypatch.context() as patch:
+            keys.append(key_options("timing-cross", configuration, path, patch))
+    assert keys[0] == keys[1] == keys[2] != keys[3]

@@ -23,7 +23,7 @@ from toy_pairs import toy_subarray
 from arraycal.calib.dl2.observed import Span
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.summary import empty_summary
-from arraycal.calib.fit.sums import Sums, pack
+from arraycal.calib.fit.sums import FORMAT, Sums, pack
 from arraycal.calib.history import database, upgrading
 from arraycal.calib.history.database import open_history, read_history
 from arraycal.calib.history.digest import configuration_digest
@@ -372,7 +372,7 @@ def test_a_run_without_sums_takes_them_when_its_night_is_recorded_again(url):
         assert sums_in(history) == []
         # It takes sums when its night is recorded again.
         assert record(history, replace(make_entry(), sums=b"sums")) == run_id
-        assert sums_in(history) == [(run_id, 1, b"sums")]
+        assert sums_in(history) == [(run_id, FORMAT, b"sums")]
 
 
 def test_sums_are_kept_bit_by_bit_and_replaced_with_their_run(url):
@@ -381,10 +381,10 @@ def test_sums_are_kept_bit_by_bit_and_replaced_with_their_run(url):
         first = record(history, replace(make_entry(), sums=b"older"))
         other = record(history, replace(make_entry(night=date(2026, 3, 2)), sums=b"other"))
         record(history, replace(make_entry(), sums=content))
-        assert sorted(sums_in(history)) == [(first, 1, content), (other, 1, b"other")]
+        assert sorted(sums_in(history)) == [(first, FORMAT, content), (other, FORMAT, b"other")]
         # A result without sums must not keep those of the one it replaces.
         record(history, make_entry())
-        assert sums_in(history) == [(other, 1, b"other")]
+        assert sums_in(history) == [(other, FORMAT, b"other")]
         with history.writing() as connection:
             connection.execute(sa.delete(Base.metadata.tables["runs"]))
         assert sums_in(history) == []

@@ -1,7 +1,6 @@
 """Simulated time stamps: what the files hold against the light front and the clocks put in."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -233,12 +232,6 @@ def test_the_truth_of_the_clocks_survives_json(make, tmp_path):
         n_showers=20,
     )  # fmt: skip
     assert Truth.read(folder / "truth.json") == truth
-    raw = json.loads((folder / "truth.json").read_text())
-    del raw["settings"]["clocks"]
-    (tmp_path / "truth.json").write_text(json.dumps(raw))
-    old = Truth.read(tmp_path / "truth.json")
-    # A night before there were clocks: light in vacuum, and the offsets it tells of.
-    assert old.settings.clocks == ClockSettings(refractivity=0.0)
     assert old.clock_offset_ns == truth.clock_offset_ns
 
 
