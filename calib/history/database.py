@@ -204,8 +204,7 @@ def _parse(url: str) -> sa.URL:
             "expected sqlite:////absolute/path or postgresql://user@host/name"
         )
         raise ConfigurationError(msg)
-    # A path is all there is to say; the driver would warn of any argument.
-    return parsed.set(drivername="sqlite+pysqlite", query={})
+    return parsed.set(drivername="sqlite+pysqlite")
 
 
 def _without_secrets(url: sa.URL) -> str:

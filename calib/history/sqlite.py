@@ -16,7 +16,9 @@ __all__ = ["sqlite_reader", "sqlite_writer"]
 
 def sqlite_writer(url: sa.URL, patience_s: float) -> sa.Engine:
     """Engine that makes the file, and writes; it waits for other writers so long."""
-    engine = sa.create_engine(url, connect_args={"timeout": patience_s})
+    # The driver warns of arguments of the URL; none says more than the path.
+    plain = url.set(query={})
+    engine = sa.create_engine(plain, connect_args={"timeout": patience_s})
     sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin)
     return engine
@@ -24,7 +26,7 @@ def sqlite_writer(url: sa.URL, patience_s: float) -> sa.Engine:
 
 def sqlite_reader(url: sa.URL, path: Path) -> sa.Engine:
     """Engine that only reads a file, which is there; it needs no right to write."""
-    engine = sa.create_engine(url, creator=lambda: _connect_reading(path))
+    engine = sa.create_engine(url.set(query={}), creator=lambda: _connect_reading(path))
     sa.event.listen(engine, "begin", _begin)
     return engine
 
