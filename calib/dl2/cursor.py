@@ -15,7 +15,7 @@ import polars as pl
 
 from arraycal.calib.dl2.columns import MISSING
 from arraycal.calib.dl2.door import split_repeated
-from arraycal.calib.dl2.findings import CONTRADICTION, NO_SHOWER, REPEATED
+from arraycal.calib.dl2.findings import CONTRADICTION, NO_SHOWER, REPEATED, UNTRIGGERED
 from arraycal.calib.errors import CannotCompute
 
 if TYPE_CHECKING:
@@ -297,9 +297,9 @@ class Cursor:
         keys, *refused = door.admit(rows, table)
         if self._leads:
             door.findings.n_rows += len(rows)
-            for rule, which in zip((NO_SHOWER, CONTRADICTION), refused, strict=True):
+            for rule, which in zip((NO_SHOWER, CONTRADICTION, UNTRIGGERED), refused, strict=True):
                 door.lose(rule, rows[which], self.tel_id)
-        return keys, (rows if len(keys) == len(rows) else rows[~(refused[0] | refused[1])])
+        return keys, (rows if len(keys) == len(rows) else rows[~np.any(refused, axis=0)])
 
     def _ascending(self, keys: Keys, rows: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[Any]]:
         """Check or restore ascending keys."""

@@ -72,6 +72,8 @@ class Door:
         Numbers of events that are no showers, and of those with unequal rows; sorted.
     strangers : structured array of obs_id and event_id
         Events that are no showers and have no number, as their id is out of range.
+    showers : array of int64
+        Numbers of all events of the table; sorted. Empty when there is no table.
     edges : array of int64, shape (n_parts,)
         First shower of each part of the block; empty when nothing is known.
     triggers : dict of int or None to array, shape (n_parts,)
@@ -83,17 +85,18 @@ class Door:
     no_showers: Keys = field(default_factory=lambda: NO_KEYS)
     contradicted: Keys = field(default_factory=lambda: NO_KEYS)
     strangers: Rows = field(default_factory=lambda: np.empty(0, ID_PAIR))
+    showers: Keys = field(default_factory=lambda: NO_KEYS)
     edges: Keys = field(default_factory=lambda: NO_KEYS)
     triggers: dict[int | None, npt.NDArray[np.int64]] = field(default_factory=dict)
 
-    def admit(self, rows: Rows, table: hdf5.Table) -> tuple[Keys, Bools, Bools]:
+    def admit(self, rows: Rows, table: hdf5.Table) -> tuple[Keys, Bools, Bools, Bools]:
         """Number the showers of table rows, and tell which may pass.
 
         Returns
         -------
         keys : array of int64
             Numbers of the rows that may pass.
-        no_shower, contradicted : array of bool, shape (n_rows,)
+        no_shower, contradicted, untriggered : array of bool, shape (n_rows,)
             Which rows may not, and why.
 
         Raises
@@ -103,7 +106,9 @@ class Door:
         """
         stranger = np.zeros(len(rows), np.bool_)
         if not (self.strangers.size or self.no_showers.size or self.contradicted.size):
-            return self.numbering.keys(rows, table), stranger, stranger
+            keys = self.numbering.keys(rows, table)
+            unknown = self._unknown(keys)
+            return (keys[~unknown] if unknown.any() else keys), stranger, stranger, unknown
         if self.strangers.size:
             outside = np.flatnonzero(_is_out_of_range(rows["event_id"]))
             stranger[outside] = np.isin(_pairs(rows[outside]), self.strangers)
@@ -112,8 +117,14 @@ class Door:
         no_shower, contradicted = stranger.copy(), np.zeros(len(rows), np.bool_)
         no_shower[~stranger] = _among(keys, self.no_showers)
         contradicted[~stranger] = _among(keys, self.contradicted)
-        passes = ~(no_shower | contradicted)[~stranger]
-        return (keys if passes.all() else keys[passes]), no_shower, contradicted
+        unknown = np.zeros(len(rows), np.bool_)
+        unknown[~stranger] = self._unknown(keys)
+        passes = ~(no_shower | contradicted | unknown)[~stranger]
+        return (keys if passes.all() else keys[passes]), no_shower, contradicted, unknown
+
+    def _unknown(self, keys: Keys) -> Bools:
+        """Which showers are in no row of the trigger table; none where there is no table."""
+        return ~_among(keys, self.showers) if self.showers.size else np.zeros(len(keys), np.bool_)
 
     def parts_of(self, keys: Keys, there: Bools) -> npt.NDArray[np.int64]:
         """Count ascending shower numbers by part of the block, those that are `there`."""
@@ -232,6 +243,7 @@ class _Triggers:
             no_showers=np.setdiff1d(self.others, contradicted),
             contradicted=contradicted,
             strangers=self.strangers,
+            showers=np.union1d(keys, self.others),
             edges=_edges(keys[kept]),
         )
         copies = ~first & ~_among(keys, contradicted)

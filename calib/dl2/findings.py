@@ -20,6 +20,7 @@ __all__ = [
     "NO_SHOWER",
     "REPEATED",
     "TELESCOPE_LEVEL",
+    "UNTRIGGERED",
     "Findings",
     "Loss",
     "example",
@@ -29,6 +30,7 @@ __all__ = [
 TELESCOPE_LEVEL = "telescope event"
 REPEATED = "repeated row"
 NO_SHOWER = "no shower event"
+UNTRIGGERED = "event without a row in the trigger table"
 CONTRADICTION = "rows of the same key that contradict each other"
 #: Topic of notes on copies.
 ROWS = "rows"
@@ -117,12 +119,18 @@ class Findings:
             (table, tel_id, f"{loss.rows:,} times, as in {loss.example}")
             for (table, tel_id), loss in self.contradictions.items()
         ]
+        lost = self.losses.get(UNTRIGGERED)
         return [
+            *([UNKNOWN.format(*lost)] if lost else []),
             *_by_table(UNEQUAL, unequal, names),
             *_by_table(MISSING_ROWS, self.shortfalls, names),
         ]
 
 
+UNKNOWN = (
+    "{:,} rows of telescopes are of events that the trigger table does not have, as in {}; they "
+    "are left out"
+)
 UNEQUAL = "{} has unequal rows of the same key, all of them left out: {}"
 MISSING_ROWS = "rows of {} are missing for a part of the time: {}"
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.fit.curve import Knots
-    from arraycal.calib.fit.model import Split
+    from arraycal.calib.fit.model import Estimate, Split
     from arraycal.calib.fit.robust import Robust
     from arraycal.calib.fit.showers import Showers
     from arraycal.calib.fit.slope import EnergySlope
@@ -163,7 +163,7 @@ class Fit:
 
 
 def fit(
-    windows: Windows, subarray: Subarray, options: FitOptions, variance: Floats | None = None
+    windows: Windows, subarray: Subarray, options: FitOptions, start: Estimate | None = None
 ) -> Fit:
     """Iterate to a consistent solution.
 
@@ -175,8 +175,8 @@ def fit(
         The telescopes.
     options : FitOptions
         What to do.
-    variance : array, shape (n,), optional
-        Of ln(value) of every telescope, to start from; weights are then robust from the first pass.
+    start : Estimate, optional
+        To start from; weights are then robust from the first pass.
 
     Returns
     -------
@@ -185,13 +185,13 @@ def fit(
     """
     model = Model.initial(
         subarray,
-        variance=resolutions.START_SIGMA**2 if variance is None else variance,
+        variance=resolutions.START_SIGMA**2,
         margin=options.margin,
         knots=options.knots,
         slope=options.slope,
     )
-    if variance is not None:
-        model = replace(model, robust=_robust(options))
+    if start is not None:
+        model = replace(model, now=start, selector=start, robust=_robust(options))
     if next(iter(windows()), None) is None:
         return _nothing(model)
     if options.estimator == "pair":

@@ -126,9 +126,14 @@ def fit_robustly(windows: Windows, subarray: Subarray, options: FitOptions) -> F
     found = find_outlying(plain.summary, plain.model.now.variance, subarray.type_codes)
     if options.estimator == "pair" or not (found.any or found.noisier.any()):
         return plain
-    # From the resolution of the type: outlying values hide in a variance that has taken them in.
-    usual = medians(plain.model.now.variance, subarray.type_codes)
-    return fit(windows, subarray, replace(options, robust="tukey"), usual)
+    # From the resolution of the type: outlying values hide in a variance that has taken them in;
+    # and from throughputs that are known, or all values of a telescope far off would be outlying.
+    now = plain.model.now
+    usual = medians(now.variance, subarray.type_codes)
+    start = replace(now, variance=usual, shape=np.ones_like(now.shape))
+    robust = fit(windows, subarray, replace(options, robust="tukey"), start)
+    lost = (robust.solution.component < 0) & (plain.solution.component >= 0)
+    return plain if lost.any() else robust
 
 
 def find_outlying(summary: Summary, variance: Floats, kinds: Indices) -> Outlying:

@@ -16,7 +16,7 @@ from arraycal.calib import hdf5
 from arraycal.calib.dl2.columns import TELESCOPE_TRIGGER
 from arraycal.calib.dl2.cursor import UnsortedRows
 from arraycal.calib.dl2.door import SHOWER_EVENT, note_shortfalls, short_table_name
-from arraycal.calib.dl2.findings import CONTRADICTION, NO_SHOWER
+from arraycal.calib.dl2.findings import CONTRADICTION, NO_SHOWER, UNTRIGGERED
 from arraycal.calib.errors import CannotCompute
 
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ class TriggerReader:
         return self._frame(keys, rows)
 
     def _admitted(self, rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-        keys, no_shower, contradicted = self._door.admit(rows, self._table)
-        for rule, which in ((NO_SHOWER, no_shower), (CONTRADICTION, contradicted)):
+        keys, *refused = self._door.admit(rows, self._table)
+        for rule, which in zip((NO_SHOWER, CONTRADICTION, UNTRIGGERED), refused, strict=True):
             for one in rows[which][:1]:
                 self._door.lose(rule, rows[which], int(one["tel_id"]))
-        return keys, rows[~(no_shower | contradicted)]
+        return keys, rows[~np.any(refused, axis=0)]
 
     def _count(self, keys: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> None:
         dated = rows["time"][:, 0] > 0

@@ -43,13 +43,15 @@ def calibrated(path: Path, cache: Path) -> CalibrationResult:
     return calibrate([pairs], ENERGY_INTER, configuration)
 
 
-def changed(block: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
-    """Copy the block with other energies of telescope 1 in one event of twenty."""
+def changed(
+    block: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray], share: float = 0.05
+) -> Path:
+    """Copy the block with other energies of telescope 1 in a share of its events."""
     path = folder / block.name
     shutil.copy(block, path)
     with h5py.File(path, "r+") as file:
         table = file[TABLE][()]
-        hit = np.random.default_rng(7).random(len(table)) < 0.05
+        hit = np.random.default_rng(7).random(len(table)) < share
         table[COLUMN] = np.where(hit, change(table[COLUMN]), table[COLUMN])
         file[TABLE][...] = table
     return path
@@ -97,3 +99,20 @@ def test_energies_no_telescope_can_measure_are_left_out_and_counted(
     # A twentieth of the showers of one telescope is missing: sqrt(0.05) errors, and selection.
     assert moved(base, result)["moved"].to_numpy().max() < 1.5
     assert result.verdict.status == "usable"
+
+
+@pytest.mark.parametrize("factor", [1000.0, 100.0, 1e-3])
+def test_a_telescope_in_other_units_is_named_and_the_others_are_right(
+    block: Path, tmp_path: Path, factor: float
+) -> None:
+    base = calibrated(block, tmp_path / "cache")
+    path = changed(block, tmp_path, lambda energy: factor * energy, share=1.0)
+    result = calibrated(path, tmp_path / "cache")
+    assert result.verdict.status == "degraded"
+    assert any("LST-1" in text for text in result.verdict.reasons)
+    # It is no part of the mean of the LST any more: the others are compared with each other.
+    found = moved(base, result).filter((pl.col("tel_id") != 1) & (pl.col("tel_type") == "LST"))
+    step = (found["value_two"] / found["value"]).log().to_numpy()
+    z = (step - step.mean()) / (found["error"] / found["value"]).to_numpy()
+    # A third of the showers of three LST had the fourth in them, and are weighed without it.
+    assert np.abs(z).max() < 2.5

@@ -181,7 +181,7 @@ def test_ecsv_has_units_where_they_are_the_same(tmp_path):
     assert set(mixed["unit"].filled("")) == {"", "ns"}
 
 
-@pytest.mark.parametrize("form", [["--database", "{}"], ["--data={}"]])
+@pytest.mark.parametrize("form", [["--database", "{}"], ["--database={}"]])
 def test_secrets_of_the_database_do_not_get_into_exports(tmp_path, url, form, capsys):
     path = tmp_path / "c.ecsv"
     secret = [text.format(f"{url}?x=secretpw") for text in form]

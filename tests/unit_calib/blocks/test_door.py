@@ -554,3 +554,23 @@ def test_thresholds_that_differ_within_a_type_are_refused_with_the_telescopes(si
     assert "120 for 7" in found.reason
     with pytest.raises(WrongUsage, match="minimum_individual_intensity"):
         result_of([found], IMAGE_INTER)
+
+
+def test_rows_of_events_that_the_trigger_table_does_not_have_are_left_out(copied, block, untouched):
+    # Calibration events with ids of their own, in the tables of the telescopes alone.
+    def add(rows):
+        more = np.resize(rows, 40).copy()
+        more["event_id"] = 700_000 + np.arange(40)
+        return np.concatenate([rows, more])
+
+    for group in (ENERGIES, IMPACTS):
+        with h5py.File(copied) as file:
+            tables = [f"{group}/{name}" for name in file[group]]
+        for table in tables:
+            change(copied, table, add)
+    found = block(copied, ENERGY_INTER)
+    assert_frame_equal(rows_of(found), untouched["energy-inter"])
+    n, one = counts(found)["event without a row in the trigger table"]
+    assert n == 40 * len(tables)
+    assert "event_id 7000" in one
+    assert any("of events that the trigger table does not have" in text for text in found.remarks)
