@@ -88,9 +88,10 @@ def with_deviations(
 
 def _table(found: Outlying, fitted: Fit, subarray: Subarray) -> pl.DataFrame:
     variance = fitted.model.now.variance
+    # A resolution that has taken outlying values in hides most of them: it is said first.
     flag = np.select(
-        [~found.tested, found.tailed, found.noisy, found.misfit],
-        ["few", "outlying", "noisy", "width"],
+        [~found.tested, found.noisy, found.tailed, found.misfit],
+        ["few", "noisy", "outlying", "width"],
         "ok",
     )
     table = pl.DataFrame(
@@ -134,7 +135,8 @@ TEXTS = {
     "outlying": "{share:.1%} of the values of {name} lie more than {far} sigma from the mean of "
     "their shower ({expected:.1%} of those of its type): {effect}",
     "noisy": "the values of {name} scatter by {resolution:.0%}, those of its type by {usual:.0%}: "
-    "they do not fit the showers that the other telescopes see",
+    "they do not fit the showers that the other telescopes see, and what they pull of these is in "
+    "no error",
     "width": "the residuals of {name} are {width:.2f} +- {width_error:.2f} times as wide as its "
     "fitted resolution: it is not described by the model",
 }
