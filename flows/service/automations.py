@@ -165,7 +165,7 @@ def _sync(client: "SyncPrefectClient", spec: _Spec, block_id: UUID | None) -> No
         description=spec.description,
         enabled=found[0].enabled if found else True,
         trigger=EventTrigger(**spec.trigger),
-        actions=_actions(spec, block_id),
+        actions=[*_actions(spec, block_id)],
     )
     # An update sends only what was set, and the server then misses the defaults.
     wanted = AutomationCore.model_validate(core.model_dump(exclude={"owner_resource"}))

@@ -10,7 +10,6 @@ ctapipe_io = pytest.importorskip("ctapipe.io")
 
 KEYS = ("obs_id", "event_id", "tel_id_1", "tel_id_2")
 NO_EQUIDISTANT = "guide_image_asymmetry_no_equidistant"
-#: The peer's minimiser stops up to a few thousandths of an error from the minimum.
 
 
 @pytest.fixture(scope="module")
