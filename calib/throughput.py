@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from arraycal.calib.blocks.pair_rows import inter_first
 from arraycal.calib.blocks.stage import select_blocks, usable_blocks, without_repeats
 from arraycal.calib.checks.comparison import read_other, with_comparison
-from arraycal.calib.checks.curve_table import with_curves, with_residuals
+from arraycal.calib.checks.curve_table import residual_observers, with_curves, with_residuals
 from arraycal.calib.checks.deviation_table import with_deviations
-from arraycal.calib.checks.last_pass import with_last_pass
+from arraycal.calib.checks.last_pass import observers_of_pairs, with_last_pass
 from arraycal.calib.checks.night_parts import with_constancy
 from arraycal.calib.checks.saturation_table import with_saturation
 from arraycal.calib.fit.block_errors import with_block_errors
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.blocks.stage import BlockPairs
     from arraycal.calib.fit.loop import Fit, FitOptions
+    from arraycal.calib.fit.sweep import Observer
     from arraycal.calib.gauge.within_types import Scaled
     from arraycal.calib.observables import Observable
     from arraycal.calib.result.result import CalibrationResult
@@ -90,17 +91,21 @@ def _within_types(
     tables: Mapping[str, Any],
 ) -> CalibrationResult:
     """Every type in a gauge of its own."""
-    fitted = with_block_errors(fit_robustly(windows, subarray, options))
+
+    def observers(learnt: Fit, _: Sequence[Showers]) -> dict[str, Observer]:
+        pairs = observers_of_pairs(learnt, subarray, configuration)
+        return pairs | residual_observers(learnt)
+
+    fitted = with_block_errors(fit_robustly(windows, subarray, options, observers))
     result = _assembled(fitted, subarray, observable, configuration, options, tables)
     result = with_residuals(
         with_curves(result, fitted, subarray),
         fitted,
-        windows,
         subarray,
         least=configuration.RelativeThroughputFitter.min_events,
         unit=observable.unit,
     )
-    result = with_last_pass(result, fitted, windows, subarray, configuration)
+    result = with_last_pass(result, fitted, subarray, configuration)
     compare = configuration.CalculateInterCalibration.compare
     if compare is None or observable is not IMAGE_INTER:
         return result
@@ -118,15 +123,20 @@ def _across_types(
     """All types in one gauge."""
     slope = cross.energy_slopes(subarray, configuration)
     options = replace(options, slope=slope)
-    fitted = with_block_errors(fit_robustly(windows, subarray, options))
+
+    def observers(learnt: Fit, chosen: Sequence[Showers]) -> dict[str, Observer]:
+        pairs = observers_of_pairs(learnt, subarray, configuration)
+        return pairs | cross.contrast_observers(learnt, chosen, subarray, configuration)
+
+    fitted = with_block_errors(fit_robustly(windows, subarray, options, observers))
     joint = cross.joint_scale(fitted, subarray, configuration)
     result = _assembled(
         fitted, subarray, observable, configuration, options, tables, scaled=joint.scaled
     )
-    result = cross.describe_types(result, joint, fitted, windows, subarray, configuration)
+    result = cross.describe_types(result, joint, fitted, subarray, configuration)
     reference = configuration.CalculateCrossCalibration.reference_subsystem
     result = with_resolution_doubt(result, fitted, windows, subarray, options, reference)
-    return with_last_pass(result, fitted, windows, subarray, configuration, reference)
+    return with_last_pass(result, fitted, subarray, configuration, reference)
 
 
 def _assembled(

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import chdtrc
 
 from arraycal.calib.fit.loop import in_both, solve_summary
 from arraycal.calib.fit.normal import members
@@ -246,7 +246,7 @@ def constancy_of(solutions: Sequence[Solution], nodes: Indices | None = None) ->
     mean = inverse @ vector
     chi2 = sum(float((s - mean) @ precision @ (s - mean)) for s, precision, _ in found)
     ndf = rank - used
-    return Constancy(chi2, ndf, float(stats.chi2.sf(chi2, ndf)) if ndf > 0 else float("nan"))
+    return Constancy(chi2, ndf, float(chdtrc(ndf, chi2)) if ndf > 0 else float("nan"))
 
 
 def _parts(solution: Solution, among: Indices | None) -> Iterator[tuple[Floats, Floats, int]]:

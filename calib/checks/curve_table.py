@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from arraycal.calib.checks.residual_bins import residual_bins
+from arraycal.calib.checks.residual_bins import ResidualObserver, residual_bins
 from arraycal.calib.schema import NOTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arraycal.calib.checks.residual_bins import Windows
     from arraycal.calib.fit.loop import Fit
+    from arraycal.calib.fit.sweep import Observer
     from arraycal.calib.result.result import CalibrationResult
     from arraycal.calib.subarray import Subarray
 
-__all__ = ["BLOCK_NOTES", "DISTANCE_CURVE", "with_curves", "with_notes", "with_residuals"]
+__all__ = [
+    "BLOCK_NOTES",
+    "DISTANCE_CURVE",
+    "residual_observers",
+    "with_curves",
+    "with_notes",
+    "with_residuals",
+]
 
 #: Value of each curve at its knots, ln(value) relative to the knot that is held at zero (error
 #: zero); NaN where the data do not tell.
@@ -31,6 +38,9 @@ DISTANCE_CURVE = pl.Schema(
         "error": pl.Float64,
     }
 )
+
+#: Name of what is summed for `with_residuals`.
+RESIDUALS = "residual_bins"
 
 #: What a reader must know about the selection in a block: where the pointing came from, which cut
 #: could not be applied.
@@ -62,22 +72,14 @@ def with_curves(result: CalibrationResult, fitted: Fit, subarray: Subarray) -> C
 
 
 def with_residuals(
-    result: CalibrationResult,
-    fitted: Fit,
-    windows: Windows,
-    subarray: Subarray,
-    *,
-    least: int,
-    unit: str,
+    result: CalibrationResult, fitted: Fit, subarray: Subarray, *, least: int, unit: str
 ) -> CalibrationResult:
     """Add what the distance curves of a fit do not explain, if it has any.
 
     Parameters
     ----------
     result, fitted : CalibrationResult, Fit
-        The result and where it is from.
-    windows : callable
-        Returns the showers window by window.
+        The result and where it is from, with what `residual_observers` have summed.
     subarray : Subarray
         The telescopes.
     least : int
@@ -90,17 +92,19 @@ def with_residuals(
     CalibrationResult
         With the table ``residual_bins`` of ``arraycal.calib.checks.residual_bins``.
     """
-    if fitted.solution.linear is None:
+    if RESIDUALS not in fitted.observed:
         return result
-    bins = residual_bins(
-        windows,
-        fitted.model,
-        subarray.types,
-        fitted.solution.component >= 0,
-        least=least,
-        unit=unit or "p.e.",
-    )
+    sums = fitted.observed[RESIDUALS]
+    bins = residual_bins(sums, subarray.types, least=least, unit=unit or "p.e.")
     return replace(result, extras=result.extras | {"residual_bins": bins})
+
+
+def residual_observers(learnt: Fit) -> dict[str, Observer]:
+    """What a sweep shall sum for `with_residuals`: nothing where there are no curves."""
+    if learnt.solution.linear is None:
+        return {}
+    n_types = len(learnt.model.threshold)
+    return {RESIDUALS: ResidualObserver(learnt.solution.component >= 0, n_types)}
 
 
 def with_notes(

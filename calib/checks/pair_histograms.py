@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib.fit.showers import tally
-from arraycal.calib.fit.weighing import log_ratios
+from arraycal.calib.fit.weighing import log_ratios, pairs_in_use
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -169,9 +169,10 @@ def histogram_window(
     n, k = showers.n_nodes, len(pairs[0])
     slot = np.full(n * n, -1)
     slot[pairs[0] * n + pairs[1]] = np.arange(k)
-    place = slot[showers.node[rows.first] * n + showers.node[rows.second]]
+    in_use = pairs_in_use(showers, rows)
+    place = slot[showers.node[in_use.first] * n + showers.node[in_use.second]]
     kept = place >= 0
-    place, ratio = place[kept], log_ratios(showers, model, rows)[kept]
+    place, ratio = place[kept], log_ratios(showers, model, rows, in_use)[kept]
     n_bins = len(EDGES) + 1
     counts = np.bincount(place * n_bins + np.digitize(ratio, EDGES), minlength=k * n_bins)
     return PairHistograms(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy import stats
+from scipy.special import chdtrc, stdtr
 
 from arraycal.calib.checks.constancy import (
     against_others,
@@ -314,7 +314,7 @@ def _seen(run: _Run, group: _Group, setting: Setting) -> _Seen:
         tel_ids = (NO_TELESCOPE,) * len(step)
     z = np.abs(step) / error
     # The error is estimated from so many showers.
-    chance = np.asarray(2 * stats.t.sf(z, np.maximum(run.least_events[nodes] - 1, 1)))
+    chance = np.asarray(2 * stdtr(np.maximum(run.least_events[nodes] - 1, 1), -z))
     rows = [
         {
             "part": run.part,
@@ -343,7 +343,7 @@ def _part(seen: _Seen, group: _Group) -> dict[str, Any]:
 
 
 def _chi_square(chi2: float, ndf: int) -> dict[str, Any]:
-    p_value = float(stats.chi2.sf(chi2, ndf)) if ndf else math.nan
+    p_value = float(chdtrc(ndf, chi2)) if ndf else math.nan
     return {"chi2": chi2, "ndf": ndf, "p_value": p_value}
 
 

@@ -23,23 +23,24 @@ from scipy import sparse
 
 from arraycal.calib.fit import network
 from arraycal.calib.fit.model import resolution
+from arraycal.calib.fit.robust import curvature_scale
 from arraycal.calib.fit.showers import tally
-from arraycal.calib.fit.weighing import weigh
+from arraycal.calib.fit.weighing import pairs_in_use
 from arraycal.calib.schema import DISTANCE, EXPECTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from arraycal.calib.fit.model import Model
     from arraycal.calib.fit.showers import Showers
+    from arraycal.calib.fit.weighing import WeighedRows
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
-    Windows = Callable[[], Iterable[Showers]]
 
-__all__ = ["RESIDUAL_BINS", "Windows", "residual_bins"]
+__all__ = ["RESIDUAL_BINS", "ResidualObserver", "ResidualSums", "residual_bins"]
 
 #: One row per type, covariate and bin: `residual` of ln(value), zero on average over the rows of
 #: the type; `n_events` telescope events in pairs, `mean` the mean of the covariate (of its
@@ -91,27 +92,59 @@ class _Sums:
         return _Sums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
+@dataclass(frozen=True)
+class ResidualSums:
+    """Sums by covariate, in the order of `EDGES`."""
+
+    covariates: tuple[_Sums, ...]
+
+    def __add__(self, other: ResidualSums) -> ResidualSums:
+        """Merge sums of disjoint showers."""
+        both = zip(self.covariates, other.covariates, strict=True)
+        return ResidualSums(tuple(one + two for one, two in both))
+
+
+@dataclass(frozen=True)
+class ResidualObserver:
+    """Sums up the residuals of a window, an `arraycal.calib.fit.sweep.Observer`.
+
+    Parameters
+    ----------
+    usable : array of bool, shape (n,)
+        Telescopes with a coefficient; the others take no part.
+    n_types : int
+        Types of the array. Each has groups of its own: sizes of different types are not the same
+        quantity.
+    """
+
+    usable: npt.NDArray[np.bool_]
+    n_types: int
+
+    def __call__(self, showers: Showers, model: Model, rows: WeighedRows) -> ResidualSums:
+        """Sum up the residuals of some showers."""
+        mean = resolution(showers, model.now)[1][showers.group]
+        expected = mean + model.now.offset(showers)
+        parts = _by_groups if showers.complete else _by_pairs
+        sums = parts(showers, rows, rows.used & self.usable[showers.node])
+        return ResidualSums(
+            tuple(
+                _binned(showers, sums, values, EDGES[name], self.n_types)
+                for name, values in ((DISTANCE, showers.impact_m), (EXPECTED, expected))
+            )
+        )
+
+
 def residual_bins(
-    windows: Windows,
-    model: Model,
-    types: Sequence[str],
-    usable: npt.NDArray[np.bool_],
-    *,
-    least: int,
-    unit: str,
+    sums: ResidualSums, types: Sequence[str], *, least: int, unit: str
 ) -> pl.DataFrame:
     """Residuals of every type in bins of distance and expected size.
 
     Parameters
     ----------
-    windows : callable
-        Returns the showers window by window; called once.
-    model : Model
-        Of the last pass.
+    sums : ResidualSums
+        Of all showers.
     types : sequence of str, shape (n,)
         Type of each telescope.
-    usable : array of bool, shape (n,)
-        Telescopes with a coefficient; the others take no part.
     least : int
         Telescope events a bin needs.
     unit : str
@@ -122,83 +155,98 @@ def residual_bins(
     DataFrame
         Schema `RESIDUAL_BINS`; a bin that the data do not tie to the others has no row.
     """
-    names = sorted(set(types))
-    total: dict[str, _Sums] = {}
-    for showers in windows():
-        for name, sums in _window_sums(showers, model, usable, len(names)).items():
-            total[name] = total[name] + sums if name in total else sums
     units = {DISTANCE: "m", EXPECTED: unit}
     rows = [
         row
-        for name, sums in total.items()
-        for code, tel_type in enumerate(names)
-        for row in _rows(_of_type(sums, code, len(EDGES[name]) + 1), name, tel_type, units, least)
+        for name, own in zip(EDGES, sums.covariates, strict=True)
+        for code, tel_type in enumerate(sorted(set(types)))
+        for row in _rows(_of_type(own, code, len(EDGES[name]) + 1), name, tel_type, units, least)
     ]
     return pl.DataFrame(rows, schema=RESIDUAL_BINS, orient="row")
 
 
-class _Rows(NamedTuple):
-    """Pairs in use, and what they weigh."""
+class _Parts(NamedTuple):
+    """What is summed: rows in use, gradients of all rows, and sums over pairs by keys of rows."""
 
-    first: Indices
-    second: Indices
-    difference: Floats
-    weight: Floats
-    curvature: Floats
+    used: npt.NDArray[np.bool_]
+    gradient: Floats
+    by_key: Callable[[Indices, int], tuple[Floats, Floats, Floats, Floats]]
 
 
-def _window_sums(
-    showers: Showers, model: Model, usable: npt.NDArray[np.bool_], n_types: int
-) -> dict[str, _Sums]:
-    rows = weigh(showers, model, None)
-    kept = usable[showers.node[rows.first]] & usable[showers.node[rows.second]]
-    # Only within a type: sizes of different types are not the same quantity.
-    kept &= showers.kind[rows.first] == showers.kind[rows.second]
-    first, second = rows.first[kept], rows.second[kept]
-    pairs = _Rows(
-        first,
-        second,
-        rows.z[first] - rows.z[second],
-        rows.pair_weight[kept],
-        rows.pair_curvature[kept],
-    )
-    mean = resolution(showers, model.now)[1][showers.group]
-    expected = mean + model.now.offset(showers)
-    return {
-        name: _sums(showers, pairs, values, EDGES[name], n_types)
-        for name, values in ((DISTANCE, showers.impact_m), (EXPECTED, expected))
-    }
+def _by_groups(showers: Showers, rows: WeighedRows, part: npt.NDArray[np.bool_]) -> _Parts:
+    used = part & (showers.total(part.astype(float))[showers.group] > 1)
+    place = np.flatnonzero(used)
+    weight, group = np.where(used, rows.weight, 0.0), showers.group[place]
+    inverse = np.divide(1.0, rows.total, out=np.zeros_like(rows.total), where=rows.total > 0)
+    total, moment = showers.total(weight), showers.total(weight * rows.z)
+    root = np.sqrt(inverse)[group]
+    start = np.append(0, np.cumsum(used))[np.append(showers.group_start, len(used))]
+
+    def by_key(key: Indices, k: int) -> tuple[Floats, Floats, Floats, Floats]:
+        def matrix(values: Floats) -> sparse.csr_array:
+            # Telescopes of a shower may share a bin: entries that a sparse product adds up.
+            return sparse.csr_array((values, key[place], start), shape=(len(start) - 1, k))
+
+        def product(one: sparse.csr_array, two: sparse.csr_array) -> Floats:
+            return np.asarray((one.T @ two).toarray())
+
+        share = matrix(weight[place] * root)
+        weighted = product(matrix((weight * rows.z)[place] * root), share)
+        edges = product(share, share)
+        curvature = edges
+        if rows.steep is not rows.weight:
+            scale = curvature_scale(showers, rows.steep)[group]
+            curvature = product(matrix(rows.steep[place] * scale), matrix(rows.steep[place]))
+        ones = matrix(np.ones(len(place)))
+        # Both sides of every pair: a solver adds them, so each counts half.
+        return 0.5 * edges, 0.5 * (weighted - weighted.T), 0.5 * curvature, product(ones, ones)
+
+    gradient = weight * (rows.z * total[showers.group] - moment[showers.group])
+    return _Parts(used, gradient * inverse[showers.group], by_key)
 
 
-def _sums(showers: Showers, pairs: _Rows, values: Floats, edges: Floats, n_types: int) -> _Sums:
+def _by_pairs(showers: Showers, rows: WeighedRows, part: npt.NDArray[np.bool_]) -> _Parts:
+    pairs = pairs_in_use(showers, rows)
+    kept = part[pairs.first] & part[pairs.second]
+    kept &= showers.kind[pairs.first] == showers.kind[pairs.second]
+    first, second = pairs.first[kept], pairs.second[kept]
+    misfit = pairs.weight[kept] * (rows.z[first] - rows.z[second])
+    used = np.zeros(len(part), np.bool_)
+    used[first] = used[second] = True
+
+    def by_key(key: Indices, k: int) -> tuple[Floats, Floats, Floats, Floats]:
+        link = key[first] * k + key[second]
+
+        def by_pair(values: Floats | None = None) -> Floats:
+            return np.bincount(link, values, k * k).astype(float).reshape(k, k)
+
+        weight, curvature = by_pair(pairs.weight[kept]), by_pair(pairs.curvature[kept])
+        return weight, by_pair(misfit), curvature, by_pair()
+
+    n_rows = len(part)
+    return _Parts(used, tally(first, misfit, n_rows) - tally(second, misfit, n_rows), by_key)
+
+
+def _binned(showers: Showers, parts: _Parts, values: Floats, edges: Floats, n_types: int) -> _Sums:
     n_bins = len(edges) + 1
     k = n_types * n_bins
     key = showers.kind * n_bins + np.digitize(values, edges)
-    link = key[pairs.first] * k + key[pairs.second]
-
-    def by_pair(weights: Floats | None = None) -> Floats:
-        return np.bincount(link, weights, k * k).astype(float).reshape(k, k)
-
-    misfit = pairs.weight * pairs.difference
-    n_rows = len(key)
-    gradient = tally(pairs.first, misfit, n_rows) - tally(pairs.second, misfit, n_rows)
+    weight, weighted, curvature, common = parts.by_key(key, k)
     n_showers = len(showers.shower_start) - 1
-    # Telescopes of a shower may share a bin: entries that a sparse product adds up.
-    per_shower = sparse.csr_array((gradient, key, showers.shower_start), shape=(n_showers, k))
-    used = np.zeros(n_rows, np.bool_)
-    used[pairs.first] = used[pairs.second] = True
+    per_shower = sparse.csr_array((parts.gradient, key, showers.shower_start), (n_showers, k))
+    used = parts.used
     # A missing distance has no mean; it lies in the overflow, which has no row.
     position = np.where(used, np.nan_to_num(values), 0.0)
     return _Sums(
-        weight=by_pair(pairs.weight),
-        weighted=by_pair(misfit),
-        curvature=by_pair(pairs.curvature),
+        weight=weight,
+        weighted=weighted,
+        curvature=curvature,
         meat=np.asarray((per_shower.T @ per_shower).toarray()),
-        common=by_pair(),
+        common=common,
         n_events=np.bincount(key[used], minlength=k).astype(float),
         position=tally(key, position, k),
         n_showers=float(np.logical_or.reduceat(used, showers.shower_start[:-1]).sum())
-        if n_rows
+        if len(used)
         else 0.0,
     )
 

@@ -13,20 +13,17 @@ below that of either. It needs the sums of products of both gradients of every s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
-from arraycal.calib.fit.columns import column_sums, columns_by_shower
-from arraycal.calib.fit.selection import clearance
-from arraycal.calib.fit.showers import tally
-from arraycal.calib.fit.summary import Moments, Summary, empty_summary, merge_summaries
+from arraycal.calib.fit.solver_sums import solver_sums_with_gradients
+from arraycal.calib.fit.summary import Summary, merge_for_solver
 from arraycal.calib.fit.weighing import weigh_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["ScanSums", "margins_to_scan", "scan_window"]
+__all__ = ["Scan", "ScanSums", "margins_to_scan", "scan_window"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class ScanSums:
     def __add__(self, other: ScanSums) -> ScanSums:
         """Merge sums of disjoint showers."""
         return ScanSums(
-            merge_summaries([self.summary, other.summary]),
+            merge_for_solver([self.summary, other.summary]),
             self.cross + other.cross,
             self.n_changed + other.n_changed,
         )
@@ -82,59 +79,46 @@ def margins_to_scan(model: Model, wanted: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted({*map(float, wanted), float(model.margin)}))
 
 
-class _Gradients(NamedTuple):
-    """Gradient of every shower by telescopes (sparse) and by global columns."""
+@dataclass(frozen=True)
+class Scan:
+    """Sums by margin."""
 
-    nodes: sparse.csr_array
-    columns: Floats
+    margins: Mapping[float, ScanSums]
 
-    def times(self, other: _Gradients) -> Floats:
-        """Sum over showers of the outer products, shape (n + m, n + m)."""
-        nodes = np.asarray((self.nodes.T @ other.nodes).toarray())
-        if not self.columns.shape[1]:
-            return nodes
-        return np.block(
-            [
-                [nodes, np.asarray(self.nodes.T @ other.columns)],
-                [np.asarray(other.nodes.T @ self.columns).T, self.columns.T @ other.columns],
-            ]
-        )
+    def __add__(self, other: Scan) -> Scan:
+        """Merge sums of disjoint showers."""
+        return Scan({margin: own + other.margins[margin] for margin, own in self.margins.items()})
 
 
 def scan_window(
     showers: Showers, model: Model, rows: WeighedRows, margins: Sequence[float]
-) -> dict[float, ScanSums]:
+) -> Scan:
     """Sums of some showers at every margin.
 
     Parameters
     ----------
     showers : Showers
-        Rows and pairs.
+        The rows.
     model : Model
         Of the last pass.
     rows : WeighedRows
         The rows at the margin in use, from `arraycal.calib.fit.weighing.weigh`.
     margins : sequence of float
         From `margins_to_scan`.
-
-    Returns
-    -------
-    dict of float to ScanSums
-        By margin.
     """
-    columns, distance = model.now.columns(showers), clearance(showers, model)
-    summary, in_use = _sums(showers, model, rows, columns)
+    columns = model.now.columns(showers)
+    summary, in_use = solver_sums_with_gradients(showers, model, rows, columns)
     sums = {}
     for margin in margins:
         if margin == model.margin:
             none = np.zeros(len(model.threshold))
             sums[margin] = ScanSums(summary, in_use.times(in_use), none)
             continue
-        other = weigh_kept(showers, model, rows[:3], distance > margin)
+        other = weigh_kept(showers, model, rows.values, rows.values.clearance > margin)
         changed = _count_changed(showers, rows.used != other.used, len(model.threshold))
-        summary_there, gradients = _sums(showers, model, other, columns)
-        sums[margin] = ScanSums(summary_there, gradients.times(in_use), changed)
-    return sums
+        there, gradients = solver_sums_with_gradients(showers, model, other, columns)
+        sums[margin] = ScanSums(there, gradients.times(in_use), changed)
+    return Scan(sums)
 
 
 def _count_changed(showers: Showers, changed: npt.NDArray[np.bool_], n_types: int) -> Floats:
@@ -144,51 +128,3 @@ def _count_changed(showers: Showers, changed: npt.NDArray[np.bool_], n_types: in
     once = np.zeros((len(showers.shower_start), n_types), np.bool_)
     once[shower, showers.kind[row]] = True
     return np.asarray(once.sum(axis=0), np.float64)
-
-
-def _sums(
-    showers: Showers, model: Model, rows: WeighedRows, columns: Floats
-) -> tuple[Summary, _Gradients]:
-    """Sums a solver reads, and the gradients of the showers."""
-    n, node, (first, second) = showers.n_nodes, showers.node, (rows.first, rows.second)
-    link = node[first] * n + node[second]
-
-    def by_pair(values: Floats) -> Floats:
-        return tally(link, values, n * n).reshape(n, n)
-
-    misfit = rows.pair_weight * (rows.z[first] - rows.z[second])
-    gradient = tally(first, misfit, len(node)) - tally(second, misfit, len(node))
-    weight = by_pair(rows.pair_weight)
-    robust = rows.pair_curvature is not rows.pair_weight
-    common = np.bincount(link, minlength=n * n).reshape(n, n).astype(float)
-    gradients = _gradients(showers, rows.used, gradient, columns)
-    empty = empty_summary(model)
-    summary = replace(
-        empty,
-        weight=weight,
-        weighted=by_pair(rows.pair_weight * (showers.y[first] - showers.y[second])),
-        curvature=by_pair(rows.pair_curvature) if robust else weight,
-        meat=np.asarray((gradients.nodes.T @ gradients.nodes).toarray()),
-        log_ratio=Moments(common, np.zeros((n, n)), np.zeros((n, n))),
-        n_showers=float(np.count_nonzero(np.diff(gradients.nodes.indptr))),
-        n_events=np.bincount(node[rows.used], minlength=n).astype(float),
-        columns=column_sums(
-            showers,
-            columns,
-            (first, second),
-            (rows.pair_weight, rows.pair_curvature),
-            gradient,
-            gradients.columns,
-        ),
-    )
-    return summary, gradients
-
-
-def _gradients(
-    showers: Showers, used: npt.NDArray[np.bool_], gradient: Floats, columns: Floats
-) -> _Gradients:
-    """Gradients by shower; rows out of use have no entry."""
-    start = np.append(0, np.cumsum(used))[showers.shower_start]
-    shape = (len(start) - 1, showers.n_nodes)
-    nodes = sparse.csr_array((gradient[used], showers.node[used], start), shape=shape)
-    return _Gradients(nodes, columns_by_shower(showers, gradient, columns))

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 from arraycal.calib.fit import network
 from arraycal.calib.fit.normal import members
@@ -35,7 +35,7 @@ __all__ = ["with_block_errors"]
 #: are 1.2 times too small where nothing wobbles, those from 30 are right within 3 %.
 MIN_BLOCKS, MIN_BLOCKS_PER_TELESCOPE = 30, 2.5
 #: Upper end of one standard deviation of a Gaussian, as a probability.
-ONE_SIGMA = float(stats.norm.cdf(1.0))
+ONE_SIGMA = float(ndtr(1.0))
 
 
 def with_block_errors(fitted: Fit) -> Fit:
@@ -65,7 +65,7 @@ def with_block_errors(fitted: Fit) -> Fit:
     covariance, changed = solution.covariance.copy(), list[int]()
     for nodes, n_blocks in enough:
         part = np.ix_(nodes, nodes)
-        widened = by_block[part] * stats.t.ppf(ONE_SIGMA, n_blocks - 1) ** 2
+        widened = by_block[part] * stdtrit(n_blocks - 1, ONE_SIGMA) ** 2
         if np.trace(widened) > np.trace(covariance[part]):
             # Components compare with nothing, so nobody needs what they have in common.
             covariance[nodes] = covariance[:, nodes] = 0.0

@@ -5,31 +5,33 @@ Sums of a part hold what a solver reads: a few arrays of n by n telescopes, 150 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.fit.summary import Summary, empty_summary, merge_summaries, summarise
+from arraycal.calib.fit.summarise import learning_sums
+from arraycal.calib.fit.summary import empty_summary, merge_for_solver, merge_summaries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from arraycal.calib.fit.model import Model
     from arraycal.calib.fit.showers import Showers
+    from arraycal.calib.fit.summary import Summary
 
     Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
     Chunks = Mapping[int, Mapping[int, Summary]]
 
 __all__ = [
     "MIN_CHUNK_S",
     "UNTIMED",
     "chunk_edges",
+    "chunk_of_shower",
     "sums_by_block",
-    "sums_by_chunk",
     "sums_of_pass",
     "time_halves",
 ]
@@ -43,28 +45,25 @@ MIN_CHUNK_S = 60.0
 SHOWERS_PER_TELESCOPE = 20
 #: Number of the showers that are in no chunk, because their time, or that of all, is not known.
 UNTIMED = -1
-#: Fields that a solver by events reads, beside the numbers of pair rows.
-FOR_SOLVER = (
-    "weight", "weighted", "curvature", "meat", "n_showers", "n_groups", "n_rows", "n_events",
-    "chi2", "columns",
-)  # fmt: skip
 
 
 def sums_of_pass(windows: Iterable[Showers], model: Model) -> Summary:
     """Sum over all showers, block by block; at least one window."""
     return merge_summaries(
-        merge_summaries(summarise(showers, model) for showers in its)
+        merge_summaries(learning_sums(showers, model) for showers in its)
         for _, its in groupby(windows, lambda showers: showers.block)
     )
 
 
-def chunk_edges(windows: Iterable[Showers]) -> dict[int, Floats]:
+def chunk_edges(times_s: Mapping[int, Sequence[Floats]], n_nodes: int) -> dict[int, Floats]:
     """Where the time chunks of each block begin and end.
 
     Parameters
     ----------
-    windows : iterable of Showers
-        Those of a block follow each other.
+    times_s : mapping of int to sequence of array
+        Trigger times of the showers, s, by number of the block.
+    n_nodes : int
+        Telescopes of the array.
 
     Returns
     -------
@@ -74,10 +73,9 @@ def chunk_edges(windows: Iterable[Showers]) -> dict[int, Floats]:
         short or has too few showers for two, none where no shower has a time.
     """
     edges = {}
-    for block, its in groupby(windows, lambda showers: showers.block):
-        parts = [(showers.time_s, showers.n_nodes) for showers in its]
-        time_s = np.concatenate([times for times, _ in parts])
-        edges[block] = _edges(time_s[np.isfinite(time_s)], SHOWERS_PER_TELESCOPE * parts[0][1])
+    for block, parts in times_s.items():
+        time_s = np.concatenate(parts)
+        edges[block] = _edges(time_s[np.isfinite(time_s)], SHOWERS_PER_TELESCOPE * n_nodes)
     return edges
 
 
@@ -91,46 +89,17 @@ def _edges(time_s: Floats, least: int) -> Floats:
     return np.array([time_s.min(), time_s.max()])
 
 
-def sums_by_chunk(
-    windows: Iterable[Showers], model: Model, edges: Mapping[int, Floats]
-) -> dict[int, dict[int, Summary]]:
-    """Sum over the showers of each chunk.
-
-    Parameters
-    ----------
-    windows : iterable of Showers
-        All showers.
-    model : Model
-        Solution, weights and selection of the last pass.
-    edges : mapping of int to array
-        From `chunk_edges`.
-
-    Returns
-    -------
-    dict of int to dict of int to Summary
-        As far as a solver reads them, by number of the block and of the chunk (`UNTIMED`: showers
-        in none).
-    """
-    blocks: dict[int, dict[int, Summary]] = {}
-    empty = empty_summary(model)
-    for showers in windows:
-        sums = blocks.setdefault(showers.block, {})
-        time_s = showers.time_s
-        inner = edges[showers.block][1:-1]
-        chunk = np.where(np.isfinite(time_s), np.searchsorted(inner, time_s, side="right"), UNTIMED)
-        for number in np.unique(chunk).tolist():
-            own = [summarise(showers.some(chunk == number), model)]
-            own += [sums[number]] if number in sums else []
-            sums[number] = _for_solver(merge_summaries(own), empty)
-    return {block: dict(sorted(sums.items())) for block, sums in blocks.items()}
+def chunk_of_shower(showers: Showers, edges: Floats) -> Indices:
+    """Number of each shower's time chunk; `UNTIMED` if it is in none."""
+    time_s = showers.time_s
+    inside = np.searchsorted(edges[1:-1], time_s, side="right")
+    return np.where(np.isfinite(time_s), inside, UNTIMED)
 
 
 def sums_by_block(chunks: Chunks, model: Model) -> dict[int, Summary]:
     """Sums of each block from those of its chunks."""
     empty = empty_summary(model)
-    return {
-        block: _for_solver(merge_summaries(sums.values()), empty) for block, sums in chunks.items()
-    }
+    return {block: merge_for_solver([empty, *sums.values()]) for block, sums in chunks.items()}
 
 
 def time_halves(
@@ -144,13 +113,5 @@ def time_halves(
             if number != UNTIMED and n_chunks > 1:
                 halves[2 * number >= n_chunks].append(summary)
     empty = empty_summary(model)
-    first, second = (merge_summaries([empty, *half]) for half in halves)
+    first, second = (merge_for_solver([empty, *half]) for half in halves)
     return first, second
-
-
-def _for_solver(summary: Summary, empty: Summary) -> Summary:
-    """Keep what a solver reads; the rest is that of `empty`, which all parts share."""
-    kept = {name: getattr(summary, name) for name in FOR_SOLVER}
-    if np.array_equal(summary.curvature, summary.weight):
-        kept["curvature"] = summary.weight
-    return replace(empty, log_ratio=replace(empty.log_ratio, n=summary.log_ratio.n), **kept)

@@ -16,15 +16,25 @@ from scipy import sparse
 from arraycal.calib.fit.showers import tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from arraycal.calib.fit.normal import Normal
     from arraycal.calib.fit.showers import Showers
+    from arraycal.calib.fit.weighing import RowsInUse
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["ColumnSums", "column_sums", "columns_by_shower", "hold_columns", "with_columns"]
+__all__ = [
+    "ColumnSums",
+    "columns_by_shower",
+    "hold_columns",
+    "laplacian_by_groups",
+    "laplacian_by_pairs",
+    "with_columns",
+]
 
 
 @dataclass(frozen=True)
@@ -64,62 +74,6 @@ class ColumnSums:
         return ColumnSums(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
 
 
-def column_sums(
-    showers: Showers,
-    columns: Floats,
-    rows: tuple[Indices, Indices],
-    weights: tuple[Floats, Floats],
-    gradient: Floats,
-    by_shower: Floats | None = None,
-) -> ColumnSums:
-    """Sum up the columns of some showers.
-
-    Parameters
-    ----------
-    showers : Showers
-        The rows.
-    columns : array, shape (n_rows, m)
-        Values of the columns at every telescope row.
-    rows : tuple of two arrays of int, shape (n_pairs,)
-        Telescope rows of the pair rows in use.
-    weights : tuple of two arrays, shape (n_pairs,)
-        Weight of every pair row, and its weight in the derivative of the gradient.
-    gradient : array, shape (n_rows,)
-        Derivative of the squared residuals by every telescope row.
-    by_shower : array, shape (n_showers, m), optional
-        From `columns_by_shower`, where it is known already.
-    """
-    n, m = showers.n_nodes, columns.shape[1]
-    if not m or not len(columns):
-        return ColumnSums.empty(n, m)
-    if by_shower is None:
-        by_shower = columns_by_shower(showers, gradient, columns)
-    per_shower = sparse.csr_array(
-        (gradient, showers.node, showers.shower_start), shape=(len(by_shower), n)
-    )
-    # Rows out of use have no part in what follows, and may be most of them.
-    used = np.zeros(len(columns), np.bool_)
-    used[rows[0]] = used[rows[1]] = True
-    place = np.cumsum(used) - 1
-    rows, columns, y = (place[rows[0]], place[rows[1]]), columns[used], showers.y[used]
-    nodes = sparse.csr_array(
-        (np.ones(len(y)), showers.node[used], np.arange(len(y) + 1)), shape=(len(y), n)
-    )
-    answer = _laplacian(rows, weights[0], len(y)) @ columns
-    curved = answer
-    if weights[1] is not weights[0]:
-        curved = _laplacian(rows, weights[1], len(y)) @ columns
-    return ColumnSums(
-        mixed=np.asarray(nodes.T @ answer),
-        mixed_curvature=np.asarray(nodes.T @ curved),
-        mixed_meat=np.asarray(per_shower.T @ by_shower),
-        columns=columns.T @ answer,
-        columns_curvature=columns.T @ curved,
-        columns_meat=by_shower.T @ by_shower,
-        vector=answer.T @ y,
-    )
-
-
 def columns_by_shower(showers: Showers, gradient: Floats, columns: Floats) -> Floats:
     """Gradient of every shower by the columns, shape (n_showers, m)."""
     shape = (len(showers.shower_start) - 1, len(columns))
@@ -154,13 +108,50 @@ def hold_columns(normal: Normal, values: Floats) -> Normal:
     )
 
 
-def _laplacian(rows: tuple[Indices, Indices], weight: Floats, n_rows: int) -> sparse.csr_array:
-    first, second = rows
-    total = tally(first, weight, n_rows) + tally(second, weight, n_rows)
-    own = np.arange(n_rows)
-    values = np.concatenate([total, -weight, -weight])
-    places = (np.concatenate([own, first, second]), np.concatenate([own, second, first]))
-    return sparse.csr_array((values, places), shape=(n_rows, n_rows))
+def laplacian_by_groups(
+    used: RowsInUse, weight: Floats, inverse: Floats
+) -> Callable[[Floats], Floats]:
+    """Product with ``diag(w) - w w^T / W`` of every group.
+
+    Parameters
+    ----------
+    used : RowsInUse
+        The rows.
+    weight : array, shape (n_used,)
+        Their weights.
+    inverse : array, shape (n_groups,)
+        1 / W of every group; zero for one that says nothing.
+    """
+    weight = np.where(inverse[used.group] != 0, weight, 0.0)
+    groups = len(used.group_start) - 1
+    adding = sparse.csr_array(
+        (weight, np.arange(len(weight)), used.group_start), shape=(groups, len(weight))
+    )
+
+    def product(columns: Floats) -> Floats:
+        mean = np.asarray(adding @ columns) * inverse[:, None]
+        return np.asarray(weight[:, None] * (columns - mean[used.group]))
+
+    return product
+
+
+def laplacian_by_pairs(
+    used: RowsInUse, pairs: tuple[Indices, Indices], weight: Floats, n_rows: int
+) -> Callable[[Floats], Floats]:
+    """Product with the Laplacian of the weights of pairs of rows; `pairs` are among all rows."""
+    place = np.empty(n_rows, np.intp)
+    place[used.place] = np.arange(len(used.place))
+    first, second = place[pairs[0]], place[pairs[1]]
+    n = len(used.place)
+
+    def product(columns: Floats) -> Floats:
+        total = tally(first, weight, n) + tally(second, weight, n)
+        own = np.arange(n)
+        values = np.concatenate([total, -weight, -weight])
+        places = (np.concatenate([own, first, second]), np.concatenate([own, second, first]))
+        return np.asarray(sparse.csr_array((values, places), shape=(n, n)) @ columns)
+
+    return product
 
 
 def _bordered(block: Floats, mixed: Floats, corner: Floats) -> Floats:

@@ -8,21 +8,22 @@ runs over cached PAIRS.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from arraycal.calib.fit import network, resolutions
 from arraycal.calib.fit.block_sums import (
-    chunk_edges,
     sums_by_block,
-    sums_by_chunk,
     sums_of_pass,
     time_halves,
 )
-from arraycal.calib.fit.model import NO_CURVE, Model, split_values
+from arraycal.calib.fit.model import NO_CURVE, Model, resolution, split_values
+from arraycal.calib.fit.sketch import quotas, sketch
 from arraycal.calib.fit.slope import NO_SLOPE
-from arraycal.calib.fit.summary import Summary, empty_summary, merge_summaries, summarise
+from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.summary import STEERING, Summary, empty_summary, merge_summaries
+from arraycal.calib.fit.sweep import sweep
 from arraycal.calib.fit.thresholds import ceilings, own_offsets, thresholds
 
 if TYPE_CHECKING:
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
     from arraycal.calib.fit.model import Estimate, Split
     from arraycal.calib.fit.robust import Robust
     from arraycal.calib.fit.showers import Showers
+    from arraycal.calib.fit.sketch import Sketch
     from arraycal.calib.fit.slope import EnergySlope
+    from arraycal.calib.fit.sweep import Observer, Sweep
     from arraycal.calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
     Windows = Callable[[], Iterable[Showers]]
+    Observers = Callable[["Fit", Sequence[Showers]], Mapping[str, Observer]]
 
 __all__ = [
     "SPLITS",
@@ -49,6 +53,7 @@ __all__ = [
     "fit",
     "half_differences",
     "in_both",
+    "no_observers",
     "solve_summary",
     "systematic_error",
 ]
@@ -68,6 +73,10 @@ STATIONARY = 0.5
 UNDAMPED = 6
 #: Passes kept for the end, with everything held.
 FINAL_PASSES = 4
+#: Sweeps over all showers, at most.
+MAX_SWEEPS = 5
+#: Steps within this part of the resolution change gradients by less than a per cent.
+NEAR = 0.1
 #: An error below this belongs to data without noise.
 ROUNDING = 1e-12
 #: Splits that cut at the middle of a quantity of the shower; the last split is by time.
@@ -147,6 +156,8 @@ class Fit:
         Sums of the last pass by block, of those with any shower; only what a solver reads.
     by_block : tuple of int
         Telescopes whose errors are clustered by block, see `arraycal.calib.fit.block_errors`.
+    observed : dict of str to Any
+        What observers have summed.
     """
 
     solution: network.Solution
@@ -160,23 +171,37 @@ class Fit:
     chunk_edges_s: Mapping[int, Floats] = field(default_factory=dict)
     blocks: Mapping[int, Summary] = field(default_factory=dict)
     by_block: tuple[int, ...] = ()
+    observed: Mapping[str, Any] = field(default_factory=dict)
+
+
+def no_observers(_: Fit, __: Sequence[Showers]) -> Mapping[str, Observer]:
+    """Sum nothing else."""
+    return {}
 
 
 def fit(
-    windows: Windows, subarray: Subarray, options: FitOptions, start: Estimate | None = None
+    windows: Windows,
+    subarray: Subarray,
+    options: FitOptions,
+    start: Estimate | None = None,
+    observers: Observers = no_observers,
 ) -> Fit:
-    """Iterate to a consistent solution.
+    """Learn a model on a sample of showers, and solve the sums over all of them.
 
     Parameters
     ----------
     windows : callable
-        Returns the showers window by window; called once per pass.
+        Returns the showers window by window; called twice, or once more where the solution has
+        left the neighbourhood of the model.
     subarray : Subarray
         The telescopes.
     options : FitOptions
         What to do.
     start : Estimate, optional
         To start from; weights are then robust from the first pass.
+    observers : callable
+        Given the fit of the sample and the sample, what else to sum; the result has it in
+        `observed`.
 
     Returns
     -------
@@ -192,17 +217,39 @@ def fit(
     )
     if start is not None:
         model = replace(model, now=start, selector=start, robust=_robust(options))
-    if next(iter(windows()), None) is None:
+    known = sketch(windows(), quotas(subarray))
+    chosen, edges = known.showers, known.edges_s
+    if not chosen:
         return _nothing(model)
     if options.estimator == "pair":
-        summary = sums_of_pass(windows(), model)
-        found = Fit(solve_summary(summary, options), summary, model, (), 1, settled=True)
-        return _with_parts(found, windows, model)
+        learnt = _plain(chosen, model, options)
+        swept = sweep(windows(), model, edges, observers(learnt, chosen))
+        return _of_sweep(learnt, swept, options, edges)
+    learnt = _learn(known, model, subarray, options)
+    model = replace(learnt.model, split_at=_split_points(chosen, learnt.model))
+    watched = observers(replace(learnt, model=model), chosen)
+    for _ in range(MAX_SWEEPS):
+        swept = sweep(windows(), model, edges, watched)
+        found = _of_sweep(replace(learnt, model=model), swept, options, edges)
+        if known.is_all or not _has_left(found):
+            break
+        model = replace(model, now=_moved(model.now, found.solution))
+    return found
+
+
+def _plain(chosen: Sequence[Showers], model: Model, options: FitOptions) -> Fit:
+    """Fit of a model that there is nothing to learn of."""
+    summary = merge_summaries(summarise(showers, model) for showers in chosen)
+    return Fit(solve_summary(summary, options), summary, model, (), 1, settled=True)
+
+
+def _learn(known: Sketch, model: Model, subarray: Subarray, options: FitOptions) -> Fit:
+    """Iterate over the sample to a consistent solution."""
     held = stationary = settled = False
     previous: network.Solution | None = None
     for passes in range(1, options.max_iterations + 1):
         last = model
-        summary = sums_of_pass(windows(), model)
+        summary = sums_of_pass(known.showers, model)
         solution = solve_summary(summary, options)
         step = _largest_step(previous, solution)
         if held and step <= SETTLED:
@@ -211,21 +258,53 @@ def fit(
         if not held and passes > WARM_UP + 1:
             stationary = step <= STATIONARY
             held = stationary or passes >= options.max_iterations - FINAL_PASSES
-        model = _next_model(model, summary, solution, subarray, options, passes, held=held)
+        now = _next_estimate(model, summary, solution, subarray, options, passes, held=held)
+        model = _next_model(model, now, known.turn_on, subarray, options, passes, held=held)
         previous = solution
-    halves = _upper_halves(windows, model)
-    found = _with_parts(Fit(solution, summary, model, (), passes, settled), windows, last)
-    halves = (*halves, time_halves(found.chunks, found.chunk_edges_s, last)[1])
+    return Fit(solution, summary, last, (), passes, settled)
+
+
+def _of_sweep(learnt: Fit, swept: Sweep, options: FitOptions, edges: Mapping[int, Floats]) -> Fit:
+    """Solve the sums over all showers; what steered the model is that of the sample."""
+    kept = {name: getattr(learnt.summary, name) for name in STEERING}
+    summary = replace(swept.whole, **kept)
+    halves = swept.halves
+    if halves:
+        halves = (*halves, time_halves(swept.chunks, edges, learnt.model)[1])
     return replace(
-        found, halves=halves, half_differences=half_differences(summary, halves, options)
+        learnt,
+        solution=solve_summary(summary, options),
+        summary=summary,
+        halves=halves,
+        half_differences=half_differences(summary, halves, options),
+        chunks=swept.chunks,
+        chunk_edges_s=edges,
+        blocks=sums_by_block(swept.chunks, learnt.model),
+        observed=swept.observed,
     )
 
 
-def _with_parts(found: Fit, windows: Windows, model: Model) -> Fit:
-    """Add the sums by time chunk and block; `model` is that of the last pass."""
-    edges = chunk_edges(windows())
-    chunks = sums_by_chunk(windows(), model, edges)
-    return replace(found, chunks=chunks, chunk_edges_s=edges, blocks=sums_by_block(chunks, model))
+def _has_left(found: Fit) -> bool:
+    """Whether the solution of all showers has left the neighbourhood of the model.
+
+    The normal equations are exact for fixed weights. Gradients, which errors are made of, are those
+    at the model: they change by the square of a step over the resolution. Robust weights follow the
+    solution.
+    """
+    solution, now = found.solution, found.model.now
+    connected = solution.component >= 0
+    step = np.abs(_moved(now, solution).log_throughput - now.log_throughput)[connected]
+    if not len(step):
+        return False
+    if (step > NEAR * np.sqrt(now.variance[connected])).any():
+        return True
+    error = np.sqrt(np.diag(solution.covariance))[connected]
+    return found.model.robust != "none" and bool((step > SETTLED * error).any())
+
+
+def _moved(now: Estimate, solution: network.Solution) -> Estimate:
+    curve = now.curve if solution.linear is None else solution.linear.prediction
+    return replace(now, log_throughput=carried_on(now.log_throughput, solution), curve=curve)
 
 
 def solve_summary(
@@ -278,7 +357,7 @@ def _largest_step(before: network.Solution | None, after: network.Solution) -> f
     return float(np.max(np.divide(step, error, out=np.zeros_like(step), where=error > ROUNDING)))
 
 
-def _next_model(
+def _next_estimate(
     model: Model,
     summary: Summary,
     solution: network.Solution,
@@ -287,25 +366,44 @@ def _next_model(
     passes: int,
     *,
     held: bool,
-) -> Model:
-    s = carried_on(model.now.log_throughput, solution)
-    curve = model.now.curve if solution.linear is None else solution.linear.prediction
+) -> Estimate:
+    now = _moved(model.now, solution)
     if passes < WARM_UP or held:
-        return replace(model, now=replace(model.now, log_throughput=s, curve=curve))
+        return now
     variance = resolutions.variances(model.now, summary, subarray.type_codes, options.type_variance)
     shape = resolutions.shapes(model.now, summary) if options.binned_resolution else model.now.shape
-    if passes > UNDAMPED:
-        s = 0.5 * (s + model.now.log_throughput)
-        variance, shape = np.sqrt(variance * model.now.variance), np.sqrt(shape * model.now.shape)
-    now = replace(model.now, log_throughput=s, curve=curve, variance=variance, shape=shape)
+    if passes <= UNDAMPED:
+        return replace(now, variance=variance, shape=shape)
+    return replace(
+        now,
+        log_throughput=0.5 * (now.log_throughput + model.now.log_throughput),
+        variance=np.sqrt(variance * model.now.variance),
+        shape=np.sqrt(shape * model.now.shape),
+    )
+
+
+def _next_model(
+    model: Model,
+    now: Estimate,
+    turn_on: Floats,
+    subarray: Subarray,
+    options: FitOptions,
+    passes: int,
+    *,
+    held: bool,
+) -> Model:
+    """Let the selection follow, thresholds first, those of single telescopes next."""
+    model = replace(model, now=now)
+    if passes < WARM_UP or held:
+        return model
     if passes == WARM_UP:
-        model = replace(model, threshold=thresholds(summary, subarray, options.threshold))
+        model = replace(model, threshold=thresholds(turn_on, subarray, options.threshold))
     elif passes == WARM_UP + 1 and options.threshold == "auto":
-        model = replace(model, threshold_offset=own_offsets(summary, subarray, now))
+        offset = own_offsets(turn_on, model.threshold, subarray, model.now)
+        model = replace(model, threshold_offset=offset)
     return replace(
         model,
-        now=now,
-        selector=now,
+        selector=model.now,
         ceiling=ceilings(subarray, options.ceiling),
         # Outliers can only be told once the resolution is known.
         robust=_robust(options),
@@ -328,15 +426,6 @@ def carried_on(before: Floats, solution: network.Solution) -> Floats:
         new = solution.log_throughput[nodes]
         s[nodes] = new + (before[nodes] - new).mean()
     return s
-
-
-def _upper_halves(windows: Windows, model: Model) -> tuple[Summary, ...]:
-    """Sums of the showers above the point where each split cuts."""
-    model = replace(model, split_at=_split_points(windows, model))
-    return tuple(
-        merge_summaries(summarise(showers, model, split) for showers in windows())
-        for split in SPLITS
-    )
 
 
 def half_differences(
@@ -419,14 +508,20 @@ def in_both(one: Indices, two: Indices) -> Indices:
     return np.asarray(np.where(known, label - np.searchsorted(values, 0), -1), np.intp)
 
 
-def _split_points(windows: Windows, model: Model) -> dict[Split, Floats]:
-    """Medians by type, from the first window: any cut serves, a rough half is enough."""
-    n_types = len(model.threshold)
-    showers = next(iter(windows()))
-    points: dict[Split, Floats] = {}
-    for name, (values, kind) in split_values(showers, model).items():
-        points[name] = np.array([_median(values[kind == code]) for code in range(n_types)])
-    return points
+def _split_points(chosen: Sequence[Showers], model: Model) -> dict[Split, Floats]:
+    """Medians by type, from the sample: any cut serves, a rough half is enough."""
+    found: dict[Split, list[Floats]] = {name: [] for name in SPLITS}
+    kinds = [showers.kind[showers.group_start] for showers in chosen]
+    for showers in chosen:
+        for name, values in split_values(showers, resolution(showers, model.selector)[1]).items():
+            found[name].append(values)
+    kind = np.concatenate(kinds)
+    return {
+        name: np.array(
+            [_median(np.concatenate(parts)[kind == code]) for code in range(len(model.threshold))]
+        )
+        for name, parts in found.items()
+    }
 
 
 def _median(values: Floats) -> float:

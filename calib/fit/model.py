@@ -31,16 +31,16 @@ __all__ = [
     "corrected",
     "resolution",
     "split_values",
-    "upper_half",
 ]
 
 Split = Literal["value", "impact", "multiplicity"]
 
 #: Edges of the bins in the logarithm of the value expected of a telescope: quarter e-folds from
 #: 1e-3 to 1e7 units. Counting noise changes by a quarter from one to the next.
-VALUE_EDGES = np.arange(np.log(1e-3), np.log(1e7), 0.25)
+VALUE_STEP = 0.25
+VALUE_EDGES = np.arange(np.log(1e-3), np.log(1e7), VALUE_STEP)
 #: Logarithm of the value of each bin, under- and overflow included.
-VALUE_CENTRES = np.append(VALUE_EDGES, VALUE_EDGES[-1] + 0.25) - 0.125
+VALUE_CENTRES = np.append(VALUE_EDGES, VALUE_EDGES[-1] + VALUE_STEP) - 0.5 * VALUE_STEP
 
 NO_CURVE = Knots()
 
@@ -184,38 +184,28 @@ def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, In
     weight = plain = 1.0 / estimate.variance[showers.node]
     mean = showers.total(plain * z) / showers.total(plain)
     for _ in range(ROUNDS):
-        value_bin = np.digitize(mean[showers.group] + offset, VALUE_EDGES)
+        value_bin = _value_bin(mean[showers.group] + offset)
         sigma2 = estimate.shape[showers.kind, showers.impact_bin, value_bin] / plain
         weight = 1.0 / sigma2
         mean = showers.total(weight * z) / showers.total(weight)
     return sigma2, mean, value_bin
 
 
+def _value_bin(log_value: Floats) -> Indices:
+    """Bins of `VALUE_EDGES`; equal steps need no search, which took a fifth of a pass."""
+    place = np.floor((log_value - VALUE_EDGES[0]) / VALUE_STEP).astype(np.intp) + 1
+    return np.asarray(np.clip(place, 0, len(VALUE_EDGES)))
+
+
 #: Rounds in which the noise of telescopes follows the mean of their shower and the reverse.
 ROUNDS = 3
 
 
-def split_values(showers: Showers, model: Model) -> dict[Split, tuple[Floats, Indices]]:
-    """Quantity of each split and code of the type, by group."""
-    mean = resolution(showers, model.selector)[1]
-    kind = showers.kind[showers.group_start]
-    return {
-        name: (_split_value(showers, mean, name), kind)
-        for name in ("value", "impact", "multiplicity")
-    }
-
-
-def _split_value(showers: Showers, mean: Floats, split: Split) -> Floats:
+def split_values(showers: Showers, mean: Floats) -> dict[Split, Floats]:
+    """Quantity of each split by group; `mean` is that of the values, from `resolution`."""
     multiplicity = np.bincount(showers.group, minlength=len(showers.group_start)).astype(float)
-    if split == "value":
-        return mean
-    return (
-        multiplicity if split == "multiplicity" else showers.total(showers.impact_m) / multiplicity
-    )
-
-
-def upper_half(showers: Showers, model: Model, split: Split) -> npt.NDArray[np.bool_]:
-    """Groups above the point where a split cuts the showers of their type, shape (n_groups,)."""
-    mean = resolution(showers, model.selector)[1]
-    cut = model.split_at[split][showers.kind[showers.group_start]]
-    return np.asarray(_split_value(showers, mean, split) > cut)
+    return {
+        "value": mean,
+        "impact": showers.total(showers.impact_m) / multiplicity,
+        "multiplicity": multiplicity,
+    }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import betainc
 
-from arraycal.calib.fit.loop import Fit, FitOptions, fit
+from arraycal.calib.fit.loop import Fit, FitOptions, fit, no_observers
 from arraycal.calib.fit.resolutions import far_noisier, medians
 from arraycal.calib.fit.summary import CLIP, CLIPPED_VARIANCE, DEVIATION_STEP, N_DEVIATIONS
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from arraycal.calib.fit.loop import Observers
     from arraycal.calib.fit.showers import Showers
     from arraycal.calib.fit.summary import Summary
     from arraycal.calib.subarray import Subarray
@@ -103,7 +104,12 @@ class Outlying(NamedTuple):
         return bool((self.tailed | self.misfit | self.noisy | self.type_tailed).any())
 
 
-def fit_robustly(windows: Windows, subarray: Subarray, options: FitOptions) -> Fit:
+def fit_robustly(
+    windows: Windows,
+    subarray: Subarray,
+    options: FitOptions,
+    observers: Observers = no_observers,
+) -> Fit:
     """Fit, and once more with robust weights if values do not fit their showers.
 
     Parameters
@@ -114,6 +120,8 @@ def fit_robustly(windows: Windows, subarray: Subarray, options: FitOptions) -> F
         The telescopes.
     options : FitOptions
         With ``robust: auto``; anything else is fitted as it is.
+    observers : callable
+        What else to sum, see `arraycal.calib.fit.loop.fit`.
 
     Returns
     -------
@@ -121,8 +129,8 @@ def fit_robustly(windows: Windows, subarray: Subarray, options: FitOptions) -> F
         Without outlying values that of ``robust: none``, so that clean data lose nothing.
     """
     if options.robust != "auto":
-        return fit(windows, subarray, options)
-    plain = fit(windows, subarray, replace(options, robust="none"))
+        return fit(windows, subarray, options, observers=observers)
+    plain = fit(windows, subarray, replace(options, robust="none"), observers=observers)
     found = find_outlying(plain.summary, plain.model.now.variance, subarray.type_codes)
     if options.estimator == "pair" or not (found.any or found.noisier.any()):
         return plain
@@ -131,7 +139,7 @@ def fit_robustly(windows: Windows, subarray: Subarray, options: FitOptions) -> F
     now = plain.model.now
     usual = medians(now.variance, subarray.type_codes)
     start = replace(now, variance=usual, shape=np.ones_like(now.shape))
-    robust = fit(windows, subarray, replace(options, robust="tukey"), start)
+    robust = fit(windows, subarray, replace(options, robust="tukey"), start, observers)
     lost = (robust.solution.component < 0) & (plain.solution.component >= 0)
     return plain if lost.any() else robust
 

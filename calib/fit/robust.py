@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["Robust", "curvature", "robust_weights"]
+__all__ = ["Robust", "curvature_scale", "robust_weights"]
 
 Robust = Literal["none", "huber", "tukey"]
 
@@ -57,17 +57,16 @@ def robust_weights(
     return weight, slope
 
 
-def curvature(showers: Showers, steep: Floats, rows: tuple[Indices, Indices]) -> Floats:
-    """Weight of every pair row in the derivative of the gradient.
+def curvature_scale(showers: Showers, steep: Floats) -> Floats:
+    """Inverse sum of ``d = w psi'`` (`steep`) of every group, shape (n_groups,).
 
-    With the shower term eliminated it is ``d_i d_j / sum d``, d = w psi' (`steep`). A redescending
-    score can make that sum vanish for a shower of contradicting telescopes, which then says
-    nothing.
+    With the shower term eliminated the weight of a pair in the derivative of the gradient is
+    ``d_i d_j / sum d``. A redescending score can make that sum vanish for a shower of contradicting
+    telescopes, which then says nothing.
     """
     total = showers.total(steep)
     sound = np.abs(total) > MIN_CURVATURE * showers.total(np.abs(steep))
-    scale = np.where(sound, total, np.inf)[showers.group[rows[0]]]
-    return steep[rows[0]] * steep[rows[1]] / scale
+    return np.divide(1.0, total, out=np.zeros_like(total), where=sound)
 
 
 def _centres(showers: Showers, z: Floats, weight: Floats) -> Floats:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.fit.model import resolution
 from arraycal.calib.fit.showers import IMPACT_CENTRES_M
 
 if TYPE_CHECKING:
@@ -23,24 +22,20 @@ if TYPE_CHECKING:
     from arraycal.calib.fit.showers import Showers
 
     Floats = npt.NDArray[np.float64]
+    Indices = npt.NDArray[np.intp]
 
-__all__ = ["clearance", "type_threshold_at", "within_margin"]
-
-
-def within_margin(showers: Showers, model: Model) -> npt.NDArray[np.bool_]:
-    """Rows whose expected value keeps the margin from the threshold and from the ceiling."""
-    return clearance(showers, model) > model.margin
+__all__ = ["clearance", "type_threshold_at"]
 
 
-def clearance(showers: Showers, model: Model) -> Floats:
+def clearance(showers: Showers, model: Model, seen: tuple[Floats, Floats, Indices]) -> Floats:
     """Distance of every row's expected value from threshold and ceiling, whichever is nearer.
 
     In units of its sigma; negative below the threshold and beyond the ceiling, infinite without
-    either.
+    either. `seen` is the resolution of the selector, see `arraycal.calib.fit.model.resolution`.
     """
     if not len(showers.y) or not np.isfinite([*model.threshold.flat, *model.ceiling]).any():
         return np.full(len(showers.y), np.inf)
-    sigma2, mean, _ = resolution(showers, model.selector)
+    sigma2, mean, _ = seen
     expected = mean[showers.group] + model.selector.offset(showers)
     threshold = type_threshold_at(showers, model) + model.threshold_offset[showers.node]
     nearer = np.minimum(expected - threshold, model.ceiling[showers.node] - expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from arraycal.calib.index import node_index, shower_index
 from arraycal.calib.schema import PAIRS, TIME
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     import polars as pl
 
@@ -18,8 +20,16 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
+    Integers = npt.NDArray[np.int64]
 
-__all__ = ["IMPACT_CENTRES_M", "IMPACT_EDGES_M", "Showers", "prepare_pairs", "tally"]
+__all__ = [
+    "IMPACT_CENTRES_M",
+    "IMPACT_EDGES_M",
+    "Showers",
+    "prepare_pairs",
+    "shower_order",
+    "tally",
+]
 
 #: Edges of the impact-distance bins in which resolution and threshold may differ: as fine as the
 #: core is known, because the threshold climbs steeply beyond the shoulder of the light pool at
@@ -32,6 +42,9 @@ IMPACT_EDGES_M = np.concatenate(
 IMPACT_CENTRES_M = np.append(
     0.5 * (np.append(0.0, IMPACT_EDGES_M[:-1]) + IMPACT_EDGES_M), IMPACT_EDGES_M[-1] + 50.0
 )
+
+
+IDS = ("obs_id", "event_id")
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,11 @@ class Showers:
         The further columns of PAIRS, which describe the shower of each group.
     block : int
         Number of the block they are of.
+    complete : bool
+        Whether all pairs of each group are among the pairs.
+    order : array of uint64, shape (n_showers,)
+        Pseudo-random number of each shower, the same wherever it is met; empty if there are no
+        ids.
     """
 
     node: Indices
@@ -77,6 +95,8 @@ class Showers:
     n_nodes: int
     covariates: dict[str, Floats] = field(default_factory=dict)
     block: int = 0
+    complete: bool = False
+    order: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
 
     @property
     def time_s(self) -> Floats:
@@ -107,11 +127,47 @@ class Showers:
             first=place[self.first[pairs]],
             second=place[self.second[pairs]],
             covariates={name: values[groups] for name, values in self.covariates.items()},
+            order=self.order[which] if len(self.order) else self.order,
         )
 
     def total(self, values: Floats) -> Floats:
         """Sum over the rows of each group, shape (n_groups,)."""
         return np.add.reduceat(values, self.group_start) if len(values) else np.empty(0)
+
+
+def together(parts: Sequence[Showers]) -> Showers:
+    """Put windows of showers one after the other, as if of the first one's block."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.cumsum([0, *(len(part.node) for part in parts)])
+    groups = np.cumsum([0, *(len(part.group_start) for part in parts)])
+
+    def joined(name: str, shifts: Indices | None = None) -> npt.NDArray[Any]:
+        arrays = [getattr(part, name) for part in parts]
+        if shifts is not None:
+            arrays = [array + shift for array, shift in zip(arrays, shifts, strict=False)]
+        return np.concatenate(arrays)
+
+    starts = [part.shower_start[:-1] + at for part, at in zip(parts, rows, strict=False)]
+    return replace(
+        parts[0],
+        node=joined("node"),
+        kind=joined("kind"),
+        y=joined("y"),
+        impact_m=joined("impact_m"),
+        impact_bin=joined("impact_bin"),
+        group=joined("group", groups),
+        group_start=joined("group_start", rows),
+        shower_start=np.concatenate([*starts, rows[-1:]]),
+        first=joined("first", rows),
+        second=joined("second", rows),
+        covariates={
+            name: np.concatenate([part.covariates[name] for part in parts])
+            for name in parts[0].covariates
+        },
+        complete=all(part.complete for part in parts),
+        order=joined("order"),
+    )
 
 
 def prepare_pairs(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Showers:
@@ -148,7 +204,9 @@ def prepare_pairs(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Sh
     kind = subarray.type_codes[node]
     new_shower = np.diff(row_shower, prepend=-1) > 0
     new_group = _new_groups(pairs, new_shower, kind)
+    group_start = np.flatnonzero(new_group)
     shower_of_group = row_shower[new_group]
+    multiplicity = np.diff(np.append(group_start, len(slots)))
     return Showers(
         node=node,
         kind=kind,
@@ -156,7 +214,7 @@ def prepare_pairs(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Sh
         impact_m=impact,
         impact_bin=np.digitize(impact, IMPACT_EDGES_M),
         group=np.cumsum(new_group) - 1,
-        group_start=np.flatnonzero(new_group),
+        group_start=group_start,
         shower_start=np.append(np.flatnonzero(new_shower), len(slots)),
         first=first,
         second=second,
@@ -166,13 +224,35 @@ def prepare_pairs(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Sh
             for name in pairs.columns[len(PAIRS) :]
         },
         block=block,
+        complete=len(first) == int((multiplicity * (multiplicity - 1)).sum()) // 2,
+        order=shower_order(*(_of_shower(pairs[name], shower, n_showers) for name in IDS)),
     )
 
 
-def _of_shower(column: pl.Series, shower: Indices, n_showers: int) -> Floats:
+def shower_order(obs_id: Integers, event_id: Integers) -> npt.NDArray[np.uint64]:
+    """Pseudo-random number of showers: the same in every file, run and release.
+
+    The finaliser of SplitMix64 (Steele, Lea, Flood 2014), over one id after the other.
+    """
+    mixed = np.zeros(len(obs_id), np.uint64)
+    for ids in (obs_id, event_id):
+        mixed += ids.astype(np.uint64) + GOLDEN
+        for shift, factor in zip((30, 27), FACTORS, strict=True):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * factor
+        mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+#: Constants of SplitMix64.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+def _of_shower(column: pl.Series, shower: Indices, n_showers: int) -> npt.NDArray[Any]:
     """Take a column that is the same in all rows of a shower, shape (n_showers,)."""
-    values = np.empty(n_showers)
-    values[shower] = column.to_numpy()
+    given = column.to_numpy()
+    values = np.empty(n_showers, given.dtype)
+    values[shower] = given
     return values
 
 

@@ -17,25 +17,20 @@ repeating the pass (`arraycal.calib.fit.loop`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
-from arraycal.calib.fit.columns import ColumnSums, column_sums
-from arraycal.calib.fit.selection import type_threshold_at
+from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.showers import tally
-from arraycal.calib.fit.weighing import log_ratios, weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
-    from arraycal.calib.fit.model import Model, Split
-    from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.weighing import WeighedRows
+    from arraycal.calib.fit.model import Model
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -45,12 +40,13 @@ __all__ = [
     "N_DEVIATIONS",
     "OWN_EDGES",
     "RESIDUAL_EDGES",
+    "STEERING",
     "TURN_ON_EDGES",
     "Moments",
     "Summary",
     "empty_summary",
+    "merge_for_solver",
     "merge_summaries",
-    "summarise",
 ]
 
 #: Edges of the histogram in which the turn-on of each type is found.
@@ -138,10 +134,6 @@ class Summary:
         Sum over showers of the squared gradient of that system: what its solution scatters by.
     shape_observed, shape_expected : array, shape (n_types, n_impact_bins, n_value_bins)
         Squared pair residuals over their model and their number, shared between the sides.
-    turn_on : array, shape (n_types, n_impact_bins, n_turn_on_bins)
-        Histogram of the telescopes' own ln(value).
-    turn_on_own : array, shape (n, n_own_bins)
-        The same by telescope, about the threshold of its type; zero without thresholds.
     residuals : array, shape (n_types, n_residual_bins)
         Histogram of the pair residuals in units of their expected size.
     deviations, farthest : array, shape (n, n_deviation_bins)
@@ -172,8 +164,6 @@ class Summary:
     variance_meat: Floats
     shape_observed: Floats
     shape_expected: Floats
-    turn_on: Floats
-    turn_on_own: Floats
     residuals: Floats
     deviations: Floats
     farthest: Floats
@@ -196,6 +186,34 @@ def merge_summaries(summaries: Iterable[Summary]) -> Summary:
         msg = "nothing to merge"
         raise ValueError(msg)
     return total
+
+
+#: Fields that a solver by events reads, beside the numbers of pair rows.
+FOR_SOLVER = (
+    "weight", "weighted", "curvature", "meat", "n_showers", "n_groups", "n_rows", "n_events",
+    "chi2", "columns",
+)  # fmt: skip
+
+
+#: Fields that steer the next model.
+STEERING = (
+    "variance_matrix", "variance_vector", "variance_meat", "shape_observed", "shape_expected",
+)  # fmt: skip
+
+
+def merge_for_solver(summaries: Sequence[Summary]) -> Summary:
+    """Add what a solver reads; all else is that of the first, which should be of no shower."""
+    first = summaries[0]
+    if len(summaries) == 1:
+        return first
+    total = {
+        name: sum((getattr(own, name) for own in summaries[1:]), getattr(first, name))
+        for name in FOR_SOLVER
+    }
+    if all(own.curvature is own.weight for own in summaries):
+        total["curvature"] = total["weight"]
+    n_common = sum((own.log_ratio.n for own in summaries[1:]), first.log_ratio.n)
+    return replace(first, log_ratio=replace(first.log_ratio, n=n_common), **total)
 
 
 def empty_summary(model: Model) -> Summary:
@@ -222,8 +240,6 @@ def empty_summary(model: Model) -> Summary:
         variance_meat=np.zeros(n),
         shape_observed=np.zeros(bins),
         shape_expected=np.zeros(bins),
-        turn_on=np.zeros((*bins[:2], len(TURN_ON_EDGES) + 1)),
-        turn_on_own=np.zeros((n, len(OWN_EDGES) + 1)),
         residuals=np.zeros((bins[0], len(RESIDUAL_EDGES) - 1)),
         deviations=np.zeros((n, N_DEVIATIONS)),
         farthest=np.zeros((n, N_DEVIATIONS)),
@@ -234,199 +250,3 @@ def empty_summary(model: Model) -> Summary:
 
 def _add(one: Summary, two: Summary) -> Summary:
     return Summary(**{f.name: getattr(one, f.name) + getattr(two, f.name) for f in fields(Summary)})
-
-
-def summarise(showers: Showers, model: Model, split: Split | None = None) -> Summary:
-    """Reduce showers to SUMMARY.
-
-    Parameters
-    ----------
-    showers : Showers
-        Rows and pairs.
-    model : Model
-        Current solution, weights and selection.
-    split : {"value", "impact", "multiplicity"}, optional
-        Use only the upper half of the showers in this quantity; the lower half is the
-        difference to the summary of all.
-
-    Returns
-    -------
-    Summary
-        The sums.
-    """
-    rows = weigh(showers, model, split)
-    first, second = rows.first, rows.second
-    n_nodes, node = showers.n_nodes, showers.node
-    link = node[first] * n_nodes + node[second]
-
-    def by_pair(values: Floats) -> Floats:
-        return tally(link, values, n_nodes**2).reshape(n_nodes, n_nodes)
-
-    difference = showers.y[first] - showers.y[second]
-    misfit = rows.pair_weight * (rows.z[first] - rows.z[second])
-    gradient = tally(first, misfit, len(node)) - tally(second, misfit, len(node))
-    spread = _spread(showers, model, rows)
-    deviations, farthest = _deviations(showers, rows)
-    return Summary(
-        weight=by_pair(rows.pair_weight),
-        weighted=by_pair(rows.pair_weight * difference),
-        curvature=by_pair(rows.pair_curvature),
-        meat=_meat(showers, gradient),
-        asymmetry=Moments.of(link, np.tanh(difference / 2), n_nodes),
-        log_ratio=Moments.of(link, log_ratios(showers, model, rows), n_nodes),
-        n_showers=_count_parts(rows.used, showers.shower_start[:-1]),
-        n_groups=_count_parts(rows.used, showers.group_start),
-        n_rows=float(rows.used.sum()),
-        n_events=np.bincount(node[rows.used], minlength=n_nodes).astype(float),
-        n_candidates=np.bincount(node, minlength=n_nodes).astype(float),
-        n_below_margin=float(rows.n_below_margin),
-        n_outliers=float(np.count_nonzero(rows.used & (rows.weight == 0))),
-        variance_matrix=spread.matrix,
-        variance_vector=spread.vector,
-        variance_meat=spread.meat,
-        shape_observed=spread.observed,
-        shape_expected=spread.expected,
-        turn_on=_turn_on(showers, model),
-        turn_on_own=_turn_on_own(showers, model),
-        residuals=_residuals(showers, rows, len(model.threshold)),
-        deviations=deviations,
-        farthest=farthest,
-        chi2=float(np.sum(rows.weight * rows.residual**2)),
-        columns=column_sums(
-            showers,
-            model.now.columns(showers),
-            (first, second),
-            (rows.pair_weight, rows.pair_curvature),
-            gradient,
-        ),
-    )
-
-
-def _count_parts(used: npt.NDArray[np.bool_], start: Indices) -> float:
-    """Number of showers or groups with any row in use."""
-    return float(np.count_nonzero(np.logical_or.reduceat(used, start))) if len(used) else 0.0
-
-
-def _meat(showers: Showers, gradient: Floats) -> Floats:
-    n_showers = len(showers.shower_start) - 1
-    per_shower = sparse.csr_array(
-        (gradient, showers.node, showers.shower_start), shape=(n_showers, showers.n_nodes)
-    )
-    return np.asarray((per_shower.T @ per_shower).toarray())
-
-
-class _Spread(NamedTuple):
-    """Sums over pair rows for the variances; see the fields of `Summary`."""
-
-    matrix: Floats
-    vector: Floats
-    meat: Floats
-    observed: Floats
-    expected: Floats
-
-
-def _spread(showers: Showers, model: Model, rows: WeighedRows) -> _Spread:
-    """Sums for the telescopes' variances and for the resolution bins.
-
-    A pair row has ``Var(z_i - z_j) = sigma_i^2 + sigma_j^2``, linear in the variances; rows are
-    weighted as in Fisher scoring. For a bin the squared residual is split between the two sides
-    in proportion to their variances. With robust weights, rows beyond the clip do not count.
-    """
-    n_nodes = showers.n_nodes
-    sides = (rows.first, rows.second)
-    total = rows.sigma2[rows.first] + rows.sigma2[rows.second]
-    square = (rows.z[rows.first] - rows.z[rows.second]) ** 2 / total
-    counted = np.ones(len(square))
-    if model.robust != "none":
-        counted = (square < CLIP**2).astype(float)
-        square = square / CLIPPED_VARIANCE
-    part = [rows.sigma2[side] / total for side in sides]
-    node = [showers.node[side] for side in sides]
-    flat = np.ravel_multi_index(
-        (showers.kind, showers.impact_bin, rows.value_bin), model.now.shape.shape
-    )
-    matrix, vector, gradient = np.zeros(n_nodes**2), np.zeros(n_nodes), np.zeros(len(rows.z))
-    observed, expected = np.zeros(model.now.shape.size), np.zeros(model.now.shape.size)
-    for one in (0, 1):
-        share = part[one] * counted
-        vector += tally(node[one], share * square, n_nodes)
-        gradient += tally(sides[one], share * (square - 1.0), len(gradient))
-        observed += tally(flat[sides[one]], share * square, observed.size)
-        expected += tally(flat[sides[one]], share, expected.size)
-        for two in (0, 1):
-            matrix += tally(node[one] * n_nodes + node[two], share * part[two], n_nodes**2)
-    bins = model.now.shape.shape
-    return _Spread(
-        matrix=matrix.reshape(n_nodes, n_nodes),
-        vector=vector,
-        # A telescope has one row in a shower: pairs that share a fluctuation are added first.
-        meat=tally(showers.node, gradient**2, n_nodes),
-        observed=observed.reshape(bins),
-        expected=expected.reshape(bins),
-    )
-
-
-def _turn_on(showers: Showers, model: Model) -> Floats:
-    shape = (*model.threshold.shape, len(TURN_ON_EDGES) + 1)
-    bins = (showers.kind, showers.impact_bin, np.digitize(showers.y, TURN_ON_EDGES))
-    flat = np.ravel_multi_index(bins, shape)
-    return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(float)
-
-
-def _turn_on_own(showers: Showers, model: Model) -> Floats:
-    shape = (showers.n_nodes, len(OWN_EDGES) + 1)
-    threshold = type_threshold_at(showers, model)
-    if not np.isfinite(threshold).all():
-        return np.zeros(shape)
-    flat = np.ravel_multi_index(
-        (showers.node, np.digitize(showers.y - threshold, OWN_EDGES)), shape
-    )
-    return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(float)
-
-
-def _residuals(showers: Showers, rows: WeighedRows, n_types: int) -> Floats:
-    first, second = rows.first, rows.second
-    size = np.sqrt(rows.sigma2[first] + rows.sigma2[second])
-    n_bins = len(RESIDUAL_EDGES) - 1
-    place = np.digitize((rows.z[first] - rows.z[second]) / size, RESIDUAL_EDGES) - 1
-    flat = showers.kind[first] * n_bins + np.clip(place, 0, n_bins - 1)
-    return np.bincount(flat, minlength=n_types * n_bins).reshape(n_types, n_bins).astype(float)
-
-
-def _deviations(showers: Showers, rows: WeighedRows) -> tuple[Floats, Floats]:
-    """Histograms of the deviations of single rows, of all and of the largest of each group.
-
-    A residual about ``sum w z / W`` has the variance
-    ``sigma^2 (1 - 2 w / W) + sum (w sigma / W)^2`` with any fixed weights w. One telescope far off
-    pulls the mean, and the others seem to be off the other way, but never by as much in these units
-    (Baarda 1968): the largest of a group names it.
-    """
-    weight, used = rows.weight, rows.used
-    total = showers.total(weight)
-    inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
-    shared = showers.total(weight**2 * rows.sigma2) * inverse**2
-    variance = rows.sigma2 * (1 - 2 * weight * inverse[showers.group]) + shared[showers.group]
-    size = np.sqrt(np.where(used, np.maximum(variance, TINY * rows.sigma2), np.inf))
-    deviation = np.abs(rows.residual) / size
-    # Two telescopes deviate by the same, up to rounding.
-    largest = used & (deviation > (1 - TIE) * _largest(showers, deviation)[showers.group])
-    n_largest = np.maximum(showers.total(largest.astype(float)), 1.0)
-    place = np.minimum(deviation / DEVIATION_STEP, N_DEVIATIONS - 1).astype(np.intp)
-    place += showers.node * N_DEVIATIONS
-    shape, size_of = (showers.n_nodes, N_DEVIATIONS), showers.n_nodes * N_DEVIATIONS
-    share = largest / n_largest[showers.group] if len(place) else deviation
-    return (
-        tally(place, used.astype(float), size_of).reshape(shape),
-        tally(place, share, size_of).reshape(shape),
-    )
-
-
-def _largest(showers: Showers, values: Floats) -> Floats:
-    """Largest value of each group."""
-    return np.maximum.reduceat(values, showers.group_start) if len(values) else np.empty(0)
-
-
-#: Least variance of a residual relative to that of its row; less is rounding.
-TINY = 1e-9
-#: Deviations that differ by less than this part are the same.
-TIE = 1e-6

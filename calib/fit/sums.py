@@ -55,7 +55,7 @@ KEPT_OF_HALVES = (
 #: Those that steer the next pass of their own night, and are zero when sums come back.
 STEERING = (
     "variance_matrix", "variance_vector", "variance_meat", "shape_observed", "shape_expected",
-    "turn_on", "turn_on_own", "deviations", "farthest",
+    "deviations", "farthest",
 )  # fmt: skip
 #: Composite fields, and what they are made of.
 COMPOSITE: dict[str, Any] = {"asymmetry": Moments, "log_ratio": Moments, "columns": ColumnSums}

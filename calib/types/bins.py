@@ -14,29 +14,33 @@ bins of a type, are not in them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
+from scipy import sparse
 from scipy.special import chdtrc
 
 from arraycal.calib.fit import network
 from arraycal.calib.fit.model import resolution
+from arraycal.calib.fit.robust import curvature_scale
 from arraycal.calib.fit.showers import tally
-from arraycal.calib.fit.weighing import weigh
+from arraycal.calib.fit.weighing import pairs_in_use, weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from arraycal.calib.fit.model import Model
     from arraycal.calib.fit.showers import Showers
+    from arraycal.calib.fit.weighing import WeighedRows
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
-    Windows = Callable[[], Iterable[Showers]]
 
 __all__ = [
     "BINS",
@@ -44,8 +48,11 @@ __all__ = [
     "COVARIATES",
     "ENERGY",
     "TRENDS",
+    "ContrastObserver",
+    "ContrastSums",
     "Covariate",
     "contrast_bins",
+    "contrast_observer",
     "contrast_trends",
 ]
 
@@ -136,8 +143,86 @@ class BINS(NamedTuple):
     position: Floats
 
 
+@dataclass(frozen=True)
+class ContrastSums:
+    """Sums by covariate, in the order of `COVARIATES`."""
+
+    covariates: tuple[BINS, ...]
+
+    def __add__(self, other: ContrastSums) -> ContrastSums:
+        """Merge sums of disjoint showers."""
+        return ContrastSums(
+            tuple(
+                BINS(*(x + y for x, y in zip(one, two, strict=True)))
+                for one, two in zip(self.covariates, other.covariates, strict=True)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class ContrastObserver:
+    """Sums up the contrasts of a window, an `arraycal.calib.fit.sweep.Observer`.
+
+    Parameters
+    ----------
+    usable : array of bool, shape (n,)
+        Telescopes with a coefficient; the others take no part.
+    n_types : int
+        Types of the array.
+    about : tuple of array, optional
+        Shift by bin and type that residuals are taken about, by covariate; zero by default.
+    """
+
+    usable: npt.NDArray[np.bool_]
+    n_types: int
+    about: tuple[Floats, ...] = ()
+
+    def __call__(self, showers: Showers, model: Model, rows: WeighedRows) -> ContrastSums:
+        """Sum up the contrasts of some showers."""
+        known = list(COVARIATES.values())
+        cells = _cells(showers, rows, self.usable, self.n_types)
+        values = _values(showers, model, known)
+        flat = [np.zeros((len(covariate.edges) + 1, self.n_types)) for covariate in known]
+        about = self.about or flat
+        return ContrastSums(
+            tuple(
+                _binned(covariate, value, cells, shift)
+                for covariate, value, shift in zip(known, values, about, strict=True)
+            )
+        )
+
+
+def contrast_observer(
+    chosen: Sequence[Showers],
+    model: Model,
+    usable: npt.NDArray[np.bool_],
+    n_types: int,
+    *,
+    least: int,
+) -> ContrastObserver:
+    """Learn on a sample where the contrasts of the bins are, and sum about that.
+
+    Parameters
+    ----------
+    chosen : sequence of Showers
+        The sample.
+    model : Model
+        Its log throughputs are what residuals are taken from.
+    usable : array of bool, shape (n,)
+        Telescopes with a coefficient; the others take no part.
+    n_types : int
+        Types of the array.
+    least : int
+        Showers with both types that a bin needs.
+    """
+    plain = ContrastObserver(usable, n_types)
+    sums = [plain(showers, model, weigh(showers, model)) for showers in chosen]
+    about = tuple(_solve(bins, least)[0] for bins in reduce(add, sums).covariates)
+    return replace(plain, about=about)
+
+
 def contrast_bins(
-    windows: Windows,
+    sums: ContrastSums,
     model: Model,
     types: Sequence[str],
     usable: npt.NDArray[np.bool_],
@@ -149,14 +234,14 @@ def contrast_bins(
 
     Parameters
     ----------
-    windows : callable
-        Returns the showers window by window; called twice.
+    sums : ContrastSums
+        Of all showers.
     model : Model
-        Of the last pass; its log throughputs are the solution that residuals are taken from.
+        Of the sweep; its log throughputs are what residuals were taken from.
     types : sequence of str, shape (n,)
         Type of each telescope.
     usable : array of bool, shape (n,)
-        Telescopes with a coefficient; the others take no part.
+        Telescopes that took part.
     reference : str
         The type to compare with.
     least : int
@@ -168,15 +253,10 @@ def contrast_bins(
         Schema `CONTRAST_BINS`; bins without a contrast have no row. Expected contrasts are zero.
     """
     names = sorted(set(types))
-    n_types = len(names)
-    known = list(COVARIATES.values())
-    first = _sums(windows, model, known, usable, n_types, None)
-    moved = [_solve(bins, least) for bins in first]
-    second = _sums(windows, model, known, usable, n_types, [shift for shift, _ in moved])
     base = _type_means(model.now.log_throughput, types, usable)
     frames = [CONTRAST_BINS.to_frame()]
-    for covariate, bins, (shift, component) in zip(known, second, moved, strict=True):
-        frames.append(_rows(covariate, bins, shift, component, names, reference, base))
+    for covariate, bins in zip(COVARIATES.values(), sums.covariates, strict=True):
+        frames.append(_rows(covariate, bins, *_solve(bins, least), names, reference, base))
     return pl.concat(frames)
 
 
@@ -186,83 +266,86 @@ def _type_means(s: Floats, types: Sequence[str], usable: npt.NDArray[np.bool_]) 
     return np.array([s[member].mean() if member.any() else np.nan for member in members])
 
 
-def _sums(
-    windows: Windows,
-    model: Model,
-    covariates: Sequence[Covariate],
-    usable: npt.NDArray[np.bool_],
-    n_types: int,
-    moved: Sequence[Floats] | None,
-) -> list[BINS]:
-    """Sums of all windows by covariate, residuals about `moved` (by bin and type)."""
-    total: list[BINS] | None = None
-    for showers in windows():
-        sums = _window_sums(showers, model, covariates, usable, n_types, moved)
-        total = (
-            sums
-            if total is None
-            else [
-                BINS(*(x + y for x, y in zip(one, two, strict=True)))
-                for one, two in zip(total, sums, strict=True)
-            ]
-        )
-    if total is None:
-        return [_empty(len(covariate.edges) + 1, n_types) for covariate in covariates]
-    return total
+class _Cells(NamedTuple):
+    """Sums of every group over pairs of telescopes by pair of types.
+
+    Shape (n_groups, n_types, n_types): the type that comes first in the rows; zero within a type.
+    """
+
+    weight: Floats
+    weighted: Floats
+    curvature: Floats
 
 
-def _empty(n_bins: int, n_types: int) -> BINS:
-    square = np.zeros((n_bins, n_types, n_types))
-    return BINS(square, square, square, square, square, square)
+def _cells(
+    showers: Showers, rows: WeighedRows, usable: npt.NDArray[np.bool_], n_types: int
+) -> _Cells:
+    part = rows.used & usable[showers.node]
+    n_groups = len(showers.group_start)
+    shape = (n_groups, n_types, n_types)
+    inverse = np.divide(1.0, rows.total, out=np.zeros(n_groups), where=rows.total > 0)
+    if showers.complete:
+        place = np.flatnonzero(part)
+        link = showers.group[place] * n_types + showers.kind[place]
 
+        def by_type(values: Floats) -> Floats:
+            return tally(link, values, n_groups * n_types).reshape(n_groups, n_types)
 
-def _window_sums(
-    showers: Showers,
-    model: Model,
-    covariates: Sequence[Covariate],
-    usable: npt.NDArray[np.bool_],
-    n_types: int,
-    moved: Sequence[Floats] | None,
-) -> list[BINS]:
-    rows = weigh(showers, model, None)
-    kind = showers.kind
-    one, two = kind[rows.first], kind[rows.second]
-    across = (one != two) & usable[showers.node[rows.first]] & usable[showers.node[rows.second]]
-    first, second = rows.first[across], rows.second[across]
-    group = showers.group[first]
-    link = one[across] * n_types + two[across]
-    difference = rows.z[first] - rows.z[second]
-    weight, curvature = rows.pair_weight[across], rows.pair_curvature[across]
-    values = _values(showers, model, covariates)
-    result = []
-    for number, (covariate, value) in enumerate(zip(covariates, values, strict=True)):
-        bin_of = _bin(covariate, value)
-        shift = np.zeros((len(covariate.edges) + 1, n_types)) if moved is None else moved[number]
-        place = bin_of[group]
-        misfit = weight * (
-            difference - np.nan_to_num(shift[place, kind[first]] - shift[place, kind[second]])
-        )
-        size = (len(covariate.edges) + 1) * n_types**2
-        index = place * n_types**2 + link
-        cube = (len(covariate.edges) + 1, n_types, n_types)
-        position = np.nan_to_num(covariate.position(value), posinf=0.0, neginf=0.0)
-        seen = np.unique(group * n_types**2 + np.minimum(link, _turned(link, n_types)))
-        common = bin_of[seen // n_types**2] * n_types**2 + seen % n_types**2
-        result.append(
-            BINS(
-                weight=tally(index, weight, size).reshape(cube),
-                weighted=tally(index, weight * difference, size).reshape(cube),
-                curvature=tally(index, curvature, size).reshape(cube),
-                meat=_meat(showers, (first, second), misfit, bin_of, n_types, cube),
-                n_common=np.bincount(common, minlength=size).reshape(cube).astype(float),
-                position=tally(index, weight * position[group], size).reshape(cube),
+        def outer(one: Floats, two: Floats, scale: Floats) -> Floats:
+            return one[:, :, None] * two[:, None, :] * scale[:, None, None]
+
+        weight, sums = by_type(rows.weight[place]), by_type((rows.weight * rows.z)[place])
+        product = outer(sums, weight, inverse)
+        level = outer(weight, weight, inverse)
+        curved = level
+        if rows.steep is not rows.weight:
+            steep = by_type(rows.steep[place])
+            curved = outer(steep, steep, curvature_scale(showers, rows.steep))
+        found = _Cells(level, product - product.transpose(0, 2, 1), curved)
+    else:
+        pairs = pairs_in_use(showers, rows)
+        both = part[pairs.first] & part[pairs.second]
+        one, two = pairs.first[both], pairs.second[both]
+        swapped = showers.kind[one] > showers.kind[two]
+        first, second = np.where(swapped, two, one), np.where(swapped, one, two)
+        cell = (showers.group[first] * n_types + showers.kind[first]) * n_types
+        cell += showers.kind[second]
+        difference = rows.z[first] - rows.z[second]
+        weight = pairs.weight[both]
+        found = _Cells(
+            *(
+                tally(cell, values, n_groups * n_types**2).reshape(shape)
+                for values in (weight, weight * difference, pairs.curvature[both])
             )
         )
-    return result
+    upper = np.triu(np.ones((n_types, n_types)), 1)
+    return _Cells(*(values * upper for values in found))
 
 
-def _turned(link: Indices, n_types: int) -> Indices:
-    return (link % n_types) * n_types + link // n_types
+def _binned(covariate: Covariate, value: Floats, cells: _Cells, about: Floats) -> BINS:
+    """Sums by bin of the covariate, whose value is given by group."""
+    n_bins, n_types = about.shape
+    bin_of = _bin(covariate, value)
+    n_groups = len(bin_of)
+    adding = sparse.csr_array(
+        (np.ones(n_groups), (bin_of, np.arange(n_groups))), shape=(n_bins, n_groups)
+    )
+
+    def by_bin(values: Floats) -> Floats:
+        return np.asarray(adding @ values.reshape(n_groups, -1)).reshape(n_bins, n_types, n_types)
+
+    shift = np.nan_to_num(about[:, :, None] - about[:, None, :])[bin_of]
+    misfit = cells.weighted - cells.weight * shift
+    gradient = misfit.sum(axis=2) - misfit.sum(axis=1)
+    position = np.nan_to_num(covariate.position(value), posinf=0.0, neginf=0.0)
+    return BINS(
+        weight=by_bin(cells.weight),
+        weighted=by_bin(cells.weighted),
+        curvature=by_bin(cells.curvature),
+        meat=by_bin(gradient[:, :, None] * gradient[:, None, :]),
+        n_common=by_bin((cells.weight > 0).astype(float)),
+        position=by_bin(cells.weight * position[:, None, None]),
+    )
 
 
 def _values(showers: Showers, model: Model, covariates: Sequence[Covariate]) -> list[Floats]:
@@ -303,28 +386,6 @@ def _offset_deg(covariates: Mapping[str, Floats]) -> Floats:
 def _bin(covariate: Covariate, values: Floats) -> Indices:
     """Bin of each group; what is unknown falls in the underflow, which is never shown."""
     return np.where(np.isfinite(values), np.digitize(values, covariate.edges), 0)
-
-
-def _meat(
-    showers: Showers,
-    pair: tuple[Indices, Indices],
-    misfit: Floats,
-    bin_of: Indices,
-    n_types: int,
-    cube: tuple[int, int, int],
-) -> Floats:
-    """Sum over showers of ``g g^T`` by bin, g the gradient of a shower by type."""
-    n_groups = len(showers.group_start)
-    size = n_groups * n_types
-    gradient = np.zeros(size)
-    for side, sign in zip(pair, (1.0, -1.0), strict=True):
-        gradient += sign * tally(showers.group[side] * n_types + showers.kind[side], misfit, size)
-    by_group = gradient.reshape(n_groups, n_types)
-    meat = np.empty(cube)
-    for i in range(n_types):
-        for j in range(n_types):
-            meat[:, i, j] = tally(bin_of, by_group[:, i] * by_group[:, j], cube[0])
-    return meat
 
 
 def _solve(bins: BINS, least: int) -> tuple[Floats, Indices]:

@@ -18,16 +18,27 @@ from arraycal.calib.errors import NothingToDo, WrongUsage
 from arraycal.calib.fit.slope import NO_SLOPE, EnergySlope
 from arraycal.calib.gauge.across_types import Joint, mean_of, mean_weights, scale_jointly
 from arraycal.calib.result.verdict import with_remarks
-from arraycal.calib.types.bins import ENERGY, contrast_bins, contrast_trends
+from arraycal.calib.types.bins import (
+    CONTRAST_BINS,
+    ENERGY,
+    contrast_bins,
+    contrast_observer,
+    contrast_trends,
+)
 from arraycal.calib.types.doubts import with_lone_reference, without_factors
 from arraycal.calib.types.reference import NOT_SIMULATED, read_reference, reference_corrected
 from arraycal.calib.wording import percent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
     from arraycal.calib.fit.loop import Fit
+    from arraycal.calib.fit.showers import Showers
+    from arraycal.calib.fit.sweep import Observer
     from arraycal.calib.result.result import CalibrationResult
     from arraycal.calib.subarray import Subarray
-    from arraycal.calib.types.bins import Windows
     from arraycal.config.models import Configuration
 
 __all__ = [
@@ -36,12 +47,16 @@ __all__ = [
     "INTER_PATH",
     "TYPES",
     "check_types",
+    "contrast_observers",
     "describe_types",
     "energy_slopes",
     "joint_scale",
     "type_table",
     "with_types",
 ]
+
+#: Name of what is summed for `describe_types`.
+CONTRASTS = "contrasts"
 
 INTER_PATH = "/dl2/monitoring/subarray/inter_calibration"
 FACTORS_PATH = "/dl2/monitoring/subarray/cross_calibration/scaling_factors"
@@ -142,11 +157,42 @@ def joint_scale(fitted: Fit, subarray: Subarray, configuration: Configuration) -
     return scale_jointly(fitted, subarray, configuration.RelativeThroughputFitter, reference)
 
 
+def contrast_observers(
+    learnt: Fit, chosen: Sequence[Showers], subarray: Subarray, configuration: Configuration
+) -> dict[str, Observer]:
+    """What a sweep shall sum for `describe_types`.
+
+    Parameters
+    ----------
+    learnt : Fit
+        Of the sample.
+    chosen : sequence of Showers
+        The sample.
+    subarray : Subarray
+        The telescopes.
+    configuration : Configuration
+        All options.
+    """
+    observer = contrast_observer(
+        chosen,
+        learnt.model,
+        _compared(joint_scale(learnt, subarray, configuration)),
+        len(set(subarray.types)),
+        least=configuration.RelativeThroughputFitter.min_events,
+    )
+    return {CONTRASTS: observer}
+
+
+def _compared(joint: Joint) -> npt.NDArray[np.bool_]:
+    """Telescopes with a coefficient that are not far off."""
+    known = np.isfinite(joint.scaled.fixed.log_throughput)
+    return np.asarray(known & ~np.isin(np.arange(len(known)), joint.scaled.far))
+
+
 def describe_types(
     result: CalibrationResult,
     joint: Joint,
     fitted: Fit,
-    windows: Windows,
     subarray: Subarray,
     configuration: Configuration,
 ) -> CalibrationResult:
@@ -159,9 +205,7 @@ def describe_types(
     joint : Joint
         Both gauges.
     fitted : Fit
-        The joint solution.
-    windows : callable
-        Returns the showers window by window.
+        The joint solution, with what `contrast_observers` have summed.
     subarray : Subarray
         The telescopes.
     configuration : Configuration
@@ -181,15 +225,16 @@ def describe_types(
     """
     options = configuration.CalculateCrossCalibration
     reference = options.reference_subsystem
-    usable = np.isfinite(joint.scaled.fixed.log_throughput)
-    bins = contrast_bins(
-        windows,
-        fitted.model,
-        subarray.types,
-        usable & ~np.isin(np.arange(len(subarray)), joint.scaled.far),
-        reference,
-        least=configuration.RelativeThroughputFitter.min_events,
-    )
+    bins = CONTRAST_BINS.to_frame()
+    if CONTRASTS in fitted.observed:
+        bins = contrast_bins(
+            fitted.observed[CONTRASTS],
+            fitted.model,
+            subarray.types,
+            _compared(joint),
+            reference,
+            least=configuration.RelativeThroughputFitter.min_events,
+        )
     types = type_table(joint, fitted, subarray, reference)
     if options.simulation_reference is not None:
         expected = read_reference(options.simulation_reference, reference)

@@ -12,7 +12,8 @@ import polars as pl
 from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import Fit
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.summary import empty_summary, merge_summaries, summarise
+from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.summary import empty_summary, merge_summaries
 from arraycal.calib.gauge.within_types import Scaled
 from arraycal.calib.pairs.rules import pairs_to_form
 from arraycal.calib.result.assemble import assemble
@@ -22,15 +23,18 @@ from arraycal.calib.types.joint import FACTORS_PATH, INTER_PATH, TYPES, check_ty
 from arraycal.calib.types.three_step import Inter, TypeFactor, three_step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     import numpy.typing as npt
 
+    from arraycal.calib.fit.showers import Showers
     from arraycal.calib.observables import Observable
     from arraycal.calib.result.result import CalibrationResult
     from arraycal.calib.subarray import Subarray
-    from arraycal.calib.types.bins import Windows
     from arraycal.config.models import Configuration
 
     Floats = npt.NDArray[np.float64]
+    Windows = Callable[[], Iterable[Showers]]
 
 __all__ = ["three_step_result"]
 

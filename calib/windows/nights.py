@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from scipy import stats
+from scipy.special import chdtrc
 
 from arraycal.calib.checks.judged_parts import NO_TELESCOPE
 from arraycal.calib.history.window import LEFT_OUT, WindowNight
@@ -116,7 +116,7 @@ def stability_table(deviations: pl.DataFrame) -> pl.DataFrame:
         largest_pull=pull.gather(worst).first(),
     )
     ndf = np.maximum(table["n_nights"].to_numpy() - 1, 0)
-    chance = np.where(ndf > 0, stats.chi2.sf(table["chi2"].to_numpy(), np.maximum(ndf, 1)), np.nan)
+    chance = np.where(ndf > 0, chdtrc(np.maximum(ndf, 1), table["chi2"].to_numpy()), np.nan)
     table = table.with_columns(probability=pl.Series(chance, dtype=pl.Float64))
     return table.select(STABILITY.names()).cast(STABILITY).sort("tel_type", "tel_id")
 

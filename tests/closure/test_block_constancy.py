@@ -21,7 +21,8 @@ from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, solve_summary
 from arraycal.calib.fit.model import NO_CURVE
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summary import merge_summaries, summarise
+from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.summary import merge_summaries
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.result.assemble import assemble
 from arraycal.calib.result.result import Verdict

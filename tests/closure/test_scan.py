@@ -42,12 +42,12 @@ def scanned(
     showers = prepare_pairs(pairs, subarray)
     fitted = fit(lambda: [showers], subarray, FitOptions(**{**vars(OPTIONS), **changes}))
     assert fitted.settled
-    rows = weigh(showers, fitted.model, None)
+    rows = weigh(showers, fitted.model)
     sums = scan_window(showers, fitted.model, rows, margins_to_scan(fitted.model, margins))
     nodes = np.flatnonzero(fitted.solution.component >= 0)
     groups = [GaugeGroup(nodes, np.array(anchors, np.intp) if anchors else nodes)]
     value = np.exp(fitted.solution.log_throughput)
-    return compare_margins(sums, fitted.model.margin, subarray, value, groups, LIMITS)
+    return compare_margins(sums.margins, fitted.model.margin, subarray, value, groups, LIMITS)
 
 
 def check_pulls(nights: list[tuple[pl.DataFrame, pl.DataFrame]]) -> None:
@@ -168,7 +168,8 @@ def test_sums_of_windows_add_up() -> None:
 
     def sums(pairs: pl.DataFrame) -> dict[float, ScanSums]:
         showers = prepare_pairs(pairs, subarray)
-        return scan_window(showers, fitted.model, weigh(showers, fitted.model, None), (1.0, 2.5))
+        rows = weigh(showers, fitted.model)
+        return dict(scan_window(showers, fitted.model, rows, (1.0, 2.5)).margins)
 
     whole, parts = sums(pl.concat([one, two])), [sums(one), sums(two)]
     for margin, expected in whole.items():

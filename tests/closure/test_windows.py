@@ -19,7 +19,8 @@ from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solve_summary
 from arraycal.calib.fit.showers import Showers, prepare_pairs
-from arraycal.calib.fit.summary import Moments, merge_summaries, summarise
+from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.summary import Moments, merge_summaries
 from arraycal.calib.fit.sums import KEPT, Sums, pack, unpack
 from arraycal.calib.windows.fit import merged_fit
 

@@ -9,7 +9,7 @@ import pytest
 from toy_pairs import Toy, toy_pairs, toy_subarray
 from toy_sizes import SizeToy, size_pairs, square_array
 
-from arraycal.calib.checks.last_pass import with_last_pass
+from arraycal.calib.checks.last_pass import observers_of_pairs, with_last_pass
 from arraycal.calib.checks.pair_histograms import (
     EDGES,
     PAIR_HISTOGRAMS,
@@ -33,7 +33,7 @@ def histograms_of(pairs, subarray, most=12, options=OPTIONS):
     showers = prepare_pairs(pairs, subarray)
     fitted = fit(lambda: [showers], subarray, options)
     chosen = informative_pairs(fitted.summary.log_ratio.n, subarray.type_codes, most)
-    rows = weigh(showers, fitted.model, None)
+    rows = weigh(showers, fitted.model)
     return fitted, histogram_table(
         histogram_window(showers, fitted.model, rows, chosen), fitted, subarray
     )
@@ -110,13 +110,17 @@ def test_no_pair_or_none_wanted_is_an_empty_choice(n_common, most):
 def with_pass(sections, pairs, threshold="auto"):
     subarray = toy_subarray(5)
     showers = prepare_pairs(pairs, subarray)
-    fitted = fit(lambda: [showers], subarray, replace(OPTIONS, threshold=threshold))
+    configuration = Configuration.model_validate(sections)
+
+    def watched(learnt, _):
+        return observers_of_pairs(learnt, subarray, configuration)
+
+    options = replace(OPTIONS, threshold=threshold)
+    fitted = fit(lambda: [showers], subarray, options, observers=watched)
     value = pl.Series(np.exp(fitted.solution.log_throughput))
     result = make_result({"MST": 5})
     result = replace(result, telescopes=result.telescopes.with_columns(value=value))
-    return with_last_pass(
-        result, fitted, lambda: [showers], subarray, Configuration.model_validate(sections)
-    )
+    return with_last_pass(result, fitted, subarray, configuration)
 
 
 NOTHING = {"ShowerSelection": {"scan": []}, "RelativeThroughputFitter": {"histogram_pairs": 0}}
@@ -149,7 +153,7 @@ def test_windows_without_rows_change_nothing():
     empty = prepare_pairs(toy_pairs(TOY, 1).clear(), subarray)
     fitted = fit(lambda: [showers], subarray, OPTIONS)
     chosen = informative_pairs(fitted.summary.log_ratio.n, subarray.type_codes, 12)
-    rows = weigh(empty, fitted.model, None)
+    rows = weigh(empty, fitted.model)
     found = histogram_window(empty, fitted.model, rows, chosen)
     expected = empty_histograms(chosen)
     np.testing.assert_array_equal(found.counts, expected.counts)

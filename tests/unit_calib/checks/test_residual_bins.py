@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from toy_sizes import SizeToy, light_pool, size_pairs, square_array
 
-from arraycal.calib.checks.curve_table import with_curves, with_residuals
+from arraycal.calib.checks.curve_table import residual_observers, with_curves, with_residuals
 from arraycal.calib.checks.residual_bins import RESIDUAL_BINS, residual_bins
 from arraycal.calib.figures.sizes import curve_figure, residual_figures
 from arraycal.calib.fit.curve import Knots
@@ -29,12 +29,12 @@ def sizes():
 
 def fitted_bins(pairs, options=OPTIONS):
     showers = prepare_pairs(pairs, ARRAY)
-    found = fit(lambda: [showers], ARRAY, options)
-    bins = residual_bins(
-        lambda: [showers], found.model, ARRAY.types, found.solution.component >= 0,
-        least=50, unit="p.e.",
-    )  # fmt: skip
-    return found, bins
+    found = fit(lambda: [showers], ARRAY, options, observers=watched)
+    return found, residual_bins(found.observed["residual_bins"], ARRAY.types, least=50, unit="p.e.")
+
+
+def watched(learnt, _):
+    return residual_observers(learnt)
 
 
 def changed(pairs, factor):
@@ -123,9 +123,9 @@ def test_sparse_bins_have_no_row(sizes):
 
 def test_the_report_shows_curves_and_residuals(sizes):
     showers = prepare_pairs(sizes, ARRAY)
-    found = fit(lambda: [showers], ARRAY, OPTIONS)
+    found = fit(lambda: [showers], ARRAY, OPTIONS, observers=watched)
     result = with_curves(make_result({"MST": 9}), found, ARRAY)
-    result = with_residuals(result, found, lambda: [showers], ARRAY, least=50, unit="")
+    result = with_residuals(result, found, ARRAY, least=50, unit="")
     text = html(result)
     for name in ("distance curve", f"residual by {DISTANCE}", f"residual by {EXPECTED}"):
         assert f'alt="{name}"' in text

@@ -9,10 +9,18 @@ import pytest
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit import loop
-from arraycal.calib.fit.loop import UNDAMPED, WARM_UP, FitOptions, _next_model, solve_summary
+from arraycal.calib.fit.loop import (
+    UNDAMPED,
+    WARM_UP,
+    FitOptions,
+    _next_estimate,
+    _next_model,
+    solve_summary,
+)
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summary import summarise
+from arraycal.calib.fit.showers import IMPACT_CENTRES_M, prepare_pairs
+from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.summary import TURN_ON_EDGES
 
 SUBARRAY = toy_subarray(4)
 OPTIONS = FitOptions("event", 5, 5, "none", None, 0.0, binned_resolution=True, max_iterations=9)
@@ -27,7 +35,9 @@ def after(passes: int, *, held: bool = False, options: FitOptions = OPTIONS) -> 
     model = replace(model, now=replace(now, shape=2.0 * now.shape))
     summary = summarise(showers, model)
     solution = solve_summary(summary, OPTIONS)
-    return model, _next_model(model, summary, solution, SUBARRAY, options, passes, held=held)
+    then = _next_estimate(model, summary, solution, SUBARRAY, options, passes, held=held)
+    turn_on = np.zeros((4, len(IMPACT_CENTRES_M), len(TURN_ON_EDGES) + 1))
+    return model, _next_model(model, then, turn_on, SUBARRAY, options, passes, held=held)
 
 
 def test_later_passes_go_half_of_each_step() -> None:

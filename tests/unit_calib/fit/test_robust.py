@@ -9,7 +9,7 @@ import pytest
 from scipy import integrate, stats
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
-from arraycal.calib.fit.robust import _SCORES, HUBER, TUKEY, Robust, curvature, robust_weights
+from arraycal.calib.fit.robust import _SCORES, HUBER, TUKEY, Robust, curvature_scale, robust_weights
 from arraycal.calib.fit.showers import Showers, prepare_pairs
 
 if TYPE_CHECKING:
@@ -118,9 +118,7 @@ def test_showers_are_judged_one_by_one() -> None:
 
 def test_the_curvature_of_a_pair_is_the_product_over_the_sum_unless_it_cancels() -> None:
     shower = showers(3)
-    rows = (np.array([0, 0, 1]), np.array([1, 2, 2]))
-    # d_i d_j / sum d with d = 1, 2, 5
-    found = curvature(shower, np.array([1.0, 2.0, 5.0]), rows)
-    assert found == pytest.approx([2 / 8, 5 / 8, 10 / 8])
+    # 1 / sum d with d = 1, 2, 5
+    assert curvature_scale(shower, np.array([1.0, 2.0, 5.0])) == pytest.approx([1 / 8])
     # 1 - 2 + 1.5 = 0.5 of 4.5 is less than a fifth: such a shower says nothing.
-    assert curvature(shower, np.array([1.0, -2.0, 1.5]), rows).tolist() == [0.0] * 3
+    assert curvature_scale(shower, np.array([1.0, -2.0, 1.5])).tolist() == [0.0]

@@ -16,7 +16,8 @@ from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.loop import FitOptions, fit
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summary import TURN_ON_EDGES, Moments, Summary, merge_summaries, summarise
+from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.summary import TURN_ON_EDGES, Moments, Summary, merge_summaries
 from arraycal.calib.fit.thresholds import turn_on_threshold
 
 N = 6

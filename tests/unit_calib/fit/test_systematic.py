@@ -12,7 +12,8 @@ from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import Fit, FitOptions, half_differences, systematic_error
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summary import summarise
+from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.sweep import sweep
 
 N_TELESCOPES = 4
 SUBARRAY = toy_subarray(N_TELESCOPES)
@@ -27,7 +28,8 @@ def half_difference(seed: int, n_showers: int) -> network.Solution:
     model = Model.initial(SUBARRAY, variance=0.04, margin=0.0)
     # ln(value) of a shower is exponential of slope 1.7: its median.
     model = replace(model, split_at={"value": np.array([np.log(2) / 1.7])})
-    whole, upper = summarise(showers, model), summarise(showers, model, "value")
+    swept = sweep([showers], model, {0: np.array([0.0, 0.0])}, {})
+    whole, upper = swept.whole, swept.halves[0]
     (found,) = half_differences(whole, [upper], OPTIONS)
     return found
 
