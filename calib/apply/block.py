@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from arraycal.calib.monitoring.coefficients import Coefficients
+    from arraycal.calib.monitoring.read_coefficients import Coefficients
 
 __all__ = ["Applied", "apply_to_block", "column_to_correct"]
 

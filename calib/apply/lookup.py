@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from arraycal.calib.monitoring.coefficients import Coefficients
+    from arraycal.calib.monitoring.read_coefficients import Coefficients
 
 __all__ = ["LOOKUP_FILES", "write_lookup"]
 

@@ -15,14 +15,14 @@ from arraycal.calib.hdf5.writing import Column
 from arraycal.calib.monitoring.clock_intervals import offsets_at
 from arraycal.calib.monitoring.correction import by_telescope, correct_stamps
 from arraycal.calib.monitoring.file_metadata import key_value, text_column
-from arraycal.calib.monitoring.writing import SERVICE
+from arraycal.calib.monitoring.published_tables import SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
-    from arraycal.calib.monitoring.coefficients import Coefficients
+    from arraycal.calib.monitoring.read_coefficients import Coefficients
 
     Part = tuple[str, Mapping[str, Column]]
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from arraycal.calib import hdf5
 from arraycal.calib.errors import CannotCompute
-from arraycal.calib.monitoring.writing import SERVICE
+from arraycal.calib.monitoring.published_tables import SERVICE
 
 if TYPE_CHECKING:
     from pathlib import Path

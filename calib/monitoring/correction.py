@@ -21,7 +21,7 @@ from arraycal.calib.monitoring.clock_intervals import QUANTA_PER_NS, QUANTA_PER_
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from arraycal.calib.monitoring.coefficients import Coefficients
+    from arraycal.calib.monitoring.read_coefficients import Coefficients
     from arraycal.calib.subarray import Subarray
 
 __all__ = [

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arraycal.calib.errors import WrongUsage
-from arraycal.calib.monitoring.coefficients import read_coefficients
 from arraycal.calib.monitoring.correction import for_array
+from arraycal.calib.monitoring.read_coefficients import read_coefficients
 from arraycal.calib.types.three_step import Inter
 
 if TYPE_CHECKING:

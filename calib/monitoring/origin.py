@@ -13,7 +13,7 @@ import yaml
 
 from arraycal.calib import hdf5
 from arraycal.calib.errors import CannotCompute, WrongUsage
-from arraycal.calib.monitoring.writing import SERVICE
+from arraycal.calib.monitoring.published_tables import SERVICE
 from arraycal.config import plain_yaml
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import polars as pl
 from arraycal.calib import hdf5
 from arraycal.calib.disk.texts import read_json
 from arraycal.calib.errors import CannotCompute, WrongUsage
-from arraycal.calib.monitoring.writing import POSITION, SERVICE
+from arraycal.calib.monitoring.published_tables import POSITION, SERVICE
 from arraycal.calib.observables import TIMING_CROSS
 from arraycal.calib.publish.writing import MONITORING, RESULT
 from arraycal.calib.result.result import CLOCK_OFFSET, THROUGHPUT, CalibrationResult, Verdict

@@ -25,7 +25,7 @@ from arraycal.calib.disk.locks import alone
 from arraycal.calib.disk.publication import finish_publication, put_in_place
 from arraycal.calib.disk.scratch import scratch_folder
 from arraycal.calib.errors import WrongUsage
-from arraycal.calib.monitoring.writing import monitoring_file
+from arraycal.calib.monitoring.published_tables import monitoring_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

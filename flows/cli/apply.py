@@ -14,8 +14,8 @@ from arraycal.calib.apply.lookup import LOOKUP_FILES, write_lookup
 from arraycal.calib.disk.files import refuse_file_in_the_way
 from arraycal.calib.dl2.block import open_block
 from arraycal.calib.errors import ArraycalError, CannotCompute, WrongUsage
-from arraycal.calib.monitoring.coefficients import Coefficients, read_coefficients
 from arraycal.calib.monitoring.correction import refuse_failed_fit
+from arraycal.calib.monitoring.read_coefficients import Coefficients, read_coefficients
 from arraycal.calib.publish.writing import MONITORING, provenance
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings, load_settings

@@ -13,7 +13,7 @@ from arraycal.calib.apply.block import apply_to_block
 from arraycal.calib.blocks.pair_rows import pairs_of_block
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.hdf5.file import open_file, telescope_tables
-from arraycal.calib.monitoring.coefficients import read_coefficients
+from arraycal.calib.monitoring.read_coefficients import read_coefficients
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.publish.writing import publish
 from arraycal.calib.simulation import SimulationSettings, simulate_night

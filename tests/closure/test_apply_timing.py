@@ -10,7 +10,7 @@ from arraycal.calib.apply.block import apply_to_block
 from arraycal.calib.blocks.rows import rows_of_block
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.hdf5.file import open_file, require_table
-from arraycal.calib.monitoring.coefficients import read_coefficients
+from arraycal.calib.monitoring.read_coefficients import read_coefficients
 from arraycal.calib.observables import TIMING_CROSS
 from arraycal.calib.publish.writing import publish
 from arraycal.calib.simulation import SimulationSettings, simulate_night

@@ -19,7 +19,7 @@ from arraycal.calib.apply.block import apply_to_block
 from arraycal.calib.apply.lookup import write_lookup
 from arraycal.calib.blocks.pair_rows import pairs_of_block
 from arraycal.calib.calibrate import calibrate
-from arraycal.calib.monitoring.coefficients import read_coefficients
+from arraycal.calib.monitoring.read_coefficients import read_coefficients
 from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, OBSERVABLES
 from arraycal.calib.pairs.exchange import write_asymmetries
 from arraycal.calib.publish.writing import provenance, publish

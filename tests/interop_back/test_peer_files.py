@@ -17,7 +17,7 @@ from arraycal.calib.blocks.stage import BlockPairs
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.errors import WrongUsage
 from arraycal.calib.hdf5.file import has_table, open_file, require_table
-from arraycal.calib.monitoring.coefficients import read_coefficients
+from arraycal.calib.monitoring.read_coefficients import read_coefficients
 from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER
 from arraycal.calib.pairs.exchange import is_asymmetry_file, read_asymmetries, telescopes_of
 from arraycal.calib.types.joint import FACTORS_PATH

@@ -14,8 +14,8 @@ from arraycal.calib.apply.block import apply_to_block
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.hdf5.file import open_file, require_table
 from arraycal.calib.hdf5.writing import Column
-from arraycal.calib.monitoring.coefficients import COEFFICIENTS, Coefficients
 from arraycal.calib.monitoring.correction import correct_stamps, corrections
+from arraycal.calib.monitoring.read_coefficients import COEFFICIENTS, Coefficients
 
 ENERGY = "RandomForestRegressor"
 TEL_ENERGY = f"/dl2/event/telescope/energy/{ENERGY}"

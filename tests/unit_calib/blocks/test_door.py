@@ -15,7 +15,7 @@ from arraycal.calib.blocks.rows import rows_of_block
 from arraycal.calib.blocks.stage import select_blocks, without_repeats
 from arraycal.calib.calibrate import calibrate
 from arraycal.calib.errors import NothingToDo, WrongUsage
-from arraycal.calib.monitoring.writing import monitoring_file
+from arraycal.calib.monitoring.published_tables import monitoring_file
 from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, TIMING_CROSS
 from arraycal.calib.simulation import SimulationSettings, block_path, simulate_night
 from arraycal.calib.stamps.stamps import STAMPS

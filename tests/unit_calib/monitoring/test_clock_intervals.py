@@ -9,9 +9,9 @@ import pytest
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.hdf5.writing import Column, create_file, write_table
 from arraycal.calib.monitoring.clock_intervals import INTERVALS, offsets_at
-from arraycal.calib.monitoring.coefficients import Coefficients, read_coefficients
 from arraycal.calib.monitoring.correction import by_telescope, corrections
 from arraycal.calib.monitoring.origin import TABLES
+from arraycal.calib.monitoring.read_coefficients import Coefficients, read_coefficients
 
 START = 1_700_000_000
 GROUP = "/dl2/service/arraycal/timing-cross"

@@ -5,8 +5,8 @@ import pytest
 
 from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
 from arraycal.calib.hdf5.writing import Column, create_file, write_table
-from arraycal.calib.monitoring.coefficients import read_coefficients
 from arraycal.calib.monitoring.origin import TABLES
+from arraycal.calib.monitoring.read_coefficients import read_coefficients
 
 SERVICE = "/dl2/service/arraycal"
 

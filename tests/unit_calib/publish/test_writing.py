@@ -20,7 +20,7 @@ from arraycal.calib.calibrate import calibrate
 from arraycal.calib.errors import WrongUsage
 from arraycal.calib.hdf5.file import open_file, require_table
 from arraycal.calib.hdf5.table import attribute_text
-from arraycal.calib.monitoring import writing as monitoring
+from arraycal.calib.monitoring import published_tables as monitoring
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.publish import writing as store
 from arraycal.calib.publish.writing import provenance, publish, publish_report, refuse_existing

@@ -29,7 +29,7 @@ from arraycal.calib.monitoring.origin import (
     slope_of,
     source_columns,
 )
-from arraycal.calib.monitoring.writing import SERVICE
+from arraycal.calib.monitoring.published_tables import SERVICE
 
 if TYPE_CHECKING:
     from pathlib import Path
