@@ -15,8 +15,8 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 from arraycal.calib.fit import network
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import Moments, Summary
+from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.sums.summary import Moments, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from arraycal.calib.fit.block_errors import with_block_errors
 from arraycal.calib.fit.options import fit_options
 from arraycal.calib.fit.outlying import fit_robustly
 from arraycal.calib.fit.showers import Showers, prepare_pairs
-from arraycal.calib.fit.sums import Sums
+from arraycal.calib.fit.sums.kept import Sums
 from arraycal.calib.gauge.references import check_references
 from arraycal.calib.monitoring.inter import inter_of_result, read_inter
 from arraycal.calib.observables import ENERGY_INTER, IMAGE_INTER

@@ -15,7 +15,7 @@ from scipy.special import chdtrc
 
 from arraycal.calib.fit.loop import in_both, solve_summary
 from arraycal.calib.fit.normal import members
-from arraycal.calib.fit.summary import merge_summaries
+from arraycal.calib.fit.sums.summary import merge_summaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.fit.loop import FitOptions
     from arraycal.calib.fit.network import Solution
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

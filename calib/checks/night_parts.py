@@ -1,7 +1,7 @@
 """The parts of a night: its blocks against each other, and stretches of time within each.
 
 A file is a block. Time is cut where equally many showers fall on either side
-(`arraycal.calib.fit.block_sums`), so that a change inside a block shows whenever it came.
+(`arraycal.calib.fit.sums.block_sums`), so that a change inside a block shows whenever it came.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 from arraycal.calib.checks.judged_parts import BLOCKS, HALVES, TIME
 from arraycal.calib.checks.parts import Family, Setting, with_parts
 from arraycal.calib.dl2.observed import utc
-from arraycal.calib.fit.block_sums import MIN_CHUNK_S, UNTIMED, time_halves
+from arraycal.calib.fit.sums.block_sums import MIN_CHUNK_S, UNTIMED, time_halves
 from arraycal.calib.result.verdict import with_untested
 
 if TYPE_CHECKING:

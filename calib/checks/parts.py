@@ -32,7 +32,7 @@ from arraycal.calib.checks.judged_parts import (
     judged,
     not_compared,
 )
-from arraycal.calib.fit.summary import merge_summaries
+from arraycal.calib.fit.sums.summary import merge_summaries
 from arraycal.calib.result.verdict import with_remarks, with_untested
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.checks.constancy import Against, Difference
     from arraycal.calib.fit.loop import FitOptions
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
     from arraycal.calib.result.result import CalibrationResult
     from arraycal.calib.subarray import Subarray
 

@@ -7,7 +7,7 @@ the one it measured, whose fluctuation is in the residual.
 
 With s and f held at the solution, residuals ``z = y - s - f`` are fitted by one number per type and
 bin and a free shower term, so that a shower shared by two bins is not credited to either mean: the
-normal equations of `arraycal.calib.fit.summary` with bins in place of telescopes. Errors are
+normal equations of `arraycal.calib.fit.sums.summary` with bins in place of telescopes. Errors are
 event-clustered, taken before the bins are fitted (which makes them, if anything, larger); those of
 s and f are not in them.
 """
@@ -75,8 +75,8 @@ class _Sums:
     """Additive sums by bin (under- and overflow included) of all types, k of them.
 
     `weight`, `weighted`, `curvature`, `meat` and `common` have shape (k, k) and mean what they do
-    in `arraycal.calib.fit.summary.Summary`; `n_events` and `position` (summed covariate) have shape
-    (k,).
+    in `arraycal.calib.fit.sums.summary.Summary`; `n_events` and `position` (summed covariate) have
+    shape (k,).
     """
 
     weight: Floats

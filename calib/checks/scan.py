@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.fit.solver_sums import solver_sums_with_gradients
-from arraycal.calib.fit.summary import Summary, merge_for_solver
+from arraycal.calib.fit.sums.solver_sums import solver_sums_with_gradients
+from arraycal.calib.fit.sums.summary import Summary, merge_for_solver
 from arraycal.calib.fit.weighing import weigh_kept
 
 if TYPE_CHECKING:

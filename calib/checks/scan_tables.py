@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.checks.scan import ScanSums
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
     from arraycal.calib.subarray import Subarray
     from arraycal.config.models import RelativeThroughputFitterOptions
 

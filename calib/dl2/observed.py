@@ -37,7 +37,7 @@ END_ROWS = 1000
 #: Columns of two integers: whole seconds, and quarter nanoseconds.
 HIGH_RESOLUTION = "ctao_high_res"
 QUANTA_PER_S = 4e9
-UNIX_EPOCH_MJD, DAY_S = 40587.0, 86400.0
+UNIX_EPOCH_MJD, UNIX_EPOCH_JD, DAY_S = 40587.0, 2440587.5, 86400.0
 HALF_DAY, DAY = timedelta(hours=12), timedelta(days=1)
 #: No array has been calibrated before; an earlier date is a slip of the hand.
 FIRST_NIGHT = date(2000, 1, 1)
@@ -130,10 +130,14 @@ def _tai_seconds(
 
 def utc(tai_s: float) -> datetime:
     """UTC of seconds of TAI since 1970."""
-    from astropy.time import Time
+    import erfa  # what astropy.time is made of; that takes a quarter of a second to import
 
-    moment: datetime = Time(tai_s, format="unix_tai").utc.to_datetime(timezone=UTC)
-    return moment
+    days, rest = divmod(tai_s, DAY_S)
+    year, month, day, clock = erfa.d2dtf("UTC", 6, *erfa.taiutc(UNIX_EPOCH_JD + days, rest / DAY_S))
+    hour, minute, second, microsecond = (int(part) for part in clock.item())
+    moment = datetime(year, month, day, hour, minute, microsecond=microsecond, tzinfo=UTC)
+    # A leap second is the last of its minute and has the number 60, which datetime does not know.
+    return moment + timedelta(seconds=second)
 
 
 def night_of(moment: datetime, time_zone: str = "UTC") -> date:

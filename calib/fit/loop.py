@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from arraycal.calib.fit import network, resolutions
-from arraycal.calib.fit.block_sums import (
+from arraycal.calib.fit.model import NO_CURVE, Model, resolution, split_values
+from arraycal.calib.fit.sketch import quotas, sketch
+from arraycal.calib.fit.slope import NO_SLOPE
+from arraycal.calib.fit.sums.block_sums import (
     sums_by_block,
     sums_of_pass,
     time_halves,
 )
-from arraycal.calib.fit.model import NO_CURVE, Model, resolution, split_values
-from arraycal.calib.fit.sketch import quotas, sketch
-from arraycal.calib.fit.slope import NO_SLOPE
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import STEERING, Summary, empty_summary, merge_summaries
+from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.sums.summary import STEERING, Summary, empty_summary, merge_summaries
 from arraycal.calib.fit.sweep import sweep
 from arraycal.calib.fit.thresholds import ceilings, own_offsets, thresholds
 
@@ -149,7 +149,7 @@ class Fit:
     halves : tuple of Summary
         Sums of the upper halves, in the order of `SPLITS`, and of the later one.
     chunks : dict of int to dict of int to Summary
-        Sums of the last pass by block and time chunk, see `arraycal.calib.fit.block_sums`.
+        Sums of the last pass by block and time chunk, see `arraycal.calib.fit.sums.block_sums`.
     chunk_edges_s : dict of int to array
         Where the chunks of each block begin and end.
     blocks : dict of int to Summary
@@ -259,7 +259,7 @@ def _learn(known: Sketch, model: Model, subarray: Subarray, options: FitOptions)
             stationary = step <= STATIONARY
             held = stationary or passes >= options.max_iterations - FINAL_PASSES
         now = _next_estimate(model, summary, solution, subarray, options, passes, held=held)
-        model = _next_model(model, now, known.turn_on, subarray, options, passes, held=held)
+        model = _next_model(model, now, summary, subarray, options, passes, held=held)
         previous = solution
     return Fit(solution, summary, last, (), passes, settled)
 
@@ -298,7 +298,7 @@ def _has_left(found: Fit) -> bool:
         return False
     if (step > NEAR * np.sqrt(now.variance[connected])).any():
         return True
-    error = np.sqrt(np.diag(solution.covariance))[connected]
+    error = np.sqrt(np.maximum(np.diag(solution.covariance), 0.0))[connected]
     return found.model.robust != "none" and bool((step > SETTLED * error).any())
 
 
@@ -352,7 +352,7 @@ def _largest_step(before: network.Solution | None, after: network.Solution) -> f
     if not connected.any():
         return 0.0
     step = np.abs(after.log_throughput - before.log_throughput)[connected]
-    error = np.sqrt(np.diag(after.covariance))[connected]
+    error = np.sqrt(np.maximum(np.diag(after.covariance), 0.0))[connected]
     # Noiseless data have no error; rounding is no step.
     return float(np.max(np.divide(step, error, out=np.zeros_like(step), where=error > ROUNDING)))
 
@@ -385,7 +385,7 @@ def _next_estimate(
 def _next_model(
     model: Model,
     now: Estimate,
-    turn_on: Floats,
+    summary: Summary,
     subarray: Subarray,
     options: FitOptions,
     passes: int,
@@ -397,9 +397,9 @@ def _next_model(
     if passes < WARM_UP or held:
         return model
     if passes == WARM_UP:
-        model = replace(model, threshold=thresholds(turn_on, subarray, options.threshold))
+        model = replace(model, threshold=thresholds(summary, subarray, options.threshold))
     elif passes == WARM_UP + 1 and options.threshold == "auto":
-        offset = own_offsets(turn_on, model.threshold, subarray, model.now)
+        offset = own_offsets(summary, subarray, now)
         model = replace(model, threshold_offset=offset)
     return replace(
         model,

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import linalg, sparse
 
-from arraycal.calib.fit.columns import hold_columns, with_columns
 from arraycal.calib.fit.normal import (
     Normal,
     NormalSolution,
@@ -29,13 +28,14 @@ from arraycal.calib.fit.normal import (
     pseudo_inverse,
     solve_normal,
 )
+from arraycal.calib.fit.sums.columns import hold_columns, with_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
@@ -345,6 +345,8 @@ def fix_gauge(
                 transform = (np.eye(len(nodes)) - c[None, :] / c.sum()) @ transform
         s = s + log_norm
         covariance = transform @ covariance @ transform.T
+        # Rounding leaves -1e-40 where values have no scatter at all.
+        np.fill_diagonal(covariance, np.maximum(np.diag(covariance), 0.0))
     n = len(solution.log_throughput)
     values, full = np.full(n, np.nan), np.full((n, n), np.nan)
     values[nodes] = s

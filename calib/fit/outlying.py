@@ -15,7 +15,7 @@ from scipy.special import betainc
 
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, no_observers
 from arraycal.calib.fit.resolutions import far_noisier, medians
-from arraycal.calib.fit.summary import CLIP, CLIPPED_VARIANCE, DEVIATION_STEP, N_DEVIATIONS
+from arraycal.calib.fit.sums.summary import CLIP, CLIPPED_VARIANCE, DEVIATION_STEP, N_DEVIATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.fit.loop import Observers
     from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
     from arraycal.calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]

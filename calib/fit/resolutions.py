@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.fit.model import Estimate
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

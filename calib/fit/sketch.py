@@ -11,15 +11,13 @@ and samples of parts of the data give that of the whole.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.fit.block_sums import chunk_edges
-from arraycal.calib.fit.showers import IMPACT_CENTRES_M, together
-from arraycal.calib.fit.summary import TURN_ON_EDGES
+from arraycal.calib.fit.showers import together
+from arraycal.calib.fit.sums.block_sums import chunk_edges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,7 +34,7 @@ __all__ = ["PER_TELESCOPE", "PER_TYPE", "Sketch", "quotas", "sketch"]
 
 #: Showers of each telescope in the sample, and of all telescopes of a type together. Resolutions
 #: are then known to 2 %; of telescopes with fewer, all showers are in it.
-PER_TELESCOPE, PER_TYPE = 1_500, 30_000
+PER_TELESCOPE, PER_TYPE = 2_000, 60_000
 #: Parts are thinned out when they hold this many times the quota.
 SLACK = 2.0
 LAST = np.uint64(np.iinfo(np.uint64).max)
@@ -60,16 +58,12 @@ class Sketch:
         than its quota, else one window.
     is_all : bool
         Whether the sample is everything.
-    turn_on : array, shape (n, n_impact_bins, n_turn_on_bins)
-        Histogram of ln(value) of all showers by telescope and impact distance: how well a turn-on
-        is known must not stay behind when there are more showers.
     edges_s : dict of int to array
-        Time chunks by block, see `arraycal.calib.fit.block_sums.chunk_edges`.
+        Time chunks by block, see `arraycal.calib.fit.sums.block_sums.chunk_edges`.
     """
 
     showers: list[Showers]
     is_all: bool
-    turn_on: Floats
     edges_s: dict[int, Floats]
 
 
@@ -83,24 +77,15 @@ def sketch(windows: Iterable[Showers], quota: Indices) -> Sketch:
     quota : array of int, shape (n,)
         Showers of each telescope in the sample, see `quotas`.
     """
-    turn_on = np.zeros((len(quota), len(IMPACT_CENTRES_M), len(TURN_ON_EDGES) + 1))
     times_s: dict[int, list[Floats]] = {}
 
     def seen() -> Iterator[Showers]:
         for showers in windows:
-            turn_on_of = _turn_on(showers, turn_on.shape)
-            np.add(turn_on, turn_on_of, out=turn_on)
             times_s.setdefault(showers.block, []).append(showers.time_s)
             yield showers
 
     chosen, is_all = _sample(seen(), quota)
-    return Sketch(chosen, is_all, turn_on, chunk_edges(times_s, len(quota)))
-
-
-def _turn_on(showers: Showers, shape: tuple[int, ...]) -> Floats:
-    bins = (showers.node, showers.impact_bin, np.digitize(showers.y, TURN_ON_EDGES))
-    flat = np.ravel_multi_index(bins, shape)
-    return np.bincount(flat, minlength=math.prod(shape)).reshape(shape).astype(float)
+    return Sketch(chosen, is_all, chunk_edges(times_s, len(quota)))
 
 
 def _sample(windows: Iterable[Showers], quota: Indices) -> tuple[list[Showers], bool]:

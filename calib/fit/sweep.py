@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from arraycal.calib.fit.block_sums import chunk_of_shower
 from arraycal.calib.fit.model import split_values
-from arraycal.calib.fit.solver_sums import solver_sums
-from arraycal.calib.fit.summarise import described
-from arraycal.calib.fit.summary import merge_for_solver, merge_summaries
+from arraycal.calib.fit.sums.block_sums import chunk_of_shower
+from arraycal.calib.fit.sums.solver_sums import solver_sums
+from arraycal.calib.fit.sums.summarise import described
+from arraycal.calib.fit.sums.summary import merge_for_solver, merge_summaries
 from arraycal.calib.fit.weighing import pairs_in_use, restricted, weigh
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.fit.model import Model
     from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
     from arraycal.calib.fit.weighing import WeighedRows
 
     Floats = npt.NDArray[np.float64]
@@ -99,7 +99,7 @@ def sweep(
     model : Model
         Solution, weights and selection, all held.
     edges : mapping of int to array
-        Time chunks by block, from `arraycal.calib.fit.block_sums.chunk_edges`.
+        Time chunks by block, from `arraycal.calib.fit.sums.block_sums.chunk_edges`.
     observers : mapping of str to Observer
         What else is to be summed.
 

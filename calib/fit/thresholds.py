@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arraycal.calib.fit.resolutions import far_noisier
-from arraycal.calib.fit.showers import IMPACT_CENTRES_M, tally
-from arraycal.calib.fit.summary import OWN_EDGES, TURN_ON_EDGES
+from arraycal.calib.fit.showers import IMPACT_CENTRES_M
+from arraycal.calib.fit.sums.summary import OWN_EDGES, TURN_ON_EDGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from arraycal.calib.fit.model import Estimate
+    from arraycal.calib.fit.sums.summary import Summary
     from arraycal.calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]
@@ -24,31 +25,14 @@ __all__ = ["ceilings", "own_offsets", "thresholds", "turn_on_threshold"]
 
 
 def thresholds(
-    turn_on: Floats, subarray: Subarray, wanted: str | Mapping[int, float] | None
+    summary: Summary, subarray: Subarray, wanted: str | Mapping[int, float] | None
 ) -> Floats:
-    """Thresholds in ln(value) by type and impact bin: none, found in the data, or those given.
-
-    Parameters
-    ----------
-    turn_on : array, shape (n, n_impact_bins, n_turn_on_bins)
-        Of a `arraycal.calib.fit.sketch.Sketch`.
-    subarray : Subarray
-        The telescopes.
-    wanted : None, "auto" or mapping of int to float
-        No threshold, found in the data, or ln(value) by telescope id.
-
-    Returns
-    -------
-    array, shape (n_types, n_impact_bins)
-    """
-    codes = subarray.type_codes
-    shape = (int(codes.max()) + 1, turn_on.shape[1])
+    """Thresholds in ln(value) by type and impact bin: none, found in the data, or those given."""
+    shape = summary.turn_on.shape[:2]
     if wanted is None:
         return np.full(shape, -np.inf)
     if wanted == "auto":
-        return np.stack(
-            [_type_thresholds(turn_on[codes == code].sum(axis=0)) for code in range(shape[0])]
-        )
+        return np.stack([_type_thresholds(histogram) for histogram in summary.turn_on])
     assert not isinstance(wanted, str)  # noqa: S101  for the type checker
     values = np.asarray([wanted[tel_id] for tel_id in subarray.tel_ids])
     by_type = np.full(shape[0], -np.inf)
@@ -117,15 +101,13 @@ def turn_on_threshold(histogram: Floats) -> float:
     return _half_height(histogram, TURN_ON_EDGES)
 
 
-def own_offsets(turn_on: Floats, threshold: Floats, subarray: Subarray, now: Estimate) -> Floats:
+def own_offsets(summary: Summary, subarray: Subarray, now: Estimate) -> Floats:
     """How far the threshold of each telescope lies from that of its type, in ln(value).
 
     Parameters
     ----------
-    turn_on : array, shape (n, n_impact_bins, n_turn_on_bins)
-        Of a `arraycal.calib.fit.sketch.Sketch`.
-    threshold : array, shape (n_types, n_impact_bins)
-        Of the types, from `thresholds`.
+    summary : Summary
+        Of a pass with thresholds: `turn_on_own` is about those of the types.
     subarray : Subarray
         The telescopes.
     now : Estimate
@@ -142,8 +124,7 @@ def own_offsets(turn_on: Floats, threshold: Floats, subarray: Subarray, now: Est
     corrected for throughput already: then thresholds of one type differ in energy. Rows are
     selected by the mean of their shower all the same, so this prefers no sign of the noise.
     """
-    codes = subarray.type_codes
-    own = np.stack([_about(one, threshold[code]) for one, code in zip(turn_on, codes, strict=True)])
+    codes, own = subarray.type_codes, summary.turn_on_own
     of_type = np.array(
         [_half_height(own[codes == code].sum(axis=0), OWN_EDGES) for code in range(codes.max() + 1)]
     )
@@ -157,14 +138,6 @@ def own_offsets(turn_on: Floats, threshold: Floats, subarray: Subarray, now: Est
     # Values that have nothing to do with the showers have an edge, too, which is no threshold.
     strange = (np.abs(offset) > MAX_OFFSET) | far_noisier(now.variance, codes)
     return np.where(strange, 0.0, offset)
-
-
-def _about(histograms: Floats, threshold: Floats) -> Floats:
-    """Histogram of one telescope about the thresholds of its type, shape (n_own_bins,)."""
-    centres = np.append(TURN_ON_EDGES[0], TURN_ON_EDGES) + 0.5 * np.diff(TURN_ON_EDGES)[0]
-    known = np.isfinite(threshold)
-    places = np.digitize(centres - threshold[known, None], OWN_EDGES)
-    return tally(places.ravel(), histograms[known].ravel(), len(OWN_EDGES) + 1)
 
 
 def _half_height(histogram: Floats, edges: Floats) -> float:

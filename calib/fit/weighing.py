@@ -1,7 +1,7 @@
 """Rows of a pass: which are selected, and what they weigh.
 
 Takes showers and a `arraycal.calib.fit.model.Model`, gives `WeighedRows`, from which
-`arraycal.calib.fit.summary` and whatever looks at single residuals are made.
+`arraycal.calib.fit.sums.summary` and whatever looks at single residuals are made.
 """
 
 from __future__ import annotations

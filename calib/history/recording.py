@@ -11,7 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from arraycal.calib.fit.sums import FORMAT, pack
+from arraycal.calib.fit.sums.kept import FORMAT, pack
 from arraycal.calib.history.digest import configuration_digest
 from arraycal.calib.history.tables import KEY, Coefficient, Run, StoredSums
 from arraycal.calib.schema import NOTES
@@ -42,8 +42,8 @@ class RecordedResult:
     coefficients : list of dict
         Columns of `Coefficient` except ``run_id``.
     sums : bytes or None
-        From ``arraycal.calib.fit.sums.pack``; None for a result whose sums windows of nights cannot
-        use.
+        From ``arraycal.calib.fit.sums.kept.pack``; None for a result whose sums windows of nights
+        cannot use.
     """
 
     run: dict[str, Any]

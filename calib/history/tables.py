@@ -104,4 +104,4 @@ class StoredSums(Base):
     format: Mapped[int]
     """Layout of the content."""
     content: Mapped[bytes] = mapped_column(LargeBinary)
-    """Bytes of `arraycal.calib.fit.sums`."""
+    """Bytes of `arraycal.calib.fit.sums.kept`."""

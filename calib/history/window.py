@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
-from arraycal.calib.fit.sums import FORMAT, unpack
+from arraycal.calib.fit.sums.kept import FORMAT, unpack
 from arraycal.calib.history.tables import Run, StoredSums
 from arraycal.config import plain_yaml
 from arraycal.config.models import Configuration
@@ -20,7 +20,7 @@ from arraycal.config.models import Configuration
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from arraycal.calib.fit.sums import Sums
+    from arraycal.calib.fit.sums.kept import Sums
     from arraycal.calib.history.database import History
     from arraycal.calib.history.reading import Selection
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from arraycal.calib.fit import network
 from arraycal.calib.fit.resolutions import far_noisier, medians
-from arraycal.calib.fit.summary import RESIDUAL_EDGES
+from arraycal.calib.fit.sums.summary import RESIDUAL_EDGES
 from arraycal.calib.gauge.outliers import stands_out
 from arraycal.calib.gauge.within_types import explained, scale
 from arraycal.calib.pairs.matching import TELESCOPE_LEVEL, merge_rejected

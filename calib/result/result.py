@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from arraycal.calib.fit.sums import Sums
+    from arraycal.calib.fit.sums.kept import Sums
 
 __all__ = [
     "CLOCK_OFFSET",

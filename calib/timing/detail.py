@@ -9,7 +9,7 @@ import numpy as np
 
 from arraycal.calib.fit.normal import solve_normal
 from arraycal.calib.fit.showers import tally
-from arraycal.calib.fit.summary import RESIDUAL_EDGES
+from arraycal.calib.fit.sums.summary import RESIDUAL_EDGES
 from arraycal.calib.timing.fit import with_chunks
 from arraycal.calib.timing.residuals import stamp_residuals
 from arraycal.calib.timing.showers import WALK_SIZE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from arraycal.calib.fit.summary import RESIDUAL_EDGES
+from arraycal.calib.fit.sums.summary import RESIDUAL_EDGES
 from arraycal.calib.result.result import RESIDUALS
 from arraycal.calib.timing.detail import DISTANCE_EDGES_M, SIZE_EDGES
 

@@ -6,8 +6,8 @@ bins. Bins are in the inverse-variance mean energy of all telescopes of the show
 energy of one type: noise of that mean is uncorrelated with the difference of any two telescopes.
 
 With the telescopes held at the joint solution s, residuals ``z = y - s`` of a bin are fitted by one
-number per type and a free shower term: the normal equations of `arraycal.calib.fit.summary`, added
-up over the telescopes of each type, per bin. Errors are event-clustered; those of s, common to all
+number per type and a free shower term: the normal equations of `arraycal.calib.fit.sums.summary`,
+added up over the telescopes of each type, per bin. Errors are event-clustered; those of s, common to all
 bins of a type, are not in them.
 """
 
@@ -370,10 +370,10 @@ DIRECTIONS = {"altitude_deg", "azimuth_deg", "pointing_altitude_rad", "pointing_
 
 def _offset_deg(covariates: Mapping[str, Floats]) -> Floats:
     """Angle between the direction of each shower and the pointing, deg; exact for small ones."""
-    from astropy.coordinates import angular_separation
+    import erfa  # what astropy is made of; its coordinates take half a second to import
 
     angle: Floats = np.degrees(
-        angular_separation(
+        erfa.seps(
             np.radians(covariates["azimuth_deg"]),
             np.radians(covariates["altitude_deg"]),
             covariates["pointing_azimuth_rad"],

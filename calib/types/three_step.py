@@ -9,7 +9,7 @@
    by the product.
 
 The means over pairs of ln r follow from the means of ln(E_i / E_j) by telescope pair, so the sums
-of `arraycal.calib.fit.summary` are all that is needed.
+of `arraycal.calib.fit.sums.summary` are all that is needed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from arraycal.calib.fit.summary import Moments
+    from arraycal.calib.fit.sums.summary import Moments
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

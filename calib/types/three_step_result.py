@@ -12,8 +12,8 @@ import polars as pl
 from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import Fit
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import empty_summary, merge_summaries
+from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.sums.summary import empty_summary, merge_summaries
 from arraycal.calib.gauge.within_types import Scaled
 from arraycal.calib.pairs.rules import pairs_to_form
 from arraycal.calib.result.assemble import assemble

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.fit.columns import with_columns
 from arraycal.calib.fit.loop import Fit, carried_on, half_differences, solve_summary
 from arraycal.calib.fit.normal import Normal, laplacian
-from arraycal.calib.fit.summary import merge_summaries
+from arraycal.calib.fit.sums.columns import with_columns
+from arraycal.calib.fit.sums.summary import merge_summaries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from arraycal.calib.fit import network
     from arraycal.calib.fit.loop import FitOptions
     from arraycal.calib.fit.model import Estimate
-    from arraycal.calib.fit.summary import Summary
-    from arraycal.calib.fit.sums import Sums
+    from arraycal.calib.fit.sums.kept import Sums
+    from arraycal.calib.fit.sums.summary import Summary
 
     Floats = npt.NDArray[np.float64]
 

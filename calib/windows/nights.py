@@ -14,7 +14,7 @@ from arraycal.calib.history.window import LEFT_OUT, WindowNight
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arraycal.calib.fit.sums import Sums
+    from arraycal.calib.fit.sums.kept import Sums
 
 __all__ = [
     "STABILITY",

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from arraycal.calib.fit.loop import Fit
-    from arraycal.calib.fit.sums import Sums
+    from arraycal.calib.fit.sums.kept import Sums
     from arraycal.calib.history.window import WindowNight
     from arraycal.calib.observables import Observable
     from arraycal.calib.result.result import CalibrationResult

@@ -21,8 +21,8 @@ from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, solve_summary
 from arraycal.calib.fit.model import NO_CURVE
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import merge_summaries
+from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.sums.summary import merge_summaries
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.result.assemble import assemble
 from arraycal.calib.result.result import Verdict
@@ -281,7 +281,7 @@ def test_distance_curves_are_held_for_the_blocks() -> None:
 def test_a_held_curve_is_one_taken_off_the_values() -> None:
     array, knots = square_array(9), Knots.spaced([(20.0, 200.0)], 5)
     pairs = size_pairs(SizeToy([0.0] * 9, 1500, threshold=1.0), 16, reach_m=200.0)
-    showers, options = prepare_pairs(pairs, array), replace(OPTIONS, knots=knots)
+    showers, options = prepare_pairs(pairs, array), replace(OPTIONS, knots=knots, max_iterations=3)
     fitted = fit(lambda: [showers], array, options)
     now = fitted.model.now
     held = solve_summary(summarise(showers, fitted.model), options, now.curve)

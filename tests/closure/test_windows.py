@@ -15,13 +15,13 @@ from toy_sizes import SizeToy, size_pairs, square_array
 
 from arraycal.calib.checks.constancy import against_others, constancy_of, difference
 from arraycal.calib.fit import network
-from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solve_summary
 from arraycal.calib.fit.showers import Showers, prepare_pairs
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import Moments, merge_summaries
-from arraycal.calib.fit.sums import KEPT, Sums, pack, unpack
+from arraycal.calib.fit.sums.columns import ColumnSums
+from arraycal.calib.fit.sums.kept import KEPT, Sums, pack, unpack
+from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.sums.summary import Moments, merge_summaries
 from arraycal.calib.windows.fit import merged_fit
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Toy PAIRS with known truth, straight from the model of `arraycal.calib.fit.summary`.
+"""Toy PAIRS with known truth, straight from the model of `arraycal.calib.fit.sums.summary`.
 
 No files, no detector: showers with a power-law spectrum, telescopes with Gaussian noise in
 ln(value), optionally a hard trigger and a tail. The closure tests and benchmarks rest on it; for

@@ -18,9 +18,8 @@ from arraycal.calib.fit.loop import (
     solve_summary,
 )
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.showers import IMPACT_CENTRES_M, prepare_pairs
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import TURN_ON_EDGES
+from arraycal.calib.fit.showers import prepare_pairs
+from arraycal.calib.fit.sums.summarise import summarise
 
 SUBARRAY = toy_subarray(4)
 OPTIONS = FitOptions("event", 5, 5, "none", None, 0.0, binned_resolution=True, max_iterations=9)
@@ -36,8 +35,7 @@ def after(passes: int, *, held: bool = False, options: FitOptions = OPTIONS) -> 
     summary = summarise(showers, model)
     solution = solve_summary(summary, OPTIONS)
     then = _next_estimate(model, summary, solution, SUBARRAY, options, passes, held=held)
-    turn_on = np.zeros((4, len(IMPACT_CENTRES_M), len(TURN_ON_EDGES) + 1))
-    return model, _next_model(model, then, turn_on, SUBARRAY, options, passes, held=held)
+    return model, _next_model(model, then, summary, SUBARRAY, options, passes, held=held)
 
 
 def test_later_passes_go_half_of_each_step() -> None:

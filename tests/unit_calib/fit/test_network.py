@@ -15,10 +15,10 @@ from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import carried_on
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.sums.summarise import summarise
 
 if TYPE_CHECKING:
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
 
 TRUTH = np.array([0.1, -0.05, 0.0, -0.2, 0.15])
 

@@ -11,7 +11,7 @@ from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import Fit, FitOptions, fit
 from arraycal.calib.fit.outlying import Outlying, find_outlying, fit_robustly
 from arraycal.calib.fit.showers import Showers, prepare_pairs
-from arraycal.calib.fit.summary import DEVIATION_STEP, N_DEVIATIONS
+from arraycal.calib.fit.sums.summary import DEVIATION_STEP, N_DEVIATIONS
 
 N = 6
 SUBARRAY = toy_subarray(N)

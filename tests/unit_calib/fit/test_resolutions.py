@@ -11,7 +11,7 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.resolutions import variances
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.sums.summarise import summarise
 
 N = 6
 SUBARRAY = toy_subarray(N)

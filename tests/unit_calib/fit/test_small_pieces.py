@@ -12,8 +12,8 @@ from arraycal.calib.fit.loop import Fit, _largest_step
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.resolutions import MIN_SIGMA, _of_types
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import CLIP, CLIPPED_VARIANCE, OWN_EDGES
+from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.sums.summary import CLIP, CLIPPED_VARIANCE, OWN_EDGES
 from arraycal.calib.fit.thresholds import _half_height
 from arraycal.calib.gauge.outliers import FALSE_ALARM, least_z, stands_out
 

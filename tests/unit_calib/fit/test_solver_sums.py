@@ -13,8 +13,8 @@ from arraycal.calib.checks.residual_bins import ResidualObserver
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.solver_sums import solver_sums_with_gradients
-from arraycal.calib.fit.summary import FOR_SOLVER
+from arraycal.calib.fit.sums.solver_sums import solver_sums_with_gradients
+from arraycal.calib.fit.sums.summary import FOR_SOLVER
 from arraycal.calib.fit.weighing import pairs_in_use, weigh
 from arraycal.calib.types.bins import ContrastObserver
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit import network
-from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.loop import FitOptions, fit
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import TURN_ON_EDGES, Moments, Summary, merge_summaries
+from arraycal.calib.fit.sums.columns import ColumnSums
+from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.sums.summary import TURN_ON_EDGES, Moments, Summary, merge_summaries
 from arraycal.calib.fit.thresholds import turn_on_threshold
 
 N = 6

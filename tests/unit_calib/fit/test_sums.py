@@ -18,8 +18,8 @@ from arraycal.calib.errors import CannotCompute
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, half_differences, solve_summary
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summary import Summary
-from arraycal.calib.fit.sums import FORMAT, KEPT, KEPT_OF_HALVES, STEERING, Sums, pack, unpack
+from arraycal.calib.fit.sums.kept import FORMAT, KEPT, KEPT_OF_HALVES, STEERING, Sums, pack, unpack
+from arraycal.calib.fit.sums.summary import Summary
 
 if TYPE_CHECKING:
     from arraycal.calib.subarray import Subarray

@@ -12,8 +12,8 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 from arraycal.calib.fit import loop
 from arraycal.calib.fit.loop import FitOptions, fit
 from arraycal.calib.fit.showers import Showers, prepare_pairs
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import FOR_SOLVER
+from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.sums.summary import FOR_SOLVER
 from arraycal.calib.fit.sweep import sweep
 from arraycal.calib.schema import TIME
 
@@ -57,7 +57,7 @@ def test_the_sums_are_those_of_a_pass(material):
 
 def merged(parts):
     total = parts[0]
-    from arraycal.calib.fit.summary import merge_summaries
+    from arraycal.calib.fit.sums.summary import merge_summaries
 
     for part in parts[1:]:
         total = merge_summaries([total, part])

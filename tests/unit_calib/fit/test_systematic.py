@@ -12,7 +12,7 @@ from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import Fit, FitOptions, half_differences, systematic_error
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.sums.summarise import summarise
 from arraycal.calib.fit.sweep import sweep
 
 N_TELESCOPES = 4

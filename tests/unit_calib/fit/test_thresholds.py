@@ -12,8 +12,8 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.selection import type_threshold_at
 from arraycal.calib.fit.showers import IMPACT_CENTRES_M, IMPACT_EDGES_M, prepare_pairs
-from arraycal.calib.fit.summarise import summarise
-from arraycal.calib.fit.summary import TURN_ON_EDGES
+from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.sums.summary import OWN_EDGES, TURN_ON_EDGES, empty_summary
 from arraycal.calib.fit.thresholds import MIN_TURN_ON_ROWS, own_offsets, thresholds
 
 SUBARRAY = toy_subarray(3)
@@ -28,14 +28,16 @@ def climbing(distance_m: np.ndarray) -> np.ndarray:
 
 def found(rows_by_bin: np.ndarray) -> np.ndarray:
     """Thresholds from histograms of showers that fall as exp(-1.7 ln E) above `climbing`."""
-    turn_on = np.zeros((len(SUBARRAY), N_BINS, len(TURN_ON_EDGES) + 1))
+    turn_on = np.zeros((1, N_BINS, len(TURN_ON_EDGES) + 1))
     rng = np.random.default_rng(3)
     for index, (threshold, rows) in enumerate(
         zip(climbing(IMPACT_CENTRES_M), rows_by_bin, strict=True)
     ):
         y = rng.exponential(1 / 1.7, int(rows)) + threshold
         turn_on[0, index] = np.bincount(np.digitize(y, TURN_ON_EDGES), minlength=turn_on.shape[2])
-    return np.asarray(thresholds(turn_on, SUBARRAY, "auto")[0])
+    return np.asarray(
+        thresholds(replace(empty_summary(START), turn_on=turn_on), SUBARRAY, "auto")[0]
+    )
 
 
 def test_sparse_bins_follow_the_trend_of_those_with_enough_rows() -> None:
@@ -91,17 +93,6 @@ def test_the_steep_side_of_a_bin_is_cut_at_its_own_threshold() -> None:
     assert kept == [2, 0]
 
 
-def in_one_bin(histograms: np.ndarray) -> np.ndarray:
-    """The same with all rows at one distance."""
-    turn_on = np.zeros((len(histograms), N_BINS, histograms.shape[1]))
-    turn_on[:, 3] = histograms
-    return turn_on
-
-
-#: Thresholds of the type that are the same at all distances.
-FLAT = np.zeros((1, N_BINS))
-
-
 def test_a_telescope_with_a_threshold_of_its_own_is_told_from_its_type() -> None:
     # 3,000 showers that fall as exp(-1.7 ln E) above each telescope's threshold.
     rng = np.random.default_rng(5)
@@ -109,17 +100,19 @@ def test_a_telescope_with_a_threshold_of_its_own_is_told_from_its_type() -> None
     histograms = np.stack(
         [
             np.bincount(
-                np.digitize(rng.exponential(1 / 1.7, 3000) + edge, TURN_ON_EDGES),
-                minlength=len(TURN_ON_EDGES) + 1,
+                np.digitize(rng.exponential(1 / 1.7, 3000) + edge, OWN_EDGES),
+                minlength=len(OWN_EDGES) + 1,
             )
             for edge in own
         ]
     ).astype(float)
-    offsets = own_offsets(in_one_bin(histograms), FLAT, SUBARRAY, START.now)
+    summary = replace(empty_summary(START), turn_on_own=histograms)
+    offsets = own_offsets(summary, SUBARRAY, START.now)
     # The type's edge is that of the mixture; a peak of 250 rows puts an edge within 0.05.
     np.testing.assert_allclose(offsets - offsets[0], own, atol=0.1)
     histograms[2] *= 100 / histograms[2].sum()
-    assert own_offsets(in_one_bin(histograms), FLAT, SUBARRAY, START.now)[2] == 0.0
+    fewer = replace(summary, turn_on_own=histograms)
+    assert own_offsets(fewer, SUBARRAY, START.now)[2] == 0.0
 
 
 @pytest.mark.parametrize("what", ["a factor of ten", "five times as noisy"])
@@ -127,15 +120,15 @@ def test_an_edge_that_is_no_threshold_moves_none(what: str) -> None:
     edges = np.array([0.0, 0.0, math.log(10) if what == "a factor of ten" else 0.3])
     histograms = np.stack(
         [
-            np.bincount(np.digitize([edge], TURN_ON_EDGES), minlength=len(TURN_ON_EDGES) + 1)
+            np.bincount(np.digitize([edge], OWN_EDGES), minlength=len(OWN_EDGES) + 1)
             for edge in edges
         ]
     )
     now = START.now
     if what == "five times as noisy":
         now = replace(now, variance=now.variance * np.array([1.0, 1.0, 5.0]))
-    many = in_one_bin(histograms.astype(np.float64) * 1000)
-    assert own_offsets(many, FLAT, SUBARRAY, now)[2] == 0.0
+    summary = replace(empty_summary(START), turn_on_own=histograms.astype(np.float64) * 1000)
+    assert own_offsets(summary, SUBARRAY, now)[2] == 0.0
 
 
 def test_a_threshold_of_its_own_is_kept_clear_of() -> None:

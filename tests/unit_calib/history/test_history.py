@@ -22,8 +22,8 @@ from toy_pairs import toy_subarray
 
 from arraycal.calib.dl2.observed import Span
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.summary import empty_summary
-from arraycal.calib.fit.sums import FORMAT, Sums, pack
+from arraycal.calib.fit.sums.kept import FORMAT, Sums, pack
+from arraycal.calib.fit.sums.summary import empty_summary
 from arraycal.calib.history import database, upgrading
 from arraycal.calib.history.database import open_history, read_history
 from arraycal.calib.history.digest import configuration_digest

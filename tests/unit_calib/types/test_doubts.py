@@ -14,7 +14,7 @@ from arraycal.calib.calibrate import calibrate
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.resolutions import inseparable, variances
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.summarise import summarise
+from arraycal.calib.fit.sums.summarise import summarise
 from arraycal.calib.observables import ENERGY_CROSS
 from arraycal.calib.types.joint import FACTORS_PATH, INTER_PATH
 from arraycal.config import load_configuration

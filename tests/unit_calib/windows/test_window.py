@@ -17,7 +17,7 @@ from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
 from arraycal.calib.fit.loop import fit
 from arraycal.calib.fit.options import fit_options
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.sums import Sums
+from arraycal.calib.fit.sums.kept import Sums
 from arraycal.calib.history.database import open_history
 from arraycal.calib.history.digest import configuration_digest
 from arraycal.calib.history.errors import HistoryError

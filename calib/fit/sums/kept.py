@@ -23,11 +23,11 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib.errors import CannotCompute
-from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.model import Estimate, Model
 from arraycal.calib.fit.slope import EnergySlope
-from arraycal.calib.fit.summary import Moments, Summary, empty_summary
+from arraycal.calib.fit.sums.columns import ColumnSums
+from arraycal.calib.fit.sums.summary import Moments, Summary, empty_summary
 from arraycal.calib.subarray import Subarray
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ KEPT_OF_HALVES = (
 #: Those that steer the next pass of their own night, and are zero when sums come back.
 STEERING = (
     "variance_matrix", "variance_vector", "variance_meat", "shape_observed", "shape_expected",
-    "deviations", "farthest",
+    "turn_on", "turn_on_own", "deviations", "farthest",
 )  # fmt: skip
 #: Composite fields, and what they are made of.
 COMPOSITE: dict[str, Any] = {"asymmetry": Moments, "log_ratio": Moments, "columns": ColumnSums}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.fit.summarise import learning_sums
-from arraycal.calib.fit.summary import empty_summary, merge_for_solver, merge_summaries
+from arraycal.calib.fit.sums.summarise import learning_sums
+from arraycal.calib.fit.sums.summary import empty_summary, merge_for_solver, merge_summaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.fit.model import Model
     from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]

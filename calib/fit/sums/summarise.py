@@ -1,4 +1,4 @@
-"""Showers to SUMMARY: see `arraycal.calib.fit.summary` for what is summed."""
+"""Showers to SUMMARY: see `arraycal.calib.fit.sums.summary` for what is summed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from arraycal.calib.fit.selection import type_threshold_at
 from arraycal.calib.fit.showers import tally
-from arraycal.calib.fit.solver_sums import solver_sums
-from arraycal.calib.fit.summary import (
+from arraycal.calib.fit.sums.solver_sums import solver_sums
+from arraycal.calib.fit.sums.summary import (
     CLIP,
     CLIPPED_VARIANCE,
     DEVIATION_STEP,
     N_DEVIATIONS,
+    OWN_EDGES,
     RESIDUAL_EDGES,
+    TURN_ON_EDGES,
     Moments,
 )
 from arraycal.calib.fit.weighing import log_ratios, pairs_in_use, weigh
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from arraycal.calib.fit.model import Model
     from arraycal.calib.fit.showers import Showers
-    from arraycal.calib.fit.summary import Summary
+    from arraycal.calib.fit.sums.summary import Summary
     from arraycal.calib.fit.weighing import PairsInUse, WeighedRows
 
     Floats = npt.NDArray[np.float64]
@@ -75,6 +78,8 @@ def _steering(
         variance_meat=spread.meat,
         shape_observed=spread.observed,
         shape_expected=spread.expected,
+        turn_on=_turn_on(showers, model),
+        turn_on_own=_turn_on_own(showers, model),
     )
 
 
@@ -148,6 +153,24 @@ def _spread(showers: Showers, model: Model, rows: WeighedRows, pairs: PairsInUse
         observed=observed.reshape(bins),
         expected=expected.reshape(bins),
     )
+
+
+def _turn_on(showers: Showers, model: Model) -> Floats:
+    shape = (*model.threshold.shape, len(TURN_ON_EDGES) + 1)
+    bins = (showers.kind, showers.impact_bin, np.digitize(showers.y, TURN_ON_EDGES))
+    flat = np.ravel_multi_index(bins, shape)
+    return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(float)
+
+
+def _turn_on_own(showers: Showers, model: Model) -> Floats:
+    shape = (showers.n_nodes, len(OWN_EDGES) + 1)
+    threshold = type_threshold_at(showers, model)
+    if not np.isfinite(threshold).all():
+        return np.zeros(shape)
+    flat = np.ravel_multi_index(
+        (showers.node, np.digitize(showers.y - threshold, OWN_EDGES)), shape
+    )
+    return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(float)
 
 
 def _residuals(showers: Showers, rows: WeighedRows, pairs: PairsInUse, n_types: int) -> Floats:

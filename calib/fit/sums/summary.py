@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraycal.calib.fit.columns import ColumnSums
 from arraycal.calib.fit.showers import tally
+from arraycal.calib.fit.sums.columns import ColumnSums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -134,6 +134,10 @@ class Summary:
         Sum over showers of the squared gradient of that system: what its solution scatters by.
     shape_observed, shape_expected : array, shape (n_types, n_impact_bins, n_value_bins)
         Squared pair residuals over their model and their number, shared between the sides.
+    turn_on : array, shape (n_types, n_impact_bins, n_turn_on_bins)
+        Histogram of the telescopes' own ln(value).
+    turn_on_own : array, shape (n, n_own_bins)
+        The same by telescope, about the threshold of its type; zero without thresholds.
     residuals : array, shape (n_types, n_residual_bins)
         Histogram of the pair residuals in units of their expected size.
     deviations, farthest : array, shape (n, n_deviation_bins)
@@ -164,6 +168,8 @@ class Summary:
     variance_meat: Floats
     shape_observed: Floats
     shape_expected: Floats
+    turn_on: Floats
+    turn_on_own: Floats
     residuals: Floats
     deviations: Floats
     farthest: Floats
@@ -198,6 +204,7 @@ FOR_SOLVER = (
 #: Fields that steer the next model.
 STEERING = (
     "variance_matrix", "variance_vector", "variance_meat", "shape_observed", "shape_expected",
+    "turn_on", "turn_on_own",
 )  # fmt: skip
 
 
@@ -240,6 +247,8 @@ def empty_summary(model: Model) -> Summary:
         variance_meat=np.zeros(n),
         shape_observed=np.zeros(bins),
         shape_expected=np.zeros(bins),
+        turn_on=np.zeros((*bins[:2], len(TURN_ON_EDGES) + 1)),
+        turn_on_own=np.zeros((n, len(OWN_EDGES) + 1)),
         residuals=np.zeros((bins[0], len(RESIDUAL_EDGES) - 1)),
         deviations=np.zeros((n, N_DEVIATIONS)),
         farthest=np.zeros((n, N_DEVIATIONS)),
