@@ -72,8 +72,8 @@ demo: $(READY) ## simulate a small night with known truth, calibrate it, compare
 
 # The suite brings its own Prefect server; a server or profile of yours must not see its runs.
 .PHONY: test
-test: $(READY) ## run the test suite (ARGS are for pytest)
-	env -u PREFECT_API_URL -u PREFECT_API_KEY -u PREFECT_PROFILE $(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## run the test suite on all cores (ARGS are for pytest; -n 0 for one process)
+	env -u PREFECT_API_URL -u PREFECT_API_KEY -u PREFECT_PROFILE $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 .PHONY: check
 check: $(READY) ## lint, format, types, import directions

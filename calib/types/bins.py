@@ -7,8 +7,8 @@ energy of one type: noise of that mean is uncorrelated with the difference of an
 
 With the telescopes held at the joint solution s, residuals ``z = y - s`` of a bin are fitted by one
 number per type and a free shower term: the normal equations of `arraycal.calib.fit.sums.summary`,
-added up over the telescopes of each type, per bin. Errors are event-clustered; those of s, common to all
-bins of a type, are not in them.
+added up over the telescopes of each type, per bin. Errors are event-clustered; those of s, common
+to all bins of a type, are not in them.
 """
 
 from __future__ import annotations
