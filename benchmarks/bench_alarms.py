@@ -23,8 +23,8 @@ from arraycal.calib.observables import OBSERVABLES
 from arraycal.calib.simulation import SimulationSettings, simulate_night
 from arraycal.config import load_configuration
 
-#: What `judge` says of telescopes without enough showers.
-NO_ALARM = "without coefficient"
+#: What is said of telescopes without enough showers.
+NO_ALARM = ("without coefficient", "the mean that is 0 is that of the others")
 
 
 def night(seed: int, array: str, blocks: int, showers: int) -> dict[str, list[str]]:
@@ -45,7 +45,11 @@ def night(seed: int, array: str, blocks: int, showers: int) -> dict[str, list[st
             rows = [rows_of_block(f, observable, configuration, folder / "cache") for f in files]
             try:
                 verdict = calibrate(rows, observable, configuration).verdict
-                found[observable.name] = [r for r in verdict.reasons if NO_ALARM not in r]
+                found[observable.name] = [
+                    reason
+                    for reason in verdict.reasons
+                    if not any(words in reason for words in NO_ALARM)
+                ]
             except CannotCompute as error:
                 found[observable.name] = [str(error)]
     return found
