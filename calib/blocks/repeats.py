@@ -2,9 +2,9 @@
 
 Parts of an observation may come in files of their own. An event that is in two of them is judged as
 one that is twice in a file: of equal rows one stays; unequal rows contradict each other, and the
-event goes as a whole, in all files: two showers have got one number. So they have where the events
-are at different times, even if no row of the one has a counterpart. Only the cached rows are compared,
-and only those of events that may be in both files.
+event goes as a whole, in all files: two showers have got one number. So they have where the
+events are at different times, even if no row of the one has a counterpart. Only the cached rows are
+compared, and only those of events that may be in both files.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = ["Repeats", "find_repeats"]
 #: Keys of rows, PAIRS and STAMPS alike.
 KEYS = ("obs_id", "event_id", "tel_id", "tel_id_1", "tel_id_2")
 EVENT = ("obs_id", "event_id")
-#: Difference of times, s, from which on two events of one number are two: stamps of other telescopes
-#: have another middle, by microseconds.
+#: Difference of times, s, from which on events of one number are different ones: stamps of other
+#: telescopes have another middle, by microseconds.
 SAME_S = 1e-3
 #: Quarter nanoseconds in a second.
 QUARTERS_PER_S = 4_000_000_000

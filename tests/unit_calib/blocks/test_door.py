@@ -693,9 +693,10 @@ def test_events_of_one_number_in_two_files_go_as_a_whole(simulated, block, obser
     other = tmp_path / "other"
     settings = SimulationSettings(array="north", n_blocks=1, n_showers=N_SHOWERS, seed=8)
     simulate_night(other, settings)
-    blocks = [block(path, observable) for path in (simulated, block_path(other, 1001))]
+    paths = (simulated, block_path(other, 1001))
+    blocks = select_blocks([block(path, observable) for path in paths])
     alone = [set(rows_of(b)["event_id"].to_list()) for b in blocks]
-    used = without_repeats(select_blocks(blocks))
+    used = without_repeats(blocks)
     left = [set(rows_of(b)["event_id"].to_list()) for b in used]
     both = alone[0] & alone[1]
     assert len(both) > 100
