@@ -93,6 +93,8 @@ class Findings:
         Equal rows beyond the first, by table.
     shortfalls : list of (str, int or None, str)
         Tables in which rows are missing for a part of the block: name, telescope, description.
+    others : list of str
+        What else speaks against the block.
     untested : list of str
         What the file does not allow to test.
     """
@@ -103,6 +105,7 @@ class Findings:
     misplaced: dict[tuple[str, int], Misplaced] = field(default_factory=dict)
     copies: Counter[str] = field(default_factory=Counter)
     shortfalls: list[tuple[str, int | None, str]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
 
     def lose(self, rule: str, rows: int, one: str) -> None:
@@ -153,6 +156,7 @@ class Findings:
             *_by_table(STRAY, misplaced, names),
             *_by_table(UNEQUAL, unequal, names),
             *_by_table(MISSING_ROWS, self.shortfalls, names),
+            *self.others,
         ]
 
 

@@ -32,7 +32,7 @@ from arraycal.calib.stamps.columns import StampColumns, stamp_columns
 from arraycal.calib.stamps.front import direction, front, separation_deg
 from arraycal.calib.stamps.trigger import QUARTERS_PER_S, TriggerReader, altitude_m
 from arraycal.calib.stamps.usable import refuse_useless
-from arraycal.calib.subarray import value_by_telescope
+from arraycal.calib.subarray import refuse_unlike, value_by_telescope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -411,6 +411,7 @@ def _bright(
     if threshold is None:
         return np.ones(len(size), np.bool_)
     limits = value_by_telescope(threshold, block.subarray)
+    refuse_unlike("size_threshold", limits, block.subarray)
     limit = np.array([limits[tel_id] for tel_id in tel_ids])
     return np.asarray(size > THRESHOLD_FACTOR * limit)
 
