@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
-SCHEMA_ID = "pairs-4"
+SCHEMA_ID = "pairs-5"
 
 #: Column of PAIRS with the trigger time of the shower, where the file has it: s since 1970, TAI.
 TIME = "time_s"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from arraycal.config.errors import ConfigurationError
 from arraycal.config.telescope import resolve
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from arraycal.config.telescope import TelescopeParameter
 
-__all__ = ["MAX_TEL_ID", "Subarray", "allowed_pairs", "value_by_telescope"]
+__all__ = ["MAX_TEL_ID", "Subarray", "allowed_pairs", "refuse_unlike", "value_by_telescope"]
 
 V = TypeVar("V")
 
@@ -159,3 +160,38 @@ def value_by_telescope(parameter: TelescopeParameter[V], subarray: Subarray) -> 
     return resolve(
         parameter, subarray.tel_ids, dict(zip(subarray.tel_ids, subarray.descriptions, strict=True))
     )
+
+
+def refuse_unlike(name: str, values: Mapping[int, float], subarray: Subarray) -> None:
+    """Raise unless all telescopes of a type have one value.
+
+    Two telescopes whose events are selected differently do not differ by their throughput alone:
+    ctao-calibpipe refuses it, too.
+
+    Parameters
+    ----------
+    name : str
+        Of the setting, for the message.
+    values : mapping of int to float
+        By telescope id.
+    subarray : Subarray
+        The telescopes.
+
+    Raises
+    ------
+    ConfigurationError
+        With the telescopes and their values.
+    """
+    for kind in sorted(set(subarray.types)):
+        members: dict[float, list[int]] = {}
+        for tel_id, its in zip(subarray.tel_ids, subarray.types, strict=True):
+            if its == kind:
+                members.setdefault(values[tel_id], []).append(tel_id)
+        if len(members) > 1:
+            listed = "; ".join(
+                f"{value:g} for {', '.join(map(str, ids))}" for value, ids in members.items()
+            )
+            raise ConfigurationError(
+                f"{name} differs within {kind}: {listed}. Telescopes that are selected differently "
+                "cannot be compared; give all of a type one value."
+            )

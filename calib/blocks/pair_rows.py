@@ -14,6 +14,7 @@ from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.pairs.matching import merge_participation, merge_rejected, pair_events
 from arraycal.calib.pairs.rules import pair_configuration, pair_rules, pairs_to_form
 from arraycal.calib.pairs.saturation import BrightestPixels, described
+from arraycal.calib.pairs.unusable import UnusableValues
 from arraycal.calib.schema import LEFT_OUT
 
 if TYPE_CHECKING:
@@ -137,17 +138,22 @@ def paired_windows(
         summary["shower_columns"] = [name for name, _ in rules.shower]
     rejected: list[pl.DataFrame] = []
     participation: list[pl.DataFrame] = []
-    pixels = BrightestPixels(subarray)
-    n_pairs = 0
+    pixels, unusable = BrightestPixels(subarray), UnusableValues(rules.value)
+    n_pairs, log_values = 0, 0.0
     for window in windows:
         if rules.brightest is not None:
             pixels.add(window.events, rules.value, rules.brightest)
+        unusable.add(window.events)
         paired = pair_events(window.events, rules, subarray, allowed)
         rejected.append(paired.rejected)
         participation.append(paired.participation)
         n_pairs += len(paired.pairs)
+        log_values += float(paired.pairs.select(pl.col("value_1").log().sum()).item())
         if len(paired.pairs):
             yield paired.pairs
+    findings.others += unusable.remarks(subarray)
+    if n_pairs:
+        summary["mean_log_value"] = log_values / n_pairs
     rejected.append(pl.DataFrame(findings.rejected(), LEFT_OUT, orient="row"))
     counts = merge_rejected(rejected).rows()
     saturation = pixels.found()

@@ -1,8 +1,10 @@
 """Rows of one observation that are in two files.
 
 Parts of an observation may come in files of their own. An event that is in two of them is judged as
-one that is twice in a file: of equal rows one stays, unequal rows contradict each other and go
-altogether. Only the cached rows are compared, and only those of events that may be in both files.
+one that is twice in a file: of equal rows one stays; unequal rows contradict each other, and the
+event goes as a whole, in all files: two showers have got one number. So they have where the
+events are at different times, even if no row of the one has a counterpart. Only the cached rows are
+compared, and only those of events that may be in both files.
 """
 
 from __future__ import annotations
@@ -23,10 +25,16 @@ __all__ = ["Repeats", "find_repeats"]
 
 #: Keys of rows, PAIRS and STAMPS alike.
 KEYS = ("obs_id", "event_id", "tel_id", "tel_id_1", "tel_id_2")
+EVENT = ("obs_id", "event_id")
+#: Difference of times, s, from which on events of one number are different ones: stamps of other
+#: telescopes have another middle, by microseconds.
+SAME_S = 1e-3
+#: Quarter nanoseconds in a second.
+QUARTERS_PER_S = 4_000_000_000
 #: Rows of a shower without a telescope of their own are of pairs.
 LEVELS = {True: "pair", False: "telescope event"}
 COPY = "copy of a row in another file of the observation"
-UNEQUAL = "row that another file of the observation contradicts"
+UNEQUAL = "event that another file of the observation contradicts"
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ def _scan(entry: Entry) -> pl.LazyFrame | None:
 
 
 def _repeated(scans: dict[int, pl.LazyFrame], obs_id: int) -> pl.DataFrame:
-    """Keys in several blocks: ``block``, keys, ``equal``, ``first``; the blocks differ."""
+    """Rows of events in several blocks: ``block``, keys, ``torn``, ``copy``."""
     own = {number: scan.filter(pl.col("obs_id") == obs_id) for number, scan in scans.items()}
     event = pl.col("event_id")
     spans = [
@@ -110,11 +118,15 @@ def _repeated(scans: dict[int, pl.LazyFrame], obs_id: int) -> pl.DataFrame:
         [_digests(scan.filter(event.is_between(low, high)), n) for n, scan in own.items()]
     )
     keys = [name for name in rows.columns if name in KEYS]
-    return rows.with_columns(
-        (pl.col("content").n_unique() == 1).over(keys).alias("equal"),
-        pl.col("block").min().over(keys).alias("first"),
-        (pl.col("block").n_unique() > 1).over(keys).alias("repeated"),
-    ).filter("repeated")
+    same_key = pl.col("content").n_unique().over(keys) == 1
+    at = pl.col("at").fill_nan(None)
+    same_time = (at.max() - at.min() <= SAME_S).over(EVENT).fill_null(value=True)
+    return rows.filter(pl.col("block").n_unique().over(EVENT) > 1).select(
+        "block",
+        *keys,
+        (same_key & same_time).not_().any().over(EVENT).alias("torn"),
+        (pl.col("block").min().over(keys) != pl.col("block")).alias("copy"),
+    )
 
 
 def _digests(rows: pl.LazyFrame, number: int) -> pl.DataFrame:
@@ -122,15 +134,25 @@ def _digests(rows: pl.LazyFrame, number: int) -> pl.DataFrame:
     keys = [name for name in names if name in KEYS]
     content = pl.struct(name for name in names if name not in KEYS).hash()
     return rows.select(
-        pl.lit(number, pl.Int64).alias("block"), *keys, content.alias("content")
+        pl.lit(number, pl.Int64).alias("block"),
+        *keys,
+        content.alias("content"),
+        _time_s(names).cast(pl.Float64).alias("at"),
     ).collect()
+
+
+def _time_s(names: Sequence[str]) -> pl.Expr:
+    """Time of an event, of PAIRS or STAMPS."""
+    if "shower_s" in names:
+        return pl.col("shower_s") + pl.col("shower_quarters") / QUARTERS_PER_S
+    return pl.col("time_s") if "time_s" in names else pl.lit(None)
 
 
 def _judged(parts: Sequence[pl.DataFrame]) -> Repeats:
     rows = pl.concat(parts)
     keys = [name for name in rows.columns if name in KEYS]
-    copies = rows.filter(pl.col("equal") & (pl.col("first") != pl.col("block")))
-    unequal = rows.filter(~pl.col("equal"))
+    copies = rows.filter(pl.col("copy") & ~pl.col("torn"))
+    unequal = rows.filter("torn")
     level = LEVELS["tel_id_1" in keys]
     rejected = [
         (level, rule, len(some), _example(some))
@@ -138,8 +160,8 @@ def _judged(parts: Sequence[pl.DataFrame]) -> Repeats:
         if len(some)
     ]
     remarks = [
-        f"{n:,} of its rows are contradicted by another file of the observation, as in {one}; all "
-        "of these are left out"
+        f"{n:,} of its rows are of events contradicted by another file of the observation, as in "
+        f"{one}; these events are left out"
         for _, rule, n, one in rejected
         if rule == UNEQUAL
     ]

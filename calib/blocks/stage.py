@@ -6,6 +6,7 @@ result.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -44,6 +45,13 @@ __all__ = [
 ]
 
 
+#: What is said of a block that was too large for the machine, and what to do.
+NO_MEMORY = (
+    "{path}: there is not enough memory for this block ({error}). Use fewer workers, or a smaller "
+    "chunk_size, or allow more memory (ulimit -v, the limit of the container or of the batch job)."
+)
+
+
 @dataclass(frozen=True)
 class BlockPairs:
     """Outcome of the per-block stage.
@@ -73,6 +81,8 @@ class BlockPairs:
         Whether the configuration is the reason, and not the file.
     repeats : Repeats
         Its rows of which other blocks have the same key.
+    other_scale : str
+        How its values differ from those of the other blocks, if by more than any sky could.
     """
 
     path: Path
@@ -87,6 +97,7 @@ class BlockPairs:
     companion: BlockPairs | None = None
     wrong_request: bool = False
     repeats: Repeats = field(default_factory=Repeats)
+    other_scale: str = ""
 
     @property
     def n_events(self) -> int:
@@ -108,7 +119,7 @@ class BlockPairs:
     def remarks(self) -> list[str]:
         """What speaks against using the block as it is."""
         found = self.entry.summary.get("remarks", []) if self.entry else []
-        return [*found, *self.repeats.remarks]
+        return [*found, *self.repeats.remarks, *filter(None, [self.other_scale])]
 
     @property
     def untested(self) -> list[str]:
@@ -205,6 +216,8 @@ def cached_block(
         return replace(failed, status="ok", entry=_stored(cache, key, block, windows, before))
     except NothingToDo as error:
         return replace(failed, status="empty", reason=str(error))
+    except MemoryError as error:
+        return replace(failed, reason=NO_MEMORY.format(path=path, error=error))
     except (ArraycalError, ConfigurationError) as error:
         reason = str(error) if str(path) in str(error) else f"{path}: {error}"
         return replace(failed, reason=reason, wrong_request=_is_wrong_request(error))
@@ -294,7 +307,34 @@ def select_blocks(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
     for block in ordered:
         reason = _misfit(block, usual) if block.status == "ok" else ""
         result.append(replace(block, status="excluded", reason=reason) if reason else block)
-    return result
+    return _compared(result)
+
+
+def _compared(blocks: list[BlockPairs]) -> list[BlockPairs]:
+    """Tell blocks whose values are on another scale than those of most: another unit."""
+    scale = {
+        number: float(block.entry.summary["mean_log_value"])
+        for number, block in enumerate(blocks)
+        if block.status == "ok" and block.entry and "mean_log_value" in block.entry.summary
+    }
+    if not scale:
+        return blocks
+    # Of two nobody knows which is wrong: what is told holds for both.
+    usual = sorted(scale.values())[(len(scale) - 1) // 2]
+    return [
+        replace(block, other_scale=OTHER_SCALE.format(factor=math.exp(scale[number] - usual)))
+        if abs(scale.get(number, usual) - usual) > math.log(SAME_SCALE)
+        else block
+        for number, block in enumerate(blocks)
+    ]
+
+
+#: Factor between the mean values of blocks that no zenith angle, weather or gain explains.
+SAME_SCALE = 30.0
+OTHER_SCALE = (
+    "its values are {factor:.3g} times those of the other blocks: are they in another unit? "
+    "Correct the files, or calibrate without the wrong ones"
+)
 
 
 def without_repeats(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:

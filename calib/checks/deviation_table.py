@@ -75,7 +75,9 @@ def with_deviations(
     if result.fit["estimator"] == "pair":
         untested = ["residuals of single values: not with the estimator of pairs"]
         return replace(result, verdict=with_untested(result.verdict, untested))
-    found = find_outlying(fitted.summary, fitted.model.now.variance, subarray.type_codes)
+    model, kinds = fitted.model, subarray.type_codes
+    robust = model.robust != "none"
+    found = find_outlying(fitted.summary, model.now.variance, kinds, robust=robust)
     table = _table(found, fitted, subarray)
     remarks = [*_remarks(table, fitted), *_type_remarks(found, fitted, subarray)]
     verdict = with_remarks(result.verdict, remarks)
@@ -88,10 +90,10 @@ def with_deviations(
 
 def _table(found: Outlying, fitted: Fit, subarray: Subarray) -> pl.DataFrame:
     variance = fitted.model.now.variance
-    # A resolution that has taken outlying values in hides most of them: it is said first.
+    # Values that are far off make a telescope look noisy, but noise does not make values far off.
     flag = np.select(
-        [~found.tested, found.noisy, found.tailed, found.misfit],
-        ["few", "noisy", "outlying", "width"],
+        [~found.tested, found.tailed, found.noisy, found.misfit],
+        ["few", "outlying", "noisy", "width"],
         "ok",
     )
     table = pl.DataFrame(

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib.dl2.columns import MISSING
-from arraycal.calib.dl2.door import split_repeated
-from arraycal.calib.dl2.findings import CONTRADICTION, NO_SHOWER, REPEATED, UNTRIGGERED
+from arraycal.calib.dl2.findings import CONTRADICTION, REPEATED
+from arraycal.calib.dl2.repeated import split_repeated
 from arraycal.calib.errors import CannotCompute
 
 if TYPE_CHECKING:
@@ -253,13 +253,15 @@ class Cursor:
             return
         keys, rows = self._ascending(keys, rows)
         last = int(keys[-1])
-        keys, rows = self._distinct(keys, rows)
+        keys, rows, torn = self._distinct(keys, rows)
         self._last_read = last
         table = self._table
         assert table is not None  # noqa: S101  without a table there are no rows
         columns = {name: source.values(table, rows) for name, source in self._sources.items()}
         if self._door is not None:
             self.parts += self._door.parts_of(keys, _measured(columns, len(keys)))
+            # Rows that contradict each other are told as such; they do not lack.
+            self.parts += self._door.parts_of(torn, np.ones(len(torn), np.bool_))
         self._buffer = self._buffer.followed_by(Batch(keys, columns))
 
     def _read(self) -> npt.NDArray[Any]:
@@ -294,12 +296,13 @@ class Cursor:
         assert table is not None  # noqa: S101  without a table there are no rows
         if door is None:
             return self._numbering.keys(rows, table), rows
-        keys, *refused = door.admit(rows, table)
+        keys, refused = door.admit(rows, table)
+        door.note_misplaced(self.label, refused, rows)
         if self._leads:
             door.findings.n_rows += len(rows)
-            for rule, which in zip((NO_SHOWER, CONTRADICTION, UNTRIGGERED), refused, strict=True):
-                door.lose(rule, rows[which], self.tel_id)
-        return keys, (rows if len(keys) == len(rows) else rows[~np.any(refused, axis=0)])
+            door.lose_refused(refused, rows, self.tel_id)
+        passes = slice(None) if len(keys) == len(rows) else ~np.any(list(refused.values()), axis=0)
+        return keys, rows[passes]
 
     def _ascending(self, keys: Keys, rows: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[Any]]:
         """Check or restore ascending keys."""
@@ -313,17 +316,18 @@ class Cursor:
         order = np.argsort(keys, kind="stable")
         return keys[order], rows[order]
 
-    def _distinct(self, keys: Keys, rows: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[Any]]:
-        """Leave one row of each key, or none; count the others."""
+    def _distinct(self, keys: Keys, rows: npt.NDArray[Any]) -> tuple[Keys, npt.NDArray[Any], Keys]:
+        """Leave one row of each key, or none; count the others, and return keys without any."""
+        torn = np.empty(0, np.int64)
         kept = np.diff(keys, prepend=self._last_read) > 0
         if kept.all() or self._shared:
-            return keys, rows
+            return keys, rows, torn
         copies = int(np.count_nonzero(~kept))
         if self._door is not None:
             kept, torn, copies = split_repeated(keys, rows)
             self._note_repeated(self._door, keys, torn, copies)
         self._repeated += copies
-        return keys[kept], rows[kept]
+        return keys[kept], rows[kept], torn
 
     def _note_repeated(self, door: Door, keys: Keys, torn: Keys, copies: int) -> None:
         findings = door.findings
@@ -379,15 +383,10 @@ class TelescopeCursor:
     companions: tuple[Cursor, ...]
     door: Door | None = None
 
-    def take(self, limit: int | None) -> Batch:
-        """Remove and return the rows up to shower `limit`, companions matched to them."""
-        rows = self.leading.take(limit)
-        if rows.keys.size:
-            last = int(rows.keys[-1])
-            for companion in self.companions:
-                rows = rows.with_columns(aligned(companion.advance(last), rows.keys))
-            for companion in self.companions:
-                rows = without(rows, companion.pop_contradicted(last), self.door, self.tel_id)
+    def complete(self, rows: Batch, last: int) -> Batch:
+        """Match the companions to rows of the leading table, which end with shower `last`."""
+        for companion in self.companions:
+            rows = rows.with_columns(aligned(companion.advance(last), rows.keys))
         return rows
 
 
@@ -438,31 +437,36 @@ class Reader:
         reached = [telescope.leading.reach for telescope in self.telescopes]
         limit = min((key for key in reached if key is not None), default=None)
         at_end = not any(telescope.leading.waiting for telescope in self.telescopes)
-        taken = [(telescope.tel_id, telescope.take(limit)) for telescope in self.telescopes]
-        parts = [(tel_id, rows) for tel_id, rows in taken if rows.keys.size]
+        taken = [telescope.leading.take(limit) for telescope in self.telescopes]
         repeated = sum(telescope.leading.pop_repeated() for telescope in self.telescopes)
         if at_end:
             self._finish()
             return (self.schema.to_frame(), repeated) if repeated else None
-        parts = self._with_showers(parts) if parts else []
+        parts = self._complete(taken)
         return (self._frame(parts) if parts else self.schema.to_frame()), repeated
 
     def _finish(self) -> None:
         for cursor in (*self.showers, *(c for t in self.telescopes for c in t.companions)):
             cursor.finish()
 
-    def _with_showers(self, parts: Sequence[tuple[int, Batch]]) -> list[tuple[int, Batch]]:
-        last = max(int(rows.keys[-1]) for _, rows in parts)
-        complete = list(parts)
+    def _complete(self, taken: Sequence[Batch]) -> list[tuple[int, Batch]]:
+        """Match all other tables to the rows of telescopes; drop showers with a contradiction."""
+        last = max((int(rows.keys[-1]) for rows in taken if rows.keys.size), default=None)
+        if last is None:
+            return []
+        parts = [
+            (t.tel_id, t.complete(rows, last))
+            for t, rows in zip(self.telescopes, taken, strict=True)
+        ]
         for cursor in self.showers:
             showers = cursor.advance(last)
-            complete = [(t, rows.with_columns(aligned(showers, rows.keys))) for t, rows in complete]
+            parts = [(t, rows.with_columns(aligned(showers, rows.keys))) for t, rows in parts]
         if self.triggers is not None:
-            complete = self._with_triggers(complete, self.triggers.advance(last))
-        for cursor in self.showers:
-            torn = cursor.pop_contradicted(last)
-            complete = [(t, without(rows, torn, self.door, t)) for t, rows in complete]
-        return [(t, rows) for t, rows in complete if rows.keys.size]
+            parts = self._with_triggers(parts, self.triggers.advance(last))
+        # Two showers may have got one number: whichever table tells, no row of it can be trusted.
+        torn = np.unique(np.concatenate([cursor.pop_contradicted(last) for cursor in self.cursors]))
+        parts = [(t, without(rows, torn, self.door, t)) for t, rows in parts]
+        return [(t, rows) for t, rows in parts if rows.keys.size]
 
     def _with_triggers(
         self, parts: Sequence[tuple[int, Batch]], triggers: Batch

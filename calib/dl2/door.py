@@ -2,8 +2,9 @@
 
 Reads the trigger table of the array before any other, and tells of each row of any table whether
 it may pass: what is no shower may not (flat fields, pedestals, whatever their ids), nor what the
-trigger table contradicts itself about. Ids out of range are refused, but only those of showers. It
-also counts how many rows every table should have in each part of the block.
+trigger table contradicts itself about, nor a row of a telescope that did not trigger. Ids out of
+range are refused, but only those of showers. It also counts how many rows every table should have
+in each part of the block.
 """
 
 from __future__ import annotations
@@ -15,8 +16,17 @@ import numpy as np
 
 from arraycal.calib import hdf5
 from arraycal.calib.dl2.completeness import N_PARTS, find_shortfall
-from arraycal.calib.dl2.findings import Findings, example
+from arraycal.calib.dl2.findings import (
+    CONTRADICTION,
+    MISPLACED,
+    NO_SHOWER,
+    UNTRIGGERED,
+    Findings,
+    example,
+)
 from arraycal.calib.dl2.numbering import EVENT_BITS, Numbering
+from arraycal.calib.dl2.pattern import Pattern
+from arraycal.calib.dl2.repeated import among, split_repeated
 from arraycal.calib.errors import NothingToDo
 
 if TYPE_CHECKING:
@@ -38,7 +48,6 @@ __all__ = [
     "note_shortfalls",
     "open_door",
     "short_table_name",
-    "split_repeated",
 ]
 
 TRIGGER = "/dl1/event/subarray/trigger"
@@ -53,8 +62,8 @@ NO_KEYS: Keys = np.empty(0, np.int64)
 
 NO_TYPES = "whether all events are showers: the trigger table has no event_type"
 NO_TRIGGERS = (
-    "whether rows of telescopes are missing: the trigger table does not say which telescopes "
-    "triggered (tels_with_trigger)"
+    "whether rows of telescopes are missing, or of events in which they did not trigger: the "
+    "trigger table does not say which telescopes triggered (tels_with_trigger)"
 )
 
 
@@ -78,6 +87,8 @@ class Door:
         First shower of each part of the block; empty when nothing is known.
     triggers : dict of int or None to array, shape (n_parts,)
         Triggers by telescope; those of the array under None.
+    pattern : Pattern or None
+        Telescopes of every shower; None when the table does not say.
     """
 
     numbering: Numbering
@@ -88,16 +99,17 @@ class Door:
     showers: Keys = field(default_factory=lambda: NO_KEYS)
     edges: Keys = field(default_factory=lambda: NO_KEYS)
     triggers: dict[int | None, npt.NDArray[np.int64]] = field(default_factory=dict)
+    pattern: Pattern | None = None
 
-    def admit(self, rows: Rows, table: hdf5.Table) -> tuple[Keys, Bools, Bools, Bools]:
+    def admit(self, rows: Rows, table: hdf5.Table) -> tuple[Keys, dict[str, Bools]]:
         """Number the showers of table rows, and tell which may pass.
 
         Returns
         -------
         keys : array of int64
             Numbers of the rows that may pass.
-        no_shower, contradicted, untriggered : array of bool, shape (n_rows,)
-            Which rows may not, and why.
+        refused : dict of str to array of bool, shape (n_rows,)
+            Which rows may not, by the rule that says so; no row by two of them.
 
         Raises
         ------
@@ -105,26 +117,28 @@ class Door:
             If the id of an event that may be a shower is out of range.
         """
         stranger = np.zeros(len(rows), np.bool_)
-        if not (self.strangers.size or self.no_showers.size or self.contradicted.size):
-            keys = self.numbering.keys(rows, table)
-            unknown = self._unknown(keys)
-            return (keys[~unknown] if unknown.any() else keys), stranger, stranger, unknown
         if self.strangers.size:
             outside = np.flatnonzero(_is_out_of_range(rows["event_id"]))
             stranger[outside] = np.isin(_pairs(rows[outside]), self.strangers)
         numbered = rows[~stranger] if stranger.any() else rows
         keys = self.numbering.keys(numbered, table)
-        no_shower, contradicted = stranger.copy(), np.zeros(len(rows), np.bool_)
-        no_shower[~stranger] = _among(keys, self.no_showers)
-        contradicted[~stranger] = _among(keys, self.contradicted)
-        unknown = np.zeros(len(rows), np.bool_)
-        unknown[~stranger] = self._unknown(keys)
-        passes = ~(no_shower | contradicted | unknown)[~stranger]
-        return (keys if passes.all() else keys[passes]), no_shower, contradicted, unknown
+        found = {
+            NO_SHOWER: among(keys, self.no_showers),
+            CONTRADICTION: among(keys, self.contradicted),
+            UNTRIGGERED: self._unknown(keys),
+        }
+        if self.pattern is not None and "tel_id" in table.columns:
+            # Only showers have a pattern, so that no row is refused twice.
+            found[MISPLACED] = self.pattern.lacks(keys, numbered["tel_id"])
+        passes = ~np.any(list(found.values()), axis=0)
+        if stranger.any():
+            found = {rule: _spread(which, ~stranger) for rule, which in found.items()}
+            found[NO_SHOWER] |= stranger
+        return (keys if passes.all() else keys[passes]), found
 
     def _unknown(self, keys: Keys) -> Bools:
         """Which showers are in no row of the trigger table; none where there is no table."""
-        return ~_among(keys, self.showers) if self.showers.size else np.zeros(len(keys), np.bool_)
+        return ~among(keys, self.showers) if self.showers.size else np.zeros(len(keys), np.bool_)
 
     def parts_of(self, keys: Keys, there: Bools) -> npt.NDArray[np.int64]:
         """Count ascending shower numbers by part of the block, those that are `there`."""
@@ -138,6 +152,27 @@ class Door:
         if len(rows):
             one = example(int(rows["obs_id"][0]), int(rows["event_id"][0]), tel_id)
             self.findings.lose(rule, len(rows), one)
+
+    def lose_refused(self, refused: dict[str, Bools], rows: Rows, tel_id: int | None) -> None:
+        """Count what `admit` refused, by rule."""
+        for rule, which in refused.items():
+            if which.any():
+                self.lose(rule, rows[which], tel_id)
+
+    def note_misplaced(self, label: str, refused: dict[str, Bools], rows: Rows) -> None:
+        """Count rows of a table by telescope, and those of events in which it did not trigger."""
+        which = refused.get(MISPLACED)
+        if which is None or not len(rows):
+            return
+        for tel_id in np.unique(rows["tel_id"]).tolist():
+            own = rows["tel_id"] == tel_id
+            wrong = rows[own & which]
+            one = (
+                example(int(wrong["obs_id"][0]), int(wrong["event_id"][0]), tel_id)
+                if len(wrong)
+                else ""
+            )
+            self.findings.misplace(label, tel_id, len(wrong), int(own.sum()), one)
 
     def named(self, key: int, tel_id: int | None = None) -> str:
         """Name a row of a shower."""
@@ -212,6 +247,8 @@ class _Triggers:
         self.strangers = np.unique(np.concatenate(strangers))
         if masks:
             self.masks = np.concatenate(masks)
+        # A pattern that nobody filled in says nothing.
+        self.has_mask &= bool(self.masks.any())
 
     def _portions(self) -> Any:  # noqa: ANN401  an iterator of structured arrays
         step = -(-READ_ROWS // self.table.chunk_rows) * self.table.chunk_rows
@@ -236,7 +273,7 @@ class _Triggers:
         contradicted = np.union1d(
             self._contradicted(keys[~first]), np.intersect1d(keys, self.others)
         )
-        kept = first & ~_among(keys, contradicted)
+        kept = first & ~among(keys, contradicted)
         door = Door(
             self.numbering,
             findings,
@@ -245,14 +282,20 @@ class _Triggers:
             strangers=self.strangers,
             showers=np.union1d(keys, self.others),
             edges=_edges(keys[kept]),
+            pattern=self._pattern(keys[kept], order[kept]),
         )
-        copies = ~first & ~_among(keys, contradicted)
+        copies = ~first & ~among(keys, contradicted)
         findings.copies[short_table_name(TRIGGER)] += int(np.count_nonzero(copies))
         if contradicted.size:
             one = door.named(int(contradicted[0]))
             findings.contradict(short_table_name(TRIGGER), None, len(contradicted), one)
-        door.triggers.update(self._counted(door, keys[kept], order[kept]))
+        door.triggers[None] = door.parts_of(keys[kept], np.ones(int(kept.sum()), np.bool_))
+        for tel_id, triggered in door.pattern.telescopes() if door.pattern else ():
+            door.triggers[tel_id] = door.parts_of(keys[kept], triggered)
         return door
+
+    def _pattern(self, showers: Keys, places: npt.NDArray[np.intp]) -> Pattern | None:
+        return Pattern(showers, self.masks[places], self.layout) if self.has_mask else None
 
     def _contradicted(self, repeated: Keys) -> Keys:
         """Of the showers with several rows, those whose rows are unequal."""
@@ -261,23 +304,11 @@ class _Triggers:
         again, parts = np.unique(repeated), []
         for portion in self._portions():
             showers = portion[self._is_shower(portion)]
-            parts.append(showers[_among(self.numbering.keys(showers, self.table), again)])
+            parts.append(showers[among(self.numbering.keys(showers, self.table), again)])
         rows = np.concatenate(parts)
         keys = self.numbering.keys(rows, self.table)
         order = np.argsort(keys, kind="stable")
         return np.unique(split_repeated(keys[order], rows[order])[1])
-
-    def _counted(
-        self, door: Door, keys: Keys, places: npt.NDArray[np.intp]
-    ) -> dict[int | None, npt.NDArray[np.int64]]:
-        """Triggers by part of the block, of the array and of each telescope."""
-        counts: dict[int | None, npt.NDArray[np.int64]] = {
-            None: door.parts_of(keys, np.ones(len(keys), np.bool_))
-        }
-        for column, tel_id in enumerate(self.layout if self.has_mask else ()):
-            bit = self.masks[places, column // 8] >> (7 - column % 8) & 1
-            counts[tel_id] = door.parts_of(keys, bit.astype(np.bool_))
-        return counts
 
 
 def note_shortfalls(
@@ -318,42 +349,6 @@ def short_table_name(group: str) -> str:
     return "/".join(group.split("/")[-2:])
 
 
-def split_repeated(keys: Keys, rows: Rows) -> tuple[Bools, Keys, int]:
-    """Judge rows of ascending keys: the first of equal ones stays, unequal ones go altogether.
-
-    Parameters
-    ----------
-    keys : array of int64, shape (n_rows,)
-        Ascending.
-    rows : structured array, shape (n_rows,)
-        Rows of the table.
-
-    Returns
-    -------
-    kept : array of bool, shape (n_rows,)
-        Which rows stay.
-    contradicted : array of int64
-        Keys of which none does.
-    n_copies : int
-        Rows that go for being copies.
-    """
-    repeated = np.append(False, keys[1:] == keys[:-1])
-    at = np.flatnonzero(repeated)
-    unequal = np.unique(keys[at[~equal_rows(rows, at - 1, at)]])
-    torn = _among(keys, unequal)
-    return ~repeated & ~torn, unequal, int(np.count_nonzero(repeated & ~torn))
-
-
-def equal_rows(rows: Rows, one: npt.NDArray[np.intp], other: npt.NDArray[np.intp]) -> Bools:
-    """Whether rows of a table are equal in every column; NaN equals NaN."""
-    equal = np.ones(len(one), np.bool_)
-    for name in rows.dtype.names or ():
-        a, b = rows[name][one], rows[name][other]
-        same = (a == b) | ((a != a) & (b != b))  # noqa: PLR0124  only NaN differs from itself
-        equal &= same.reshape(len(one), -1).all(axis=1) if len(one) else equal
-    return equal
-
-
 def _edges(keys: Keys) -> Keys:
     """First showers of parts with about as many showers each."""
     if not len(keys):
@@ -367,15 +362,14 @@ def _is_out_of_range(event_ids: Rows) -> Bools:
     return np.asarray(event_ids.astype(np.int64).view(np.uint64) >> np.uint64(EVENT_BITS) != 0)
 
 
+def _spread(which: Bools, places: Bools) -> Bools:
+    """Flags of some rows as flags of all."""
+    found = np.zeros(len(places), np.bool_)
+    found[places] = which
+    return found
+
+
 def _pairs(rows: Rows) -> Rows:
     pairs = np.empty(len(rows), ID_PAIR)
     pairs["obs_id"], pairs["event_id"] = rows["obs_id"].astype(np.int64), rows["event_id"]
     return pairs
-
-
-def _among(keys: Keys, known: Keys) -> Bools:
-    """Which keys are among sorted ones."""
-    if not known.size:
-        return np.zeros(len(keys), np.bool_)
-    place = np.searchsorted(known, keys).clip(max=len(known) - 1)
-    return np.asarray(known[place] == keys)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTRADICTION",
+    "MISPLACED",
     "NO_SHOWER",
     "REPEATED",
     "TELESCOPE_LEVEL",
@@ -31,7 +32,11 @@ TELESCOPE_LEVEL = "telescope event"
 REPEATED = "repeated row"
 NO_SHOWER = "no shower event"
 UNTRIGGERED = "event without a row in the trigger table"
+MISPLACED = "telescope that did not trigger in its event"
 CONTRADICTION = "rows of the same key that contradict each other"
+#: Part of the rows of a telescope that are of events in which it did not trigger, from which on it
+#: speaks against the others, too. Sound files have none.
+MISPLACED_SHARE = 0.005
 #: Topic of notes on copies.
 ROWS = "rows"
 
@@ -62,6 +67,14 @@ class Loss(NamedTuple):
     example: str
 
 
+class Misplaced(NamedTuple):
+    """Rows of a telescope of events in which it did not trigger, of how many, and one of them."""
+
+    rows: int = 0
+    total: int = 0
+    example: str = ""
+
+
 @dataclass
 class Findings:
     """Counts and examples, filled while a block is read.
@@ -74,10 +87,14 @@ class Findings:
         What was left out of them, by rule.
     contradictions : dict of (str, int or None) to Loss
         Keys with unequal rows by table and telescope, None for tables with a row per shower.
+    misplaced : dict of (str, int) to Misplaced
+        Rows by table and telescope, and those of events in which it did not trigger.
     copies : Counter of str
         Equal rows beyond the first, by table.
     shortfalls : list of (str, int or None, str)
         Tables in which rows are missing for a part of the block: name, telescope, description.
+    others : list of str
+        What else speaks against the block.
     untested : list of str
         What the file does not allow to test.
     """
@@ -85,8 +102,10 @@ class Findings:
     n_rows: int = 0
     losses: dict[str, Loss] = field(default_factory=dict)
     contradictions: dict[tuple[str, int | None], Loss] = field(default_factory=dict)
+    misplaced: dict[tuple[str, int], Misplaced] = field(default_factory=dict)
     copies: Counter[str] = field(default_factory=Counter)
     shortfalls: list[tuple[str, int | None, str]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
 
     def lose(self, rule: str, rows: int, one: str) -> None:
@@ -96,6 +115,13 @@ class Findings:
     def contradict(self, table: str, tel_id: int | None, keys: int, one: str) -> None:
         """Count keys whose rows are unequal."""
         _add(self.contradictions, (table, tel_id), keys, one)
+
+    def misplace(self, table: str, tel_id: int, rows: int, total: int, one: str) -> None:
+        """Count rows of a telescope, and how many are of events in which it did not trigger."""
+        before = self.misplaced.get((table, tel_id), Misplaced())
+        self.misplaced[table, tel_id] = Misplaced(
+            before.rows + rows, before.total + total, before.example or one
+        )
 
     def rejected(self) -> list[tuple[str, str, int, str]]:
         """Rows of schema ``arraycal.calib.schema.LEFT_OUT``."""
@@ -119,17 +145,28 @@ class Findings:
             (table, tel_id, f"{loss.rows:,} times, as in {loss.example}")
             for (table, tel_id), loss in self.contradictions.items()
         ]
+        misplaced = [
+            (table, tel_id, f"{found.rows:,} of {found.total:,}, as {found.example}")
+            for (table, tel_id), found in self.misplaced.items()
+            if found.rows > MISPLACED_SHARE * found.total
+        ]
         lost = self.losses.get(UNTRIGGERED)
         return [
             *([UNKNOWN.format(*lost)] if lost else []),
+            *_by_table(STRAY, misplaced, names),
             *_by_table(UNEQUAL, unequal, names),
             *_by_table(MISSING_ROWS, self.shortfalls, names),
+            *self.others,
         ]
 
 
 UNKNOWN = (
     "{:,} rows of telescopes are of events that the trigger table does not have, as in {}; they "
     "are left out"
+)
+STRAY = (
+    "rows of {} are of events in which the telescope did not trigger; they are left out, and those "
+    "that are left may be of other events or telescopes, too: {}"
 )
 UNEQUAL = "{} has unequal rows of the same key, all of them left out: {}"
 MISSING_ROWS = "rows of {} are missing for a part of the time: {}"

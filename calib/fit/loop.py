@@ -111,6 +111,8 @@ class FitOptions:
         ln(value) by telescope id above which telescopes saturate.
     type_variance : array, shape (n_types,), optional
         Relative variances of types whose resolutions cannot be told apart; equal by default.
+    typical : array of bool, shape (n,), optional
+        Telescopes whose resolution is that of their type; by default all have their own.
     """
 
     estimator: str
@@ -125,6 +127,7 @@ class FitOptions:
     slope: EnergySlope = NO_SLOPE
     ceiling: Mapping[int, float] | None = None
     type_variance: Floats | None = None
+    typical: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -371,6 +374,9 @@ def _next_estimate(
     if passes < WARM_UP or held:
         return now
     variance = resolutions.variances(model.now, summary, subarray.type_codes, options.type_variance)
+    if options.typical is not None:
+        usual = resolutions.medians(variance, subarray.type_codes)
+        variance = np.where(options.typical, usual, variance)
     shape = resolutions.shapes(model.now, summary) if options.binned_resolution else model.now.shape
     if passes <= UNDAMPED:
         return replace(now, variance=variance, shape=shape)
@@ -482,17 +488,18 @@ def systematic_error(
     Returns
     -------
     array, shape (m,)
-        Zero where nothing exceeds the statistical errors; NaN where no split has enough showers
-        in both halves.
+        Zero where nothing exceeds the statistical errors; NaN where no split by a quantity of the
+        shower has enough showers in both halves: time alone tells nothing of the others.
     """
-    squares = []
-    for half in fitted.half_differences:
+    squares, known = [], False
+    for number, half in enumerate(fitted.half_differences):
         shared = half.component[nodes]
         if np.all((shared >= 0) & (shared == shared[0])):
             fixed = network.fix_gauge(half, nodes, gauge, reference=reference, left_out=left_out)
             difference, noise = fixed.log_throughput[nodes], np.diag(fixed.covariance)[nodes]
             squares.append(difference**2 - noise)
-    if not squares:
+            known |= number < len(SPLITS)
+    if not known:
         return np.full(len(nodes), np.nan)
     return np.asarray(np.sqrt(np.maximum(np.mean(squares, axis=0), 0.0)))
 

@@ -53,6 +53,12 @@ MIN_WIDTH, MIN_WIDTH_ERRORS = 0.25, 5.0
 #: Resolution relative to that of the type in which outlying values may hide: 5 % of them, three
 #: times the resolution off, make it 1.2. Telescopes of a type differ by less in simulated nights.
 NOISIER = 1.2
+#: Difference of the width of the core from that of the resolution, from which on the resolution is
+#: not that of the core: 5 % of values three times the resolution off make it 0.15.
+SWOLLEN = 0.1
+#: Width of the core over the resolution of the type, from which on no value of the telescope fits:
+#: outlying values, which pull its throughput along, make it 2.
+STRANGE = 2.5
 #: Median of the deviation of a unit Gaussian.
 MEDIAN = 0.6744897501960817
 
@@ -77,6 +83,9 @@ class Outlying(NamedTuple):
         the model says; of a resolution that is far from that of the type.
     noisier : array of bool
         Of a resolution beyond that of its type in which outlying values may hide.
+    swollen : array of bool
+        Those of them whose core is not as wide as the resolution, and those with outlying values:
+        the resolution has taken outlying values in. Not those of which no value fits.
     type_share : array
         Part of outlying values of all telescopes of the type.
     type_tailed : array of bool
@@ -95,6 +104,7 @@ class Outlying(NamedTuple):
     misfit: Flags
     noisy: Flags
     noisier: Flags
+    swollen: Flags
     type_share: Floats
     type_tailed: Flags
 
@@ -139,12 +149,16 @@ def fit_robustly(
     now = plain.model.now
     usual = medians(now.variance, subarray.type_codes)
     start = replace(now, variance=usual, shape=np.ones_like(now.shape))
-    robust = fit(windows, subarray, replace(options, robust="tukey"), start, observers)
+    # What has taken outlying values in would take them in again, and their weight with them.
+    again = replace(options, robust="tukey", typical=found.swollen)
+    robust = fit(windows, subarray, again, start, observers)
     lost = (robust.solution.component < 0) & (plain.solution.component >= 0)
     return plain if lost.any() else robust
 
 
-def find_outlying(summary: Summary, variance: Floats, kinds: Indices) -> Outlying:
+def find_outlying(
+    summary: Summary, variance: Floats, kinds: Indices, *, robust: bool = False
+) -> Outlying:
     """Judge the deviations of the last pass.
 
     Parameters
@@ -155,6 +169,9 @@ def find_outlying(summary: Summary, variance: Floats, kinds: Indices) -> Outlyin
         Fitted variance of every telescope.
     kinds : array of int, shape (n,)
         Code of the type of every telescope.
+    robust : bool
+        Whether the fit had robust weights: no core is then wider than its resolution, but for the
+        outlying values in its median.
 
     Returns
     -------
@@ -164,7 +181,7 @@ def find_outlying(summary: Summary, variance: Floats, kinds: Indices) -> Outlyin
     n = summary.deviations.sum(axis=1)
     tested = n >= LEAST_ROWS
     core = np.where(tested, _median(summary.deviations) / MEDIAN, 1.0)
-    n_far = _beyond(summary.farthest, FAR * core)
+    n_far = _beyond(summary.farthest, FAR * (np.minimum(core, 1.0) if robust else core))
     of_type = np.eye(int(kinds.max(initial=0)) + 1)[kinds]
     type_rows, type_far = (of_type @ (of_type.T @ values) for values in (n, n_far))
     # One more, because none of few is no proof that there are none.
@@ -179,6 +196,9 @@ def find_outlying(summary: Summary, variance: Floats, kinds: Indices) -> Outlyin
     rare = chance < CHANCE / max(int(tested.sum()), 1)
     width, width_error = _width(summary.deviations)
     off = np.abs(width - 1.0)
+    noisier = tested & (variance > NOISIER**2 * medians(variance, kinds))
+    tailed = tested & rare & (share - expected > MIN_SHARE) & (n_far >= LEAST_OUTLYING)
+    wide = core * np.sqrt(variance / medians(variance, kinds))
     return Outlying(
         n_rows=n,
         width=width,
@@ -188,9 +208,10 @@ def find_outlying(summary: Summary, variance: Floats, kinds: Indices) -> Outlyin
         expected=expected,
         chance=chance,
         tested=tested,
-        tailed=tested & rare & (share - expected > MIN_SHARE) & (n_far >= LEAST_OUTLYING),
+        tailed=tailed,
         misfit=tested & (off > MIN_WIDTH) & (off > MIN_WIDTH_ERRORS * width_error),
-        noisier=tested & (variance > NOISIER**2 * medians(variance, kinds)),
+        noisier=noisier,
+        swollen=(tailed | (noisier & (np.abs(core - 1.0) > SWOLLEN))) & (wide < STRANGE),
         noisy=tested & far_noisier(variance, kinds),
         type_share=type_share,
         type_tailed=(type_rows >= LEAST_ROWS)

@@ -27,6 +27,8 @@ Robust = Literal["none", "huber", "tukey"]
 
 #: Usual tuning constants: 95 % efficiency for Gaussian noise (Huber 1981; Beaton, Tukey 1974).
 HUBER, TUKEY = 1.345, 4.685
+#: The same of showers of two telescopes: 85 % efficiency.
+TUKEY_OF_TWO, TWO = 3.44, 2
 #: Weight of rows out of use, relative to the largest: no part in a median, but no division by 0.
 TINY = 1e-12
 #: Least part of the weights in the derivative of a shower's gradient that must not cancel.
@@ -47,9 +49,13 @@ def robust_weights(
         # Residuals of a shower's own mean are smaller than the noise by the leverage 1 - p.
         scale = np.sqrt(np.where(base > 0, 1.0 / base - 1.0 / total, np.inf))
         scale = np.where(scale > 0, scale, np.inf)
+        # Of two telescopes nobody knows which is off: between the two, what a limit that is
+        # too wide lets in moves both.
+        n_used = showers.total((base > 0).astype(float))[showers.group]
+        stretch = np.where((kind == "tukey") & (n_used == TWO), TUKEY / TUKEY_OF_TWO, 1.0)
         centre = _centres(showers, z, np.maximum(base, TINY * base.max()))
         for _ in range(CENTRE_ROUNDS):
-            weight, slope = score((z - centre[showers.group]) / scale)
+            weight, slope = score(stretch * (z - centre[showers.group]) / scale)
             weight, slope = np.nan_to_num(weight), np.nan_to_num(slope)
             sum_weight = showers.total(base * weight)
             update = showers.total(base * weight * z) / sum_weight
@@ -86,7 +92,7 @@ def _centres(showers: Showers, z: Floats, weight: Floats) -> Floats:
     median = 0.5 * (ordered[low] + ordered[high])
     n_used = showers.total((weight > weight.max() * 2 * TINY).astype(float))
     mean = showers.total(weight * z) / showers.total(weight)
-    return np.where(n_used > 2, median, mean)  # noqa: PLR2004
+    return np.where(n_used > TWO, median, mean)
 
 
 def _first_in_group(showers: Showers, flags: npt.NDArray[np.bool_]) -> Indices:

@@ -9,11 +9,12 @@ of another night and counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from arraycal.calib.dl2.observed import dates_in, night_of, observation_start
+from arraycal.calib.dl2.products import product_in
 from arraycal.calib.errors import BeingWritten, CannotCompute
 from arraycal.calib.hdf5 import is_being_written
 
@@ -126,7 +127,7 @@ def night_files(  # noqa: PLR0913  what a site is
     """
     stated = dict.fromkeys(by_next_path, night + timedelta(days=1)) | dict.fromkeys(by_path, night)
     site = _Site(night, time_zone, now, settle_s, stated, root, time_of)
-    found = [_look_at(path, site) for path in candidates]
+    found = [_unless_product(_look_at(path, site)) for path in candidates]
     found.sort(key=lambda item: (item.time or now, str(item.path)))
     others = [item for item in found if item.place == "other night"]
     return NightFiles(
@@ -136,6 +137,14 @@ def night_files(  # noqa: PLR0913  what a site is
         left_out=tuple(LeftOut(i.path, i.reason) for i in found if i.place == "left out"),
         n_others=len(others),
         others=tuple((night_of(item.time, time_zone), item.path) for item in others if item.time),
+    )
+
+
+def _unless_product(found: _Found) -> _Found:
+    """Leave a file out that a calibration has made, whatever it is called."""
+    product = product_in(found.path) if found.place == "block" else ""
+    return (
+        replace(found, place="left out", reason=f"it is {product}, no block") if product else found
     )
 
 

@@ -19,7 +19,7 @@ from arraycal.calib.observables.filters import ColumnTemplate, PairFilter
 from arraycal.calib.pairs.matching import TWO, PairRules, PairTest
 from arraycal.calib.pairs.saturation import UNCHECKED
 from arraycal.calib.schema import TIME
-from arraycal.calib.subarray import allowed_pairs, value_by_telescope
+from arraycal.calib.subarray import allowed_pairs, refuse_unlike, value_by_telescope
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.models import ToolOptions
 
@@ -287,7 +287,7 @@ def _criterion(
     quantity = (present or filter_.quantities)[0]
     column, unit = _needed(block, quantity, names, filter_.key)
     values: Mapping[int, float] = value_by_telescope(setting, block.subarray)
-    _refuse_unlike(filter_.key, values, block.subarray)
+    refuse_unlike(f"event_filters.{filter_.key}", values, block.subarray)
     limits = values if filter_.limits is None else filter_.limits(values, block, unit)
     if isinstance(limits, str):
         return f"not applied: {limits}"
@@ -300,27 +300,6 @@ def _criterion(
         frozenset({column}),
         passes.fill_null(value=False),
     )
-
-
-def _refuse_unlike(key: str, values: Mapping[int, float], subarray: Subarray) -> None:
-    """Raise unless all telescopes of a type have one value.
-
-    Two telescopes whose events are selected differently do not differ by their throughput alone:
-    ctao-calibpipe refuses it, too.
-    """
-    for kind in sorted(set(subarray.types)):
-        members: dict[float, list[int]] = {}
-        for tel_id, its in zip(subarray.tel_ids, subarray.types, strict=True):
-            if its == kind:
-                members.setdefault(values[tel_id], []).append(tel_id)
-        if len(members) > 1:
-            listed = "; ".join(
-                f"{value:g} for {', '.join(map(str, ids))}" for value, ids in members.items()
-            )
-            raise ConfigurationError(
-                f"event_filters.{key} differs within {kind}: {listed}. Telescopes that are "
-                "selected differently cannot be compared; give all of a type one value."
-            )
 
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt}

@@ -32,7 +32,7 @@ from arraycal.calib.stamps.columns import StampColumns, stamp_columns
 from arraycal.calib.stamps.front import direction, front, separation_deg
 from arraycal.calib.stamps.trigger import QUARTERS_PER_S, TriggerReader, altitude_m
 from arraycal.calib.stamps.usable import refuse_useless
-from arraycal.calib.subarray import value_by_telescope
+from arraycal.calib.subarray import refuse_unlike, value_by_telescope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 #: Changes whenever the meaning of STAMPS does: old caches then miss.
-STAMPS_ID = "stamps-2"
+STAMPS_ID = "stamps-3"
 
 #: One row per stamp in use, sorted by shower. The stamp is ``shower_s`` whole seconds (TAI since
 #: 1970) plus ``shower_quarters + delay_quarters`` quarter nanoseconds. The size may be NaN; errors
@@ -209,6 +209,7 @@ def stamp_windows(
         triggers.finish()
     facts.add(own.findings)
     door.findings.contradictions |= own.findings.contradictions
+    door.findings.misplaced |= own.findings.misplaced
     door.findings.shortfalls += own.findings.shortfalls
     facts.rejected = Counter({rule: n for rule, n in facts.rejected.items() if n})
     refuse_useless(facts.differences, block.path)
@@ -224,7 +225,7 @@ def _last_shower(events: pl.DataFrame, block: Block) -> tuple[int, int]:
 
 
 def _distinct(stamps: pl.DataFrame, facts: Facts, findings: Findings) -> pl.DataFrame:
-    """One of equal stamps of a telescope and shower; none of unequal ones."""
+    """One of equal stamps of a telescope and shower; no stamp of a shower with unequal ones."""
     facts.n_stamps += len(stamps)
     key = ["key", "tel_id"]
     if len(stamps) == len(stamps.unique(key)):
@@ -237,7 +238,8 @@ def _distinct(stamps: pl.DataFrame, facts: Facts, findings: Findings) -> pl.Data
         tel, one = int(str(tel_id)), example(obs_id, event_id, int(str(tel_id)))
         findings.contradict(short_table_name(TELESCOPE_TRIGGER), tel, rows["key"].n_unique(), one)
         facts.examples.setdefault(CONTRADICTION, one)
-    return _keep(distinct, ~unequal.to_numpy(), "unequal", facts)
+    torn = distinct["key"].is_in(distinct.filter(unequal)["key"].unique().implode())
+    return _keep(distinct, ~torn.to_numpy(), "unequal", facts)
 
 
 def _selected(
@@ -409,6 +411,7 @@ def _bright(
     if threshold is None:
         return np.ones(len(size), np.bool_)
     limits = value_by_telescope(threshold, block.subarray)
+    refuse_unlike("size_threshold", limits, block.subarray)
     limit = np.array([limits[tel_id] for tel_id in tel_ids])
     return np.asarray(size > THRESHOLD_FACTOR * limit)
 

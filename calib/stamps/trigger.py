@@ -16,7 +16,6 @@ from arraycal.calib import hdf5
 from arraycal.calib.dl2.columns import TELESCOPE_TRIGGER
 from arraycal.calib.dl2.cursor import UnsortedRows
 from arraycal.calib.dl2.door import SHOWER_EVENT, note_shortfalls, short_table_name
-from arraycal.calib.dl2.findings import CONTRADICTION, NO_SHOWER, UNTRIGGERED
 from arraycal.calib.errors import CannotCompute
 
 if TYPE_CHECKING:
@@ -119,11 +118,12 @@ class TriggerReader:
         return self._frame(keys, rows)
 
     def _admitted(self, rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-        keys, *refused = self._door.admit(rows, self._table)
-        for rule, which in zip((NO_SHOWER, CONTRADICTION, UNTRIGGERED), refused, strict=True):
+        keys, refused = self._door.admit(rows, self._table)
+        self._door.note_misplaced(short_table_name(TELESCOPE_TRIGGER), refused, rows)
+        for rule, which in refused.items():
             for one in rows[which][:1]:
                 self._door.lose(rule, rows[which], int(one["tel_id"]))
-        return keys, rows[~np.any(refused, axis=0)]
+        return keys, rows[~np.any(list(refused.values()), axis=0)]
 
     def _count(self, keys: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> None:
         dated = rows["time"][:, 0] > 0

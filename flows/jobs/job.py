@@ -191,7 +191,9 @@ def configured(
     """
     data_root = absolute(settings.data_root)
     files = [inside(text, data_root, "data_root") for text in parameters.config]
-    overrides = [*parameters.overrides, *_named_files(parameters)]
+    # A file for one of the methods asks for it; what is set by name is stronger, and refused.
+    implied = [] if parameters.inter is None else ["CalculateCrossCalibration.method=three_step"]
+    overrides = [*implied, *parameters.overrides, *_named_files(parameters)]
     configuration = load_configuration(files, preset=_preset(parameters), overrides=overrides)
     configuration = _with_absolute_files(configuration, data_root)
     _check_inter(parameters.calibration, configuration)

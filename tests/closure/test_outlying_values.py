@@ -84,6 +84,26 @@ def test_outlying_energies_are_named_and_leave_the_other_telescopes_alone(
     assert "Residuals of the telescopes" in html(result)
 
 
+@pytest.mark.parametrize("share", [0.08, 0.15])
+def test_many_outlying_energies_pull_no_sibling_and_are_told_in_full(
+    block: Path, tmp_path: Path, share: float
+) -> None:
+    base = calibrated(block, tmp_path / "cache")
+    path = changed(block, tmp_path, lambda energy: 4 * energy, share=share)
+    result = calibrated(path, tmp_path / "cache")
+    assert "of the values of LST 1 lie more than 4 sigma" in result.verdict.reasons[0]
+    tests = result.extras["residual_tests"]
+    row = tests.row(by_predicate=pl.col("tel_id") == 1, named=True)
+    assert row["flag"] == "outlying"
+    assert share / 1.3 < row["share"] < share * 1.3
+    # Its resolution is that of its type, and not that of values that are not its own.
+    assert row["resolution"] == pytest.approx(row["usual"], rel=0.05)
+    others = moved(base, result).filter(pl.col("tel_id") != 1)
+    step = (others["value_two"] - others["value"]).to_numpy()
+    systematic = others["systematic_two"].fill_nan(0.0).to_numpy()
+    assert np.abs(step / np.hypot(others["error_two"].to_numpy(), systematic)).max() < 2.5
+
+
 def test_energies_no_telescope_can_measure_are_left_out_and_counted(
     block: Path, tmp_path: Path
 ) -> None:

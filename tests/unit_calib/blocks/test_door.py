@@ -219,6 +219,12 @@ def doubled(factor=1.0, column=ENERGY, part=4):
     return rule
 
 
+def rows_of_events(path, group, event_ids):
+    """Rows of the tables of a group that are of some events."""
+    with h5py.File(path) as file:
+        return sum(int(np.isin(t["event_id"], event_ids).sum()) for t in file[group].values())
+
+
 def torn_by(path, table, column):
     """Showers of which `doubled` makes unequal rows: NaN times a factor is NaN."""
     with h5py.File(path) as file:
@@ -238,7 +244,9 @@ def test_copies_of_rows_count_once_and_are_counted(copied, block, untouched):
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_unequal_rows_of_a_key_are_left_out_altogether(copied, block, untouched, streamed):
+def test_an_event_with_unequal_rows_of_a_telescope_is_left_out_altogether(
+    copied, block, untouched, streamed
+):
     table = first_telescope(copied)
     tel_id = int(table[-3:])
     torn = torn_by(copied, table, ENERGY)
@@ -247,10 +255,9 @@ def test_unequal_rows_of_a_key_are_left_out_altogether(copied, block, untouched,
         change(copied, table, lambda rows: np.roll(rows, 7))
     found = block(copied, ENERGY_INTER)
     base = untouched["energy-inter"]
-    of_it = (pl.col("tel_id_1") == tel_id) | (pl.col("tel_id_2") == tel_id)
-    assert_frame_equal(rows_of(found), base.filter(~(of_it & pl.col("event_id").is_in(torn))))
+    assert_frame_equal(rows_of(found), base.filter(~pl.col("event_id").is_in(torn)))
     n_lost, one = counts(found)["rows of the same key that contradict each other"]
-    assert n_lost == 2 * len(torn)
+    assert n_lost == rows_of_events(copied, ENERGIES, torn)
     assert f"event_id {torn[0]}, tel_id {tel_id}" in one
     result = result_of([found])
     assert result.verdict.status == "degraded"
@@ -263,24 +270,26 @@ def test_contradictions_across_a_window_are_found(copied, block, monkeypatch, un
     monkeypatch.setattr("arraycal.calib.blocks.pair_rows.window_rows", lambda *_: 300)
     table = first_telescope(copied)
     change(copied, table, doubled(1.5, part=1))
-    tel_id = int(table[-3:])
-    rows = rows_of(block(copied, ENERGY_INTER))
+    with h5py.File(copied) as file:
+        rows = file[table][:]
+    torn = rows["event_id"][np.isfinite(rows[ENERGY])].tolist()
+    found = block(copied, ENERGY_INTER)
     base = untouched["energy-inter"]
-    assert_frame_equal(
-        rows, base.filter((pl.col("tel_id_1") != tel_id) & (pl.col("tel_id_2") != tel_id))
-    )
+    assert_frame_equal(rows_of(found), base.filter(~pl.col("event_id").is_in(torn)))
+    # They are not missing as well.
+    (remark,) = found.remarks
+    assert "unequal rows" in remark
 
 
-def test_contradicting_distances_leave_out_the_telescope_event(copied, block, untouched):
+def test_contradicting_distances_leave_out_the_event(copied, block, untouched):
     table = first_telescope(copied, IMPACTS)
-    tel_id = int(table[-3:])
     torn = torn_by(copied, table, DISTANCE)
     change(copied, table, doubled(2.0, DISTANCE))
     found = block(copied, ENERGY_INTER)
-    of_it = (pl.col("tel_id_1") == tel_id) | (pl.col("tel_id_2") == tel_id)
-    expected = untouched["energy-inter"].filter(~(of_it & pl.col("event_id").is_in(torn)))
+    expected = untouched["energy-inter"].filter(~pl.col("event_id").is_in(torn))
     assert_frame_equal(rows_of(found), expected)
-    assert counts(found)["rows of the same key that contradict each other"][0] == len(torn)
+    n_lost = rows_of_events(copied, ENERGIES, torn)
+    assert counts(found)["rows of the same key that contradict each other"][0] == n_lost
     assert "impact/HillasReconstructor has unequal rows" in found.remarks[0]
 
 
@@ -314,18 +323,21 @@ def test_an_event_that_triggered_in_two_ways_is_left_out(copied, block, untouche
     )
 
 
-def test_stamps_that_contradict_each_other_are_left_out(copied, block):
+def test_stamps_that_contradict_each_other_cost_their_event(copied, block, untouched):
     def rule(rows):
         again = rows[::10].copy()
         again["time"][:, 1] += 400
         return np.insert(rows, np.arange(0, len(rows), 10), again)
 
     with h5py.File(copied) as file:
-        keys = file[TRIGGER][::10][["event_id", "tel_id"]].tolist()
+        torn = np.unique(file[TRIGGER]["event_id"][::10])
     change(copied, TRIGGER, rule)
     found = block(copied, TIMING_CROSS)
-    assert not set(rows_of(found).select("event_id", "tel_id").rows()) & set(keys)
-    assert counts(found)["rows of the same key that contradict each other"][0] == 2 * len(keys)
+    expected = untouched["timing-cross"].filter(~pl.col("event_id").is_in(torn.tolist()))
+    assert_frame_equal(rows_of(found), expected)
+    with h5py.File(copied) as file:
+        n_lost = int(np.isin(file[TRIGGER]["event_id"], torn).sum())
+    assert counts(found)["rows of the same key that contradict each other"][0] == n_lost
     assert "telescope/trigger has unequal rows" in found.remarks[0]
 
 
@@ -574,3 +586,119 @@ def test_rows_of_events_that_the_trigger_table_does_not_have_are_left_out(copied
     assert n == 40 * len(tables)
     assert "event_id 7000" in one
     assert any("of events that the trigger table does not have" in text for text in found.remarks)
+
+
+# --- rows of telescopes that did not trigger ---------------------------------------------
+
+
+def exchange(path, group, one, other):
+    """Exchange the tables of two telescopes, each with the other's number in its rows."""
+    with h5py.File(path) as file:
+        names = [f"{group}/tel_{tel_id:03d}" for tel_id in (one, other)]
+        tables = [file[name][:] for name in names]
+    for name, rows, tel_id in zip(names, reversed(tables), (one, other), strict=True):
+        rows["tel_id"] = tel_id
+        change(path, name, lambda _, rows=rows: rows)
+
+
+def shift(path, group, tel_id):
+    """Give the rows of a telescope the number of the event after theirs."""
+
+    def rule(rows):
+        rows["event_id"] += 1
+        return rows
+
+    change(path, f"{group}/tel_{tel_id:03d}", rule)
+
+
+def not_triggered(path, group, tel_id):
+    """Numbers of a telescope's events in which it did not trigger, of those that are showers."""
+    with h5py.File(path) as file:
+        layout = file["/configuration/instrument/subarray/layout"]["tel_id"].tolist()
+        trigger = file[ARRAY_TRIGGER][:]
+        ids = file[f"{group}/tel_{tel_id:03d}"]["event_id"]
+    own = trigger["tels_with_trigger"][:, layout.index(tel_id)] == 1
+    return np.setdiff1d(np.intersect1d(ids, trigger["event_id"]), trigger["event_id"][own])
+
+
+GROUPS = [(ENERGY_INTER, ENERGIES), (ENERGY_CROSS, ENERGIES), (IMAGE_INTER, PARAMETERS)]
+
+
+@pytest.mark.parametrize("kind", ["exchanged", "shifted"])
+@pytest.mark.parametrize(("observable", "group"), GROUPS, ids=lambda v: getattr(v, "name", ""))
+def test_rows_of_telescopes_that_did_not_trigger_are_left_out(
+    copied, block, observable, group, kind
+):
+    if kind == "exchanged":
+        exchange(copied, group, 2, 3)
+    else:
+        shift(copied, group, 2)
+    wrong = {tel_id: not_triggered(copied, group, tel_id) for tel_id in (2, 3)}
+    assert len(wrong[2]) > 20
+    found = block(copied, observable)
+    n, one = counts(found)["telescope that did not trigger in its event"]
+    assert n == sum(map(len, wrong.values()))
+    assert one == f"obs_id 1001, event_id {wrong[2][0]}, tel_id 2"
+    sides = [rows_of(found).select("event_id", tel_id=f"tel_id_{side}") for side in (1, 2)]
+    used = pl.concat(sides).filter(pl.col("tel_id") == 2)["event_id"]
+    assert not set(used.to_list()) & set(wrong[2].tolist())
+    (remark,) = (text for text in found.remarks if "did not trigger" in text)
+    assert f"LST 2 {len(wrong[2]):,} of " in remark
+    assert (f"LST 3 {len(wrong[3]):,} of " in remark) == (kind == "exchanged")
+
+
+def test_stamps_of_telescopes_that_did_not_trigger_are_left_out(copied, block):
+    def rule(rows):
+        two, three = (rows["tel_id"] == tel_id for tel_id in (2, 3))
+        rows["tel_id"][two], rows["tel_id"][three] = 3, 2
+        return rows
+
+    change(copied, TRIGGER, rule)
+    found = block(copied, TIMING_CROSS)
+    assert counts(found)["telescope that did not trigger in its event"][0] > 100
+    assert any("rows of telescope/trigger" in r and "LST 2" in r for r in found.remarks)
+
+
+def test_distances_of_another_telescope_are_named(copied, block):
+    exchange(copied, IMPACTS, 2, 3)
+    found = block(copied, ENERGY_INTER)
+    (remark,) = (text for text in found.remarks if "did not trigger" in text)
+    assert "rows of impact/HillasReconstructor are of events" in remark
+    assert re.search(r"LST 2 \d+ of \d+, as obs_id 1001, event_id \d+, tel_id 2", remark)
+
+
+@pytest.mark.parametrize("observable", FOUR, ids=lambda observable: observable.name)
+def test_a_sound_block_has_no_row_of_a_telescope_that_did_not_trigger(simulated, block, observable):
+    found = block(simulated, observable)
+    assert "telescope that did not trigger in its event" not in counts(found)
+    assert found.remarks == []
+
+
+def test_a_pattern_that_nobody_filled_in_says_nothing(copied, block, untouched):
+    def rule(rows):
+        rows["tels_with_trigger"] = 0
+        return rows
+
+    change(copied, ARRAY_TRIGGER, rule)
+    found = block(copied, ENERGY_INTER)
+    assert_frame_equal(rows_of(found), untouched["energy-inter"])
+    assert any("which telescopes triggered" in text for text in found.untested)
+
+
+# --- two showers of one number -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("observable", FOUR, ids=lambda observable: observable.name)
+def test_events_of_one_number_in_two_files_go_as_a_whole(simulated, block, observable, tmp_path):
+    other = tmp_path / "other"
+    settings = SimulationSettings(array="north", n_blocks=1, n_showers=N_SHOWERS, seed=8)
+    simulate_night(other, settings)
+    paths = (simulated, block_path(other, 1001))
+    blocks = select_blocks([block(path, observable) for path in paths])
+    alone = [set(rows_of(b)["event_id"].to_list()) for b in blocks]
+    used = without_repeats(blocks)
+    left = [set(rows_of(b)["event_id"].to_list()) for b in used]
+    both = alone[0] & alone[1]
+    assert len(both) > 100
+    assert left == [alone[0] - both, alone[1] - both]
+    assert any("contradicted by another file" in text for text in used[0].remarks)

@@ -87,3 +87,14 @@ def test_a_half_that_lacks_a_telescope_is_no_split() -> None:
     assert found[1] == pytest.approx(np.sqrt(0.05**2 - 3e-4), rel=1e-12)
     fitted = replace(fitted, half_differences=(apart,))
     assert np.isnan(systematic_error(fitted, np.arange(2), "reference", reference=0)).all()
+
+
+def test_the_halves_in_time_alone_tell_no_systematic_error() -> None:
+    halves = ([0.0, 0.05], [1e-4, 2e-4])
+    fitted = of_differences(halves, halves, halves, halves)
+    apart = replace(fitted.half_differences[0], component=np.array([0, -1]))
+    alone = replace(fitted, half_differences=(apart, apart, apart, fitted.half_differences[3]))
+    assert np.isnan(systematic_error(alone, np.arange(2), "reference", reference=0)).all()
+    one = replace(fitted, half_differences=(apart, apart, *fitted.half_differences[2:]))
+    found = systematic_error(one, np.arange(2), "reference", reference=0)
+    assert found[1] == pytest.approx(np.sqrt(0.05**2 - 3e-4), rel=1e-12)

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -327,3 +328,18 @@ def test_genuine_files_state_their_time(real_data, name, day):
     # 1512167054 s, 1452643200 s and MJD 59523.534 on the TAI scale
     moment = observation_start(real_data / f"{name}.dl2.h5")
     assert moment.date() == day
+
+
+def test_a_product_is_left_out_whatever_it_is_called(tmp_path):
+    moment = utc("2026-03-01 23:00")
+    sound = block(tmp_path / "block.dl2.h5", moment)
+    with h5py.File(sound, "r+") as file:
+        file.create_group("/dl2/event/telescope")
+    product = write(tmp_path / "2026-03-01_other.dl2.h5", observation=observation_table(moment))
+    with h5py.File(product, "r+") as file:
+        file.create_group("/dl2/monitoring/subarray/inter_calibration")
+    found = night_files(NIGHT, UTC_ZONE, [sound, product], now=datetime.now(UTC), settle_s=0.0)
+    assert found.blocks == (sound,)
+    assert [(i.path, i.reason) for i in found.left_out] == [
+        (product, "it is the result of a calibration, no block")
+    ]
