@@ -69,8 +69,6 @@ def solve_chunks(sums: ClockSums) -> ChunkSolution:
     """
     n = sums.n_rows.shape[1]
     size = sums.vector.shape[1]
-    schur, rest = np.zeros((size - n, size - n)), np.zeros(size - n)
-    meat = np.zeros_like(schur)
     n_chunks = len(sums.n_showers)
     present = np.zeros((n_chunks, n), np.bool_)
     inverse = np.zeros((n_chunks, n, n))

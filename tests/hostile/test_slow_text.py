@@ -162,3 +162,11 @@ def test_two_any_folders_and_brackets_in_names_are_found(tmp_path):
     assert tmp_path / "a[1]/n/b/m/x.h5" in set(matches(tmp_path / "**"))
     assert list(matches(tmp_path / "*/n/b/*/*.h5")) == [tmp_path / "a[1]/n/b/m/x.h5"]
     assert list(matches(tmp_path / "none/**/*.h5")) == []
+
+
+def test_folders_of_the_same_name_are_two_parts_of_a_pattern_and_any_folders_one(tmp_path):
+    file = tmp_path / "x" / "x" / "f"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert list(matches(tmp_path / "x" / "x" / "f*")) == [file]
+    assert set(matches(tmp_path / "**" / "**" / "**" / "**" / "**" / "f*")) == {file}

@@ -5,7 +5,7 @@ from datetime import date
 
 import pytest
 
-from arraycal.calib.disk.files import replace_file
+from arraycal.calib.disk.files import kind_of_file, replace_file
 from arraycal.calib.disk.locks import exclusive
 from arraycal.calib.nights.index import LOCK_FILE, update_index
 from arraycal.calib.nights.record import NIGHT_FILE, NightRecord, write_night
@@ -57,3 +57,10 @@ def test_a_second_writer_of_the_index_waits_for_the_first(tmp_path):
     writer.join(60)
     assert not writer.is_alive()
     assert (tmp_path / INDEX).read_bytes() != before
+
+
+def test_a_link_that_leads_nowhere_is_told_from_nothing(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    assert kind_of_file(link) == "a link that leads nowhere"
+    assert kind_of_file(tmp_path / "nowhere") == "nothing"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit import block_errors, network
-from arraycal.calib.fit.loop import Fit, _largest_step
-from arraycal.calib.fit.model import Model
+from arraycal.calib.fit.loop import Fit, _largest_step, _subtract
+from arraycal.calib.fit.model import VALUE_CENTRES, Model, resolution
 from arraycal.calib.fit.resolutions import MIN_SIGMA, _of_types
 from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.sums.summarise import summarise
@@ -109,3 +111,36 @@ def test_errors_by_block_are_widened_by_the_blocks_there_are(
     # Where they would be smaller, those of showers stay.
     monkeypatch.setattr(block_errors, "_by_block", lambda _: 1e-5 * np.eye(3))
     assert block_errors.with_block_errors(fitted).by_block == ()
+
+
+def test_what_is_left_of_a_summary_is_that_of_the_other_showers() -> None:
+    toy = Toy([0.0, 0.1, -0.1, 0.2], [0.2] * 4, 300, 3)
+    subarray = toy_subarray(4)
+    showers = prepare_pairs(toy_pairs(toy, 1), subarray)
+    model = Model.initial(subarray, variance=0.04, margin=0.0)
+    first = np.arange(len(showers.shower_start) - 1) < 100
+    whole, part, rest = (
+        summarise(some, model) for some in (showers, showers.some(first), showers.some(~first))
+    )
+    left = _subtract(whole, part)
+    np.testing.assert_array_equal(left.log_ratio.n, rest.log_ratio.n)
+    np.testing.assert_array_equal(left.n_events, rest.n_events)
+    for name in ("weight", "weighted", "curvature", "meat", "n_showers", "n_rows"):
+        np.testing.assert_allclose(
+            getattr(left, name), getattr(rest, name), rtol=1e-9, atol=1e-9, err_msg=name
+        )
+
+
+def test_the_first_mean_of_a_shower_is_weighted_by_the_noise_of_its_telescopes() -> None:
+    # Above ln value 11 telescope 0 is so noisy that rounds begun there would stay there.
+    subarray = toy_subarray(2)
+    pairs = toy_pairs(Toy([0.0, 0.0], [0.2] * 2, 1, 2), 1)
+    showers = replace(
+        prepare_pairs(pairs, subarray), y=np.array([10.0, 12.0]), impact_bin=np.array([0, 1])
+    )
+    start = Model.initial(subarray, variance=np.array([1.0, 4.0]), margin=0.0).now
+    start.shape[:, 0, VALUE_CENTRES > 11.0] = 1e6
+    sigma2, mean, _ = resolution(showers, start)
+    # (10 / 1 + 12 / 4) / (1 / 1 + 1 / 4) = 10.4
+    np.testing.assert_allclose(mean, [10.4])
+    np.testing.assert_allclose(sigma2, [1.0, 4.0])

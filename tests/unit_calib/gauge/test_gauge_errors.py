@@ -10,6 +10,7 @@ import pytest
 from toy_pairs import toy_subarray
 
 from arraycal.calib.fit import network
+from arraycal.calib.gauge.across_types import _State, mean_of
 from arraycal.calib.gauge.within_types import FAR_FACTOR, anchor, far_off
 from arraycal.config import load_configuration
 from arraycal.config.models import RelativeThroughputFitterOptions
@@ -119,3 +120,16 @@ def test_telescopes_are_far_off_beyond_a_factor_of_the_median() -> None:
     # One of two, and two of four: nobody knows which.
     assert far_off(np.array([0.0, 9.0]), np.arange(2)) == ()
     assert far_off(np.array([0.0, 0.0, 9.0, 9.0]), np.arange(4)) == ()
+
+
+def test_the_systematic_error_of_a_mean_is_what_halves_differ_by_beyond_their_errors() -> None:
+    weights, one = np.array([1.0, -1.0, 0.0]), np.zeros(3, np.intp)
+    covariance = np.diag([0.01, 0.03, np.nan])
+    half = (np.array([0.2, -0.3, np.nan]), covariance, one)
+    s = np.array([0.5, 0.1, np.nan])
+    found = mean_of(_State(s, covariance, (half,)), weights)
+    # Difference of the halves 0.2 + 0.3, its variance 0.01 + 0.03: 0.25 - 0.04 are unexplained.
+    assert found == pytest.approx((0.4, 0.04, math.sqrt(0.21)))
+    # Halves in which the two do not compare say nothing.
+    apart = (half[0], covariance, np.array([0, 1, 0]))
+    assert math.isnan(mean_of(_State(s, covariance, (apart,)), weights).systematic)

@@ -163,6 +163,16 @@ def test_a_convention_that_the_fit_cannot_test_is_not_believed_even_if_it_is_sta
     assert "The 5 with enough stamps fit nothing" in reason
 
 
+def test_without_a_pointing_there_is_nothing_that_stamps_could_fail_to_fit():
+    nowhere = replace(checks(0), n_pointings=0)
+    (reason,) = untested_convention(
+        nowhere, sums_with(0.0), CalculateTimingCalibrationOptions(time_convention=None)
+    )
+    assert "Nobody stated it either" in reason
+    stated = CalculateTimingCalibrationOptions(time_convention="raw")
+    assert untested_convention(nowhere, sums_with(0.0), stated) == ()
+
+
 def test_a_convention_that_was_tested_is_believed():
     options = CalculateTimingCalibrationOptions()
     assert untested_convention(checks(0, unchecked=""), sums_with(0.0), options) == ()

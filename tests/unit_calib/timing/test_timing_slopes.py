@@ -81,3 +81,12 @@ def test_with_few_telescopes_an_error_is_small_by_chance_and_proves_less():
 def test_no_slope_refuses_and_excludes_nothing():
     assert not PointingSlope().is_wave
     assert not PointingSlope().excludes_wave
+
+
+def test_clocks_far_off_the_line_are_left_out_and_counted():
+    offset = WAVE + clocks(1, 1.0)
+    offset[3] += 1e6
+    found = fit_slope(offset, WAVE, ARRAY.type_codes)
+    assert found.left_out == pytest.approx(1 / N)
+    assert found.freedom == N - 4
+    assert fit_slope(WAVE + clocks(1, 1.0), WAVE, ARRAY.type_codes).left_out == 0.0
