@@ -137,6 +137,8 @@ class BrightestPixels:
 
         Each by its own images; those whose own images do not tell, by all such of their type.
         """
+        if not len(self.cells):
+            return []
         node, rest = np.divmod(self.cells, N_PIXEL * N_SIZE)
         pixel, size = np.divmod(rest, N_SIZE)
         levels: dict[int, tuple[int, int]] = {}
@@ -206,12 +208,13 @@ def spike(histogram: npt.NDArray[np.number[Any]], places: int = 1) -> tuple[int,
         inside = up_to[starts + width] - up_to[starts]
         above = up_to[-1] - up_to[starts + width]
         below = up_to[starts] - up_to[np.maximum(starts - width, 0)]
-        fits = (inside >= least + 2 * below) & (above <= ABOVE * inside)
-        reach = np.minimum(max(REFERENCE, REFERENCE_WIDTHS * width), np.maximum(starts, 1))
-        expected = (up_to[starts] - up_to[np.maximum(starts - reach, 0)] + FEW) * width / reach
-        fits &= pdtrc(np.maximum(inside - 1, 0), expected) < CHANCE / places
-        if fits.any():
-            start = int(np.argmax(np.where(fits, inside, -1.0)))
+        # The chance is dear to compute, and few places, if any, get as far.
+        tall = starts[(inside >= least + 2 * below) & (above <= ABOVE * inside)]
+        reach = np.minimum(max(REFERENCE, REFERENCE_WIDTHS * width), np.maximum(tall, 1))
+        expected = (up_to[tall] - up_to[np.maximum(tall - reach, 0)] + FEW) * width / reach
+        fits = tall[pdtrc(np.maximum(inside[tall] - 1, 0), expected) < CHANCE / places]
+        if len(fits):
+            start = int(fits[np.argmax(inside[fits])])
             held = np.flatnonzero(histogram[start : start + width])
             return start + int(held[0]), start + int(held[-1]) + 1
     return None
