@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from arraycal.calib.dl2.findings import TELESCOPE_LEVEL
 from arraycal.calib.index import node_index
-from arraycal.calib.pairs.matching import PAIR_LEVEL
+from arraycal.calib.pairs.selection import PAIR_LEVEL
 from arraycal.calib.schema import REJECTED
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ __all__ = [
     "Saturation",
     "ceilings_found",
     "described",
-    "lost_pairs",
+    "lost_rows",
     "saturated_from",
     "unsaturated",
     "without_number",
@@ -48,7 +49,7 @@ SATURATED, TOPIC = "saturated", "saturation"
 #: number of images falls with the power 1.7 of the size, so that half of them exceed 1.5 times
 #: the threshold, and the margins at either end take more than that.
 MOSTLY = 0.5
-#: Name of the rule by which pairs with such a telescope are left out.
+#: Name of the rule by which rows of such a telescope, or pairs with it, are left out.
 MOSTLY_SATURATED = "most images of the {} are saturated"
 #: What a block without the column is told.
 UNCHECKED = (TOPIC, "not checked: the file has no intensity_max, the brightest pixel of an image")
@@ -304,25 +305,33 @@ def _share(items: Sequence[Saturation]) -> str:
     return ALL if saturated == images else f"{saturated / images:.1%}"
 
 
-def unsaturated(pairs: pl.DataFrame, found: Sequence[Saturation]) -> pl.DataFrame:
-    """PAIRS without the telescopes of which most images are saturated."""
+def unsaturated(rows: pl.DataFrame, found: Sequence[Saturation]) -> pl.DataFrame:
+    """ROWS or PAIRS without the telescopes of which most images are saturated."""
     lost = _left_out(found)
-    return pairs.filter(~_with_any(lost)) if lost else pairs
+    return rows.filter(~_with_any(lost, rows.columns)) if lost else rows
 
 
-def lost_pairs(pairs: pl.LazyFrame, found: Sequence[Saturation]) -> pl.DataFrame:
-    """REJECTED rows of what `unsaturated` leaves out, by type."""
+def lost_rows(rows: pl.LazyFrame, found: Sequence[Saturation]) -> pl.DataFrame:
+    """REJECTED rows of what `unsaturated` leaves out of ROWS or PAIRS, by type."""
     lost = _left_out(found)
     if not lost:
         return REJECTED.to_frame()
-    counts = pairs.filter(_with_any(lost)).group_by("tel_type").len().sort("tel_type").collect()
-    rows = [(PAIR_LEVEL, MOSTLY_SATURATED.format(kind), n) for kind, n in counts.rows()]
-    return pl.DataFrame(rows, schema=REJECTED, orient="row")
+    names = rows.collect_schema().names()
+    level = TELESCOPE_LEVEL if TELESCOPE in names else PAIR_LEVEL
+    left_out = rows.filter(_with_any(lost, names))
+    counts = left_out.group_by("tel_type").len().sort("tel_type").collect()
+    found_rows = [(level, MOSTLY_SATURATED.format(kind), n) for kind, n in counts.rows()]
+    return pl.DataFrame(found_rows, schema=REJECTED, orient="row")
 
 
 def _left_out(found: Iterable[Saturation]) -> list[int]:
     return [item.tel_id for item in found if item.mostly]
 
 
-def _with_any(tel_ids: Sequence[int]) -> pl.Expr:
-    return pl.col("tel_id_1").is_in(tel_ids) | pl.col("tel_id_2").is_in(tel_ids)
+#: Columns with a telescope: of ROWS, and of PAIRS.
+TELESCOPE, SIDES = "tel_id", ("tel_id_1", "tel_id_2")
+
+
+def _with_any(tel_ids: Sequence[int], names: Sequence[str]) -> pl.Expr:
+    columns = (TELESCOPE,) if TELESCOPE in names else SIDES
+    return pl.any_horizontal(pl.col(name).is_in(tel_ids) for name in columns)

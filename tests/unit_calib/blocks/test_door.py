@@ -81,6 +81,17 @@ def in_order(rows):
     return rows.sort([name for name in KEYS if name in rows.columns])
 
 
+def assert_same_but(rows, base, lost):
+    """ROWS are those of `base` without the lost ones, and without what these leave alone."""
+    in_company = pl.len().over("obs_id", "event_id", "tel_type") > 1
+    expected = base.filter(~lost).filter(in_company)
+    untouched = ~lost.any().over("obs_id", "event_id", "tel_type")
+    assert_frame_equal(rows.drop("asymmetry"), expected.drop("asymmetry"))
+    # To whom nobody is missing the others are as they were.
+    same = base.filter(untouched)
+    assert_frame_equal(rows.join(same.select(KEYS[:3]), on=KEYS[:3], how="semi"), same)
+
+
 def counts(block):
     return {rule: (n, one) for _, rule, n, one in block.rejected.iter_rows() if n}
 
@@ -247,8 +258,8 @@ def test_unequal_rows_of_a_key_are_left_out_altogether(copied, block, untouched,
         change(copied, table, lambda rows: np.roll(rows, 7))
     found = block(copied, ENERGY_INTER)
     base = untouched["energy-inter"]
-    of_it = (pl.col("tel_id_1") == tel_id) | (pl.col("tel_id_2") == tel_id)
-    assert_frame_equal(rows_of(found), base.filter(~(of_it & pl.col("event_id").is_in(torn))))
+    of_it = pl.col("tel_id") == tel_id
+    assert_same_but(rows_of(found), base, of_it & pl.col("event_id").is_in(torn))
     n_lost, one = counts(found)["rows of the same key that contradict each other"]
     assert n_lost == 2 * len(torn)
     assert f"event_id {torn[0]}, tel_id {tel_id}" in one
@@ -265,10 +276,7 @@ def test_contradictions_across_a_window_are_found(copied, block, monkeypatch, un
     change(copied, table, doubled(1.5, part=1))
     tel_id = int(table[-3:])
     rows = rows_of(block(copied, ENERGY_INTER))
-    base = untouched["energy-inter"]
-    assert_frame_equal(
-        rows, base.filter((pl.col("tel_id_1") != tel_id) & (pl.col("tel_id_2") != tel_id))
-    )
+    assert_same_but(rows, untouched["energy-inter"], pl.col("tel_id") == tel_id)
 
 
 def test_contradicting_distances_leave_out_the_telescope_event(copied, block, untouched):
@@ -277,9 +285,9 @@ def test_contradicting_distances_leave_out_the_telescope_event(copied, block, un
     torn = torn_by(copied, table, DISTANCE)
     change(copied, table, doubled(2.0, DISTANCE))
     found = block(copied, ENERGY_INTER)
-    of_it = (pl.col("tel_id_1") == tel_id) | (pl.col("tel_id_2") == tel_id)
-    expected = untouched["energy-inter"].filter(~(of_it & pl.col("event_id").is_in(torn)))
-    assert_frame_equal(rows_of(found), expected)
+    of_it = pl.col("tel_id") == tel_id
+    base = untouched["energy-inter"]
+    assert_same_but(rows_of(found), base, of_it & pl.col("event_id").is_in(torn))
     assert counts(found)["rows of the same key that contradict each other"][0] == len(torn)
     assert "impact/HillasReconstructor has unequal rows" in found.remarks[0]
 
@@ -437,6 +445,17 @@ def test_events_that_two_files_tell_differently_are_left_out(simulated, block, u
     result = result_of(blocks)
     assert result.verdict.status == "degraded"
     assert any("contradicted by another file" in reason for reason in result.verdict.reasons)
+
+
+def test_a_telescope_that_one_of_two_files_lacks_contradicts_no_other(
+    simulated, block, untouched, tmp_path
+):
+    parts, both = split(simulated, tmp_path, 100)
+    lacking = first_telescope(parts[1])
+    change(parts[1], lacking, lambda rows: rows[~np.isin(rows["event_id"], both)])
+    used = without_repeats(select_blocks([block(path, ENERGY_INTER) for path in parts]))
+    assert_frame_equal(pl.concat([rows_of(part) for part in used]), untouched["energy-inter"])
+    assert not any("contradict" in rule for rule in counts(used[1]))
 
 
 def test_a_file_with_nothing_of_its_own_is_excluded(simulated, copied, block):
