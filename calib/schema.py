@@ -5,6 +5,9 @@ Signs
 * In every pair ``tel_id_1 < tel_id_2``.
 * ``asymmetry = (v1 - v2) / (v1 + v2)`` and ``log_ratio = ln(v1 / v2)``: positive when telescope
   1 reports more. The two carry the same information, ``asymmetry = tanh(log_ratio / 2)``.
+* In ROWS ``asymmetry = tanh((ln v_i - mean of ln v_j) / 2)`` over the other telescopes j of its
+  type in the shower: positive when the telescope reports more than they do. Of two telescopes the
+  one with the lower id has the ``asymmetry`` of their pair, the other its negative.
 * A throughput coefficient above 1 belongs to a telescope that reports more light than its
   gauge: ``E[ln v_i] = ln(shower) + ln c_i``, so the corrected value is ``v_i / c_i``.
 
@@ -30,16 +33,19 @@ __all__ = [
     "PAIRS",
     "PARTICIPATION",
     "REJECTED",
+    "ROWS",
     "SCHEMA_ID",
     "TIME",
     "check_schema",
     "pairs_with",
+    "rows_with",
 ]
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
-SCHEMA_ID = "pairs-5"
+SCHEMA_ID = "rows-6"
 
-#: Column of PAIRS with the trigger time of the shower, where the file has it: s since 1970, TAI.
+#: Column of PAIRS and ROWS with the trigger time of the shower, where the file has it: s since
+#: 1970, TAI.
 TIME = "time_s"
 
 #: Table of what a reader must know about single blocks.
@@ -71,6 +77,21 @@ PAIRS = pl.Schema(
     }
 )
 
+#: One row per telescope and shower that has another telescope to compare it with, ordered by shower
+#: and, within one, by type and telescope. Distances may be NaN, as is the asymmetry of a telescope
+#: that is alone of its type.
+ROWS = pl.Schema(
+    {
+        "obs_id": pl.Int64,
+        "event_id": pl.Int64,
+        "tel_type": pl.String,
+        "tel_id": pl.UInt16,
+        "value": pl.Float64,
+        "impact_m": pl.Float64,
+        "asymmetry": pl.Float64,
+    }
+)
+
 #: Selected rows of a telescope in showers with enough telescopes of its own and of another type.
 PARTICIPATION = pl.Schema({"tel_type": pl.String, "tel_id": pl.Int64, "rows": pl.Int64})
 
@@ -99,6 +120,11 @@ BLOCKS = pl.Schema(
 def pairs_with(shower_columns: Iterable[str]) -> pl.Schema:
     """PAIRS with further columns that describe the shower."""
     return pl.Schema(PAIRS | dict.fromkeys(shower_columns, pl.Float64()))
+
+
+def rows_with(shower_columns: Iterable[str]) -> pl.Schema:
+    """ROWS with further columns that describe the shower."""
+    return pl.Schema(ROWS | dict.fromkeys(shower_columns, pl.Float64()))
 
 
 def check_schema(

@@ -1,4 +1,4 @@
-"""Throughputs from the cached PAIRS of all blocks: fit, gauge, checks, verdict."""
+"""Throughputs from the cached rows of all blocks: fit, gauge, checks, verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arraycal.calib.blocks.pair_rows import inter_first
 from arraycal.calib.blocks.stage import select_blocks, usable_blocks, without_repeats
 from arraycal.calib.checks.comparison import read_other, with_comparison
 from arraycal.calib.checks.curve_table import residual_observers, with_curves, with_residuals
@@ -17,13 +16,14 @@ from arraycal.calib.checks.saturation_table import with_saturation
 from arraycal.calib.fit.block_errors import with_block_errors
 from arraycal.calib.fit.options import fit_options
 from arraycal.calib.fit.outlying import fit_robustly
-from arraycal.calib.fit.showers import Showers, prepare_pairs
+from arraycal.calib.fit.showers import FOR_PEOPLE, Showers, prepare_pairs, prepare_rows
 from arraycal.calib.fit.sums.kept import Sums
 from arraycal.calib.gauge.references import check_references
 from arraycal.calib.monitoring.inter import inter_of_result, read_inter
 from arraycal.calib.observables import ENERGY_INTER, IMAGE_INTER
 from arraycal.calib.pairs.matching import merge_participation, merge_rejected
-from arraycal.calib.pairs.saturation import ceilings_found, lost_pairs, unsaturated, without_number
+from arraycal.calib.pairs.rules import inter_first
+from arraycal.calib.pairs.saturation import ceilings_found, lost_rows, unsaturated, without_number
 from arraycal.calib.result.assemble import assemble
 from arraycal.calib.types import joint as cross
 from arraycal.calib.types.doubts import with_resolution_doubt
@@ -48,7 +48,7 @@ __all__ = ["calibrate_throughput"]
 
 #: Flag and reason of a telescope that forms no pairs.
 NO_POSITION = ("no_position", "the layout of the array has no position of it")
-#: Pair rows kept in memory between passes; beyond it every pass reads the cache again.
+#: Pairs kept in memory between passes; beyond it every pass reads the cache again.
 IN_MEMORY_PAIRS = 4_000_000
 
 
@@ -58,14 +58,14 @@ def calibrate_throughput(
     configuration: Configuration,
     provenance: dict[str, Any] | None = None,
 ) -> CalibrationResult:
-    """Solve the array from the cached PAIRS; see `arraycal.calib.calibrate.calibrate`."""
+    """Solve the array from the cached rows; see `arraycal.calib.calibrate.calibrate`."""
     good, subarray, tables = usable_blocks(blocks)
     check_references(subarray, configuration)
     tables |= {"provenance": provenance or {}}
     if observable.scope != "same_type":
         cross.check_types(subarray, configuration.CalculateCrossCalibration.reference_subsystem)
-    windows = _windows(good, subarray)
-    lost = (lost_pairs(block.entry.scan(), block.saturation) for block in good if block.entry)
+    windows = _windows(good, subarray, observable)
+    lost = (lost_rows(block.entry.scan(), block.saturation) for block in good if block.entry)
     tables["rejected"] = merge_rejected([tables["rejected"], *lost])
     saturation = [block.saturation for block in good]
     unplaced = dict.fromkeys(subarray.unplaced, NO_POSITION)
@@ -190,17 +190,32 @@ def _inter(
     return inter_of_result(result, subarray)
 
 
-def _windows(blocks: Sequence[BlockPairs], subarray: Subarray) -> Windows:
+def _windows(blocks: Sequence[BlockPairs], subarray: Subarray, observable: Observable) -> Windows:
     """Showers of all blocks, held in memory when they fit."""
 
     def read() -> Iterator[Showers]:
         for number, block in enumerate(blocks):
-            for pairs in block.windows():
-                kept = unsaturated(pairs, block.saturation)
-                if len(kept):
-                    yield prepare_pairs(kept, subarray, number)
+            for showers in _showers(block, number, subarray, observable):
+                if len(showers.y):
+                    yield showers
 
     if sum(block.n_pairs for block in blocks) > IN_MEMORY_PAIRS:
         return read
     kept = list(read())
     return lambda: kept
+
+
+def _showers(
+    block: BlockPairs, number: int, subarray: Subarray, observable: Observable
+) -> Iterator[Showers]:
+    """Showers of a block, window by window, of what its cache entry holds."""
+    if block.entry is None or not block.entry.holds_rows:
+        for pairs in block.windows():
+            yield prepare_pairs(unsaturated(pairs, block.saturation), subarray, number)
+        return
+    across = observable.scope != "same_type"
+    # Without the columns that are there for people, of which one is text: reading takes half.
+    columns = [name for name in block.entry.schema if name not in FOR_PEOPLE]
+    for rows in block.windows(columns=columns):
+        kept = unsaturated(rows, block.saturation)
+        yield prepare_rows(kept, subarray, number, across_types=across)

@@ -60,7 +60,11 @@ class Blocks:
 
     @property
     def rows(self) -> pl.LazyFrame:
-        """Rows of all usable blocks: pairs of telescopes, or time stamps for ``timing-cross``."""
+        """Rows of all usable blocks: of telescopes or of pairs of them, or time stamps.
+
+        Pairs where the calibration looks at pairs, time stamps for ``timing-cross``; see
+        `arraycal.calib.schema`.
+        """
         parts = [outcome.entry.scan() for outcome in self.outcomes if outcome.entry]
         return pl.concat(parts) if parts else pl.LazyFrame()
 

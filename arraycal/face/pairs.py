@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from arraycal.calib.blocks.pair_rows import inter_first, paired_windows
+from arraycal.calib.blocks.pair_rows import paired_windows
 from arraycal.calib.criteria import columns_of
 from arraycal.calib.dl2.block import Block, ColumnSource, EventWindow
 from arraycal.calib.dl2.findings import CONTRADICTION, REPEATED, Findings, example
@@ -21,7 +21,7 @@ from arraycal.calib.errors import NothingToDo, WrongUsage
 from arraycal.calib.observables import TIMING_CROSS
 from arraycal.calib.observables.filters import PairFilter
 from arraycal.calib.pairs.exchange import pairs_of_rows, read_asymmetries, telescopes_of
-from arraycal.calib.pairs.rules import pair_rules, pairs_to_form, reconstructors
+from arraycal.calib.pairs.rules import inter_first, pair_rules, pairs_to_form, reconstructors
 from arraycal.calib.pairs.saturation import UNCHECKED
 from arraycal.calib.schema import EVENT_KEYS, LEFT_OUT, PAIRS
 from arraycal.face.arrays import Array

@@ -1,4 +1,7 @@
-"""The stage of one block for calibrations that compare values: a file to cached PAIRS."""
+"""The stage of one block for calibrations that compare values: a file to cached ROWS, or PAIRS.
+
+ROWS where they say all that PAIRS would, see `arraycal.calib.pairs.rules.rows_suffice`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,24 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from arraycal.calib import dl2
+from arraycal.calib.blocks.cache import ROW_TABLE
 from arraycal.calib.blocks.stage import cached_block
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.pairs.matching import merge_participation, merge_rejected, pair_events
-from arraycal.calib.pairs.rules import pair_configuration, pair_rules, pairs_to_form
+from arraycal.calib.pairs.rules import (
+    inter_first,
+    pair_rules,
+    pairs_to_form,
+    row_configuration,
+    rows_suffice,
+)
 from arraycal.calib.pairs.saturation import BrightestPixels, described
+from arraycal.calib.pairs.telescope_rows import SelectedRows, select_rows
 from arraycal.calib.pairs.unusable import UnusableValues
 from arraycal.calib.schema import LEFT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -28,17 +39,19 @@ if TYPE_CHECKING:
     from arraycal.calib.dl2.door import Door
     from arraycal.calib.dl2.findings import Findings
     from arraycal.calib.observables import Observable
-    from arraycal.calib.pairs.matching import PairRules
+    from arraycal.calib.pairs.selection import PairRules
     from arraycal.calib.subarray import Subarray
     from arraycal.config.models import Configuration
 
-__all__ = ["inter_first", "paired_windows", "pairs_of_block", "window_rows"]
+    Select = Callable[[pl.DataFrame], SelectedRows]
+
+__all__ = ["paired_windows", "pairs_of_block", "window_rows"]
 
 
 def pairs_of_block(
     path: Path, observable: Observable, configuration: Configuration, cache_root: Path
 ) -> BlockPairs:
-    """Make, or find in the cache, the PAIRS of one block.
+    """Make, or find in the cache, the ROWS or PAIRS of one block.
 
     Parameters
     ----------
@@ -49,7 +62,7 @@ def pairs_of_block(
     configuration : Configuration
         All options.
     cache_root : Path
-        Folder of cached PAIRS.
+        Folder of cached rows.
 
     Returns
     -------
@@ -74,20 +87,20 @@ def pairs_of_block(
 def _pairs_of_block(
     path: Path, observable: Observable, configuration: Configuration, cache_root: Path
 ) -> BlockPairs:
-    windows = partial(_pair_windows, observable=observable, configuration=configuration)
-    return cached_block(path, cache_root, pair_configuration(observable, configuration), windows)
+    windows = partial(_value_windows, observable=observable, configuration=configuration)
+    return cached_block(path, cache_root, row_configuration(observable, configuration), windows)
 
 
 def window_rows(rules: PairRules, chunk_size: int) -> int:
     """Telescope events to hold at a time for a window of about `chunk_size` showers.
 
-    Memory goes with the pair rows: a filter of pairs leaves few, without it a shower of M
+    Memory goes with the pairs: a filter of pairs leaves few, without it a shower of M
     telescopes has M(M-1)/2.
     """
     return chunk_size * (10 if rules.tests else 3)
 
 
-def _pair_windows(
+def _value_windows(
     block: dl2.Block,
     summary: dict[str, Any],
     door: Door,
@@ -96,12 +109,21 @@ def _pair_windows(
     configuration: Configuration,
     stream: bool,
 ) -> Iterator[pl.DataFrame]:
-    """Yield PAIRS window by window and leave the counts in `summary`."""
-    rules = pair_rules(observable, configuration, block)
-    allowed = pairs_to_form(observable, configuration, block.subarray)
+    """Yield ROWS or PAIRS window by window and leave the counts in `summary`."""
+    rules, array = pair_rules(observable, configuration, block), block.subarray
+    as_rows = rows_suffice(observable, configuration, array)
+    if as_rows:
+        rules = replace(rules, uncertainty=None)  # which only pairs carry on
     rows = window_rows(rules, getattr(configuration, observable.section).chunk_size)
     windows = dl2.windows(block, rules.columns, rows=rows, stream=stream, door=door)
-    yield from paired_windows(windows, rules, block.subarray, allowed, summary, door.findings)
+    if not as_rows:
+        allowed = pairs_to_form(observable, configuration, array)
+        yield from paired_windows(windows, rules, array, allowed, summary, door.findings)
+        return
+    across = observable.scope != "same_type"
+    select = partial(select_rows, rules=rules, subarray=array, across_types=across)
+    summary["table"] = ROW_TABLE
+    yield from _selected_windows(windows, select, rules, array, summary, door.findings)
 
 
 def paired_windows(
@@ -134,37 +156,55 @@ def paired_windows(
     DataFrame
         PAIRS of a window, unless it has none.
     """
+
+    def select(events: pl.DataFrame) -> SelectedRows:
+        found = pair_events(events, rules, subarray, allowed)
+        return SelectedRows(found.pairs, found.rejected, found.participation, len(found.pairs))
+
+    return _selected_windows(windows, select, rules, subarray, summary, findings)
+
+
+def _selected_windows(
+    windows: Iterable[dl2.EventWindow],
+    select: Select,
+    rules: PairRules,
+    subarray: Subarray,
+    summary: dict[str, Any],
+    findings: Findings,
+) -> Iterator[pl.DataFrame]:
+    """Select the rows of windows; leave in `summary` what a cache entry says of them."""
     if rules.shower:
         summary["shower_columns"] = [name for name, _ in rules.shower]
     rejected: list[pl.DataFrame] = []
     participation: list[pl.DataFrame] = []
     pixels, unusable = BrightestPixels(subarray), UnusableValues(rules.value)
-    n_pairs, log_values = 0, 0.0
+    n_pairs, n_rows, log_values = 0, 0, 0.0
     for window in windows:
         if rules.brightest is not None:
             pixels.add(window.events, rules.value, rules.brightest)
         unusable.add(window.events)
-        paired = pair_events(window.events, rules, subarray, allowed)
-        rejected.append(paired.rejected)
-        participation.append(paired.participation)
-        n_pairs += len(paired.pairs)
-        log_values += float(paired.pairs.select(pl.col("value_1").log().sum()).item())
-        if len(paired.pairs):
-            yield paired.pairs
+        selected = select(window.events)
+        rejected.append(selected.rejected)
+        participation.append(selected.participation)
+        n_pairs += selected.n_pairs
+        n_rows += len(selected.rows)
+        log_values += _sum_of_logs(selected.rows)
+        if len(selected.rows):
+            yield selected.rows
     findings.others += unusable.remarks(subarray)
-    if n_pairs:
-        summary["mean_log_value"] = log_values / n_pairs
+    if n_rows:
+        summary["mean_log_value"] = log_values / n_rows
     rejected.append(pl.DataFrame(findings.rejected(), LEFT_OUT, orient="row"))
     counts = merge_rejected(rejected).rows()
     saturation = pixels.found()
     notes = [list(note) for note in (*rules.notes, *described(saturation, subarray))]
     summary.update(n_events=findings.n_rows, n_pairs=n_pairs, rejected=counts, notes=notes)
-    summary.update(saturation=[list(item) for item in saturation])
+    summary.update(n_rows=n_rows, saturation=[list(item) for item in saturation])
     if rules.min_per_type is not None:
         summary.update(participation=merge_participation(participation).rows())
 
 
-def inter_first(observable: Observable, configuration: Configuration) -> bool:
-    """Whether a calibration starts from an inter-calibration."""
-    method = configuration.CalculateCrossCalibration.method
-    return observable.scope == "any" and method == "three_step"
+def _sum_of_logs(rows: pl.DataFrame) -> float:
+    """Sum of ln(value) of ROWS, or of the first telescope of PAIRS."""
+    name = "value" if "value" in rows.columns else "value_1"
+    return float(rows.select(pl.col(name).log().sum()).item())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Repeats", "find_repeats"]
 
-#: Keys of rows, PAIRS and STAMPS alike.
+#: Keys of rows: ROWS, PAIRS and STAMPS alike.
 KEYS = ("obs_id", "event_id", "tel_id", "tel_id_1", "tel_id_2")
 EVENT = ("obs_id", "event_id")
 #: Difference of times, s, from which on events of one number are different ones: stamps of other
@@ -31,6 +31,8 @@ EVENT = ("obs_id", "event_id")
 SAME_S = 1e-3
 #: Quarter nanoseconds in a second.
 QUARTERS_PER_S = 4_000_000_000
+#: What a row says of others: it differs where another file has more telescopes of the shower.
+OF_OTHERS = "asymmetry"
 #: Rows of a shower without a telescope of their own are of pairs.
 LEVELS = {True: "pair", False: "telescope event"}
 COPY = "copy of a row in another file of the observation"
@@ -132,7 +134,7 @@ def _repeated(scans: dict[int, pl.LazyFrame], obs_id: int) -> pl.DataFrame:
 def _digests(rows: pl.LazyFrame, number: int) -> pl.DataFrame:
     names = rows.collect_schema().names()
     keys = [name for name in names if name in KEYS]
-    content = pl.struct(name for name in names if name not in KEYS).hash()
+    content = pl.struct(name for name in names if name not in (*KEYS, OF_OTHERS)).hash()
     return rows.select(
         pl.lit(number, pl.Int64).alias("block"),
         *keys,

@@ -72,7 +72,7 @@ class BlockPairs:
     subarray : Subarray or None
         Its telescopes.
     entry : Entry or None
-        Its cached PAIRS.
+        Its cached ROWS, PAIRS or STAMPS.
     cached : bool
         Whether they had been there already.
     companion : BlockPairs or None
@@ -106,8 +106,14 @@ class BlockPairs:
 
     @property
     def n_pairs(self) -> int:
-        """Pair rows."""
+        """Pairs that its rows form."""
         return int(self.entry.summary["n_pairs"]) if self.entry else 0
+
+    @property
+    def n_rows(self) -> int:
+        """Cached rows."""
+        # What is made of something else than a block file has one row for each pair.
+        return int(self.entry.summary.get("n_rows", self.n_pairs)) if self.entry else 0
 
     @property
     def notes(self) -> list[tuple[str, str]]:
@@ -131,11 +137,16 @@ class BlockPairs:
         """Id of the first event in use; -1 without one."""
         return int(self.entry.summary.get("first_event", -1)) if self.entry else -1
 
-    def windows(self, schema: pl.Schema | None = None) -> Frames:
-        """Rows of complete showers, window by window, without those that `repeats` leaves out."""
+    def windows(
+        self, schema: pl.Schema | None = None, columns: Sequence[str] | None = None
+    ) -> Frames:
+        """Rows of complete showers, window by window, without those that `repeats` leaves out.
+
+        All columns of them, or only those that are named; the keys must be among these.
+        """
         if self.entry is None:
             return
-        for rows in self.entry.windows(schema):
+        for rows in self.entry.windows(schema, columns):
             yield self.repeats.without(rows)
 
     @property
@@ -356,7 +367,7 @@ def without_repeats(blocks: Sequence[BlockPairs]) -> list[BlockPairs]:
     result = list(blocks)
     for number, found in zip(used, repeats, strict=True):
         block = result[number] = replace(blocks[number], repeats=found)
-        if found.n_copies and found.n_copies == block.n_pairs:
+        if found.n_copies and found.n_copies == block.n_rows:
             others = [b.path for b in blocks[:number] if set(b.obs_ids) & set(block.obs_ids)]
             reason = (
                 f"{block.path}: all its rows of obs_id {_ids(block)} are already in {others[0]}"

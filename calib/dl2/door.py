@@ -270,9 +270,12 @@ class _Triggers:
         order = np.argsort(self.keys, kind="stable")
         keys = self.keys[order]
         first = np.diff(keys, prepend=keys[0] - 1) > 0
-        contradicted = np.union1d(
-            self._contradicted(keys[~first]), np.intersect1d(keys, self.others)
-        )
+        showers = keys[first]
+        contradicted = self._contradicted(keys[~first])
+        # Most files have nothing but showers, and a union hashes all of them: 0.2 s per 1e6.
+        if self.others.size:
+            contradicted = np.union1d(contradicted, np.intersect1d(showers, self.others))
+            showers = np.union1d(showers, self.others)
         kept = first & ~among(keys, contradicted)
         door = Door(
             self.numbering,
@@ -280,7 +283,7 @@ class _Triggers:
             no_showers=np.setdiff1d(self.others, contradicted),
             contradicted=contradicted,
             strangers=self.strangers,
-            showers=np.union1d(keys, self.others),
+            showers=showers,
             edges=_edges(keys[kept]),
             pattern=self._pattern(keys[kept], order[kept]),
         )

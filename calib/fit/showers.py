@@ -1,20 +1,21 @@
-"""PAIRS as arrays: telescope rows sorted by shower, and the pairs between them."""
+"""ROWS or PAIRS as arrays: telescope rows sorted by shower, and the pairs between them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from arraycal.calib.index import node_index, shower_index
-from arraycal.calib.schema import PAIRS, TIME
+from arraycal.calib.schema import PAIRS, ROWS, TIME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-    import polars as pl
 
     from arraycal.calib.subarray import Subarray
 
@@ -23,13 +24,19 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.int64]
 
 __all__ = [
+    "FOR_PEOPLE",
     "IMPACT_CENTRES_M",
     "IMPACT_EDGES_M",
     "Showers",
     "prepare_pairs",
+    "prepare_rows",
     "shower_order",
     "tally",
+    "together",
 ]
+
+#: Columns of ROWS that are for people to look at: `prepare_rows` needs none of them.
+FOR_PEOPLE = ("tel_type", "asymmetry")
 
 #: Edges of the impact-distance bins in which resolution and threshold may differ: as fine as the
 #: core is known, because the threshold climbs steeply beyond the shoulder of the light pool at
@@ -49,7 +56,7 @@ IDS = ("obs_id", "event_id")
 
 @dataclass(frozen=True)
 class Showers:
-    """PAIRS of complete showers as arrays: telescope rows sorted by shower, and pairs of rows.
+    """Complete showers as arrays: telescope rows sorted by shower, and pairs of rows.
 
     Parameters
     ----------
@@ -67,16 +74,15 @@ class Showers:
         First row of each group.
     shower_start : array of int, shape (n_showers + 1,)
         First row of each shower, and the number of rows.
-    first, second : array of int, shape (n_pairs,)
-        Rows of the two telescopes of each pair.
-    n_nodes : int
-        Number of telescopes of the subarray.
+    rank : array of int, shape (n_nodes,)
+        Place of each telescope of the subarray in the order of ids: of a pair, the one with the
+        lower is the first.
+    formed : tuple of two arrays of int, shape (n_pairs,), or None
+        Rows of the two telescopes of each pair; None if all pairs within each group count.
     covariates : dict of str to array, shape (n_groups,)
-        The further columns of PAIRS, which describe the shower of each group.
+        The further columns of the table, which describe the shower of each group.
     block : int
         Number of the block they are of.
-    complete : bool
-        Whether all pairs of each group are among the pairs.
     order : array of uint64, shape (n_showers,)
         Pseudo-random number of each shower, the same wherever it is met; empty if there are no
         ids.
@@ -90,13 +96,54 @@ class Showers:
     group: Indices
     group_start: Indices
     shower_start: Indices
-    first: Indices
-    second: Indices
-    n_nodes: int
+    rank: Indices
+    formed: tuple[Indices, Indices] | None = None
     covariates: dict[str, Floats] = field(default_factory=dict)
     block: int = 0
-    complete: bool = False
     order: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of telescopes of the subarray."""
+        return len(self.rank)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pairs within each group count, so that sums need no pairs."""
+        return self.formed is None
+
+    @property
+    def first(self) -> Indices:
+        """Row of the first telescope of each pair, shape (n_pairs,)."""
+        return self._sides[0]
+
+    @property
+    def second(self) -> Indices:
+        """Row of the second telescope of each pair, shape (n_pairs,)."""
+        return self._sides[1]
+
+    @cached_property
+    def _sides(self) -> tuple[Indices, Indices]:
+        return self._all_pairs() if self.formed is None else self.formed
+
+    def _all_pairs(self) -> tuple[Indices, Indices]:
+        """All pairs within each group, in the order of PAIRS: one pair of telescopes after another.
+
+        In the same order sums come out the same to the last digit.
+        """
+        size = np.diff(self.group_start, append=len(self.node))
+        after = (self.group_start + size)[self.group] - np.arange(len(self.node)) - 1
+        one = np.repeat(np.arange(len(self.node)), after)
+        begin = np.cumsum(after) - after
+        two = one + 1 + np.arange(len(one)) - begin[one]
+        rank = self.rank[self.node]
+        turned = rank[one] > rank[two]
+        first, second = np.where(turned, two, one), np.where(turned, one, two)
+        # 16 bits are sorted by counting, 1e6 in 5 ms.
+        link = rank[first] * self.n_nodes + rank[second]
+        small = np.uint16 if self.n_nodes**2 <= np.iinfo(np.uint16).max else np.int64
+        order = np.argsort(link.astype(small), kind="stable")
+        return first[order], second[order]
 
     @property
     def time_s(self) -> Floats:
@@ -112,7 +159,6 @@ class Showers:
             return self
         rows = np.repeat(which, np.diff(self.shower_start))
         place = np.cumsum(rows) - 1
-        pairs = rows[self.first]
         groups = rows[self.group_start]
         return replace(
             self,
@@ -124,11 +170,20 @@ class Showers:
             group=(np.cumsum(groups) - 1)[self.group[rows]],
             group_start=place[self.group_start[groups]],
             shower_start=np.append(place[self.shower_start[:-1][which]], rows.sum()),
-            first=place[self.first[pairs]],
-            second=place[self.second[pairs]],
+            formed=self._formed_of(rows, place),
             covariates={name: values[groups] for name, values in self.covariates.items()},
             order=self.order[which] if len(self.order) else self.order,
         )
+
+    def _formed_of(
+        self, rows: npt.NDArray[np.bool_], place: Indices
+    ) -> tuple[Indices, Indices] | None:
+        """Pairs of some of the rows, which are then in other places."""
+        if self.formed is None:
+            return None
+        first, second = self.formed
+        pairs = rows[first]
+        return place[first[pairs]], place[second[pairs]]
 
     def total(self, values: Floats) -> Floats:
         """Sum over the rows of each group, shape (n_groups,)."""
@@ -159,13 +214,13 @@ def together(parts: Sequence[Showers]) -> Showers:
         group=joined("group", groups),
         group_start=joined("group_start", rows),
         shower_start=np.concatenate([*starts, rows[-1:]]),
-        first=joined("first", rows),
-        second=joined("second", rows),
+        formed=None
+        if all(part.complete for part in parts)
+        else (joined("first", rows), joined("second", rows)),
         covariates={
             name: np.concatenate([part.covariates[name] for part in parts])
             for name in parts[0].covariates
         },
-        complete=all(part.complete for part in parts),
         order=joined("order"),
     )
 
@@ -207,6 +262,7 @@ def prepare_pairs(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Sh
     group_start = np.flatnonzero(new_group)
     shower_of_group = row_shower[new_group]
     multiplicity = np.diff(np.append(group_start, len(slots)))
+    complete = len(first) == int((multiplicity * (multiplicity - 1)).sum()) // 2
     return Showers(
         node=node,
         kind=kind,
@@ -216,17 +272,75 @@ def prepare_pairs(pairs: pl.DataFrame, subarray: Subarray, block: int = 0) -> Sh
         group=np.cumsum(new_group) - 1,
         group_start=group_start,
         shower_start=np.append(np.flatnonzero(new_shower), len(slots)),
-        first=first,
-        second=second,
-        n_nodes=n_nodes,
+        rank=_rank(subarray),
+        formed=None if complete else (first, second),
         covariates={
             name: _of_shower(pairs[name], shower, n_showers)[shower_of_group]
             for name in pairs.columns[len(PAIRS) :]
         },
         block=block,
-        complete=len(first) == int((multiplicity * (multiplicity - 1)).sum()) // 2,
         order=shower_order(*(_of_shower(pairs[name], shower, n_showers) for name in IDS)),
     )
+
+
+def prepare_rows(
+    rows: pl.DataFrame, subarray: Subarray, block: int = 0, *, across_types: bool
+) -> Showers:
+    """Turn ROWS of complete showers into arrays.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ROWS in their order, with or without the columns of `FOR_PEOPLE`. Rows that others have
+        been taken away from, so that they are alone now, are left out.
+    subarray : Subarray
+        The telescopes.
+    block : int
+        Number of their block, to tell the sums of blocks apart.
+    across_types : bool
+        Whether telescopes of different types share the term of their shower.
+
+    Returns
+    -------
+    Showers
+        Rows as they are, and all pairs of them.
+    """
+    node = node_index(rows["tel_id"], subarray)
+    kind = subarray.type_codes[node]
+    new_shower = _changes(rows["event_id"].to_numpy()) | _changes(rows["obs_id"].to_numpy())
+    new_group = new_shower if across_types else new_shower | _changes(kind)
+    alone = new_group & np.append(new_group[1:], True)
+    if alone.any():
+        rest = rows.filter(~pl.Series(alone))
+        return prepare_rows(rest, subarray, block, across_types=across_types)
+    start = np.flatnonzero(new_group)
+    impact = rows["impact_m"].to_numpy()
+    return Showers(
+        node=node,
+        kind=kind,
+        y=np.log(rows["value"].to_numpy()),
+        impact_m=impact,
+        impact_bin=np.digitize(impact, IMPACT_EDGES_M),
+        group=np.cumsum(new_group) - 1,
+        group_start=start,
+        shower_start=np.append(np.flatnonzero(new_shower), len(rows)),
+        rank=_rank(subarray),
+        covariates={
+            name: rows[name].to_numpy()[start] for name in rows.columns if name not in ROWS
+        },
+        block=block,
+        order=shower_order(*(rows[name].to_numpy()[new_shower] for name in IDS)),
+    )
+
+
+def _changes(values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Where a value differs from the one before it; the first does."""
+    return np.append(True, values[1:] != values[:-1])[: len(values)]
+
+
+def _rank(subarray: Subarray) -> Indices:
+    """Place of each telescope in the order of ids."""
+    return np.argsort(np.argsort(subarray.tel_ids))
 
 
 def shower_order(obs_id: Integers, event_id: Integers) -> npt.NDArray[np.uint64]:

@@ -7,8 +7,6 @@ first rule that refused it.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,17 +16,22 @@ import polars as pl
 from arraycal.calib.dl2.findings import REPEATED, TELESCOPE_LEVEL
 from arraycal.calib.index import node_index, shower_index
 from arraycal.calib.pairs.company import Company
-from arraycal.calib.schema import (
-    EVENT_KEYS,
-    LEFT_OUT,
-    PARTICIPATION,
-    REJECTED,
-    check_schema,
-    pairs_with,
+from arraycal.calib.pairs.selection import (
+    NO_PARTNER,
+    PAIR_LEVEL,
+    TOO_FEW_OF_A_TYPE,
+    TWO,
+    PairRules,
+    PairTest,
+    in_company,
+    passing,
+    rejected_frame,
+    too_few_selected,
 )
+from arraycal.calib.schema import EVENT_KEYS, LEFT_OUT, PARTICIPATION, check_schema, pairs_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -36,113 +39,17 @@ if TYPE_CHECKING:
 
     Indices = npt.NDArray[np.intp]
 
-    from arraycal.calib.criteria import Criterion
     from arraycal.calib.subarray import Subarray
-
-    PairPredicate = Callable[[Values, Values, Values], npt.NDArray[np.bool_]]
 
 __all__ = [
     "REPEATED",
     "TELESCOPE_LEVEL",
-    "PairRules",
-    "PairTest",
     "Paired",
     "match_showers",
     "merge_participation",
     "merge_rejected",
     "pair_events",
 ]
-
-PAIR_LEVEL = "pair"
-UNUSABLE_VALUE = "value is not a positive finite number"
-NO_PARTNER = "no other selected telescope saw the shower"
-#: With the number of telescopes; the key is that of the section of the cross-calibration.
-TOO_FEW_OF_A_TYPE = "fewer than {} telescopes of each type (min_triggered_telescopes_per_subsystem)"
-#: The least number of telescopes that form a pair.
-TWO = 2
-
-
-@dataclass(frozen=True)
-class PairTest:
-    """A cut on both telescope events of a pair.
-
-    Parameters
-    ----------
-    name : str
-        Under this name rejected pairs are counted.
-    columns : tuple of str
-        Columns it looks at.
-    limits : mapping of int to tuple of float
-        Limits by telescope id, as many for each; the smaller ones of the two telescopes count.
-    passes : callable
-        From the values of the columns at either side and the limits, tuples of arrays of shape
-        (n_pairs,), to a flag for each pair. What is missing (NaN) must fail.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    limits: Mapping[int, tuple[float, ...]]
-    passes: PairPredicate
-
-
-@dataclass(frozen=True)
-class PairRules:
-    """Everything that decides which rows become pairs.
-
-    Parameters
-    ----------
-    value : str
-        Column that is compared.
-    uncertainty, impact : str or None
-        Columns of its uncertainty and of the impact distance (m), where the file has them.
-    criteria : tuple of Criterion
-        Selection of telescope events, applied in order.
-    statistic : tuple of polars.Expr
-        Pair columns to compute.
-    tests : tuple of PairTest
-        Selection of pairs, applied in order.
-    min_telescopes : int
-        Telescopes of one type that a shower must have after the selection of telescope events.
-    notes : tuple of (str, str)
-        What a reader must know about the selection in this block: topic and text.
-    min_per_type : int or None
-        Selected telescopes of each of the two types that a shower needs for its pairs across
-        types; None where there are no such pairs.
-    shower : tuple of (str, str)
-        Further columns of PAIRS that describe the shower, and their columns in EVENTS.
-    brightest : str or None
-        Column of the brightest pixel, to find out whether images saturate.
-    measurable : Criterion or None
-        Values that a telescope can measure at all, asked for last.
-    """
-
-    value: str
-    uncertainty: str | None
-    impact: str | None
-    criteria: tuple[Criterion, ...]
-    statistic: tuple[pl.Expr, ...]
-    tests: tuple[PairTest, ...] = ()
-    min_telescopes: int = 2
-    notes: tuple[tuple[str, str], ...] = ()
-    min_per_type: int | None = None
-    shower: tuple[tuple[str, str], ...] = ()
-    brightest: str | None = None
-    measurable: Criterion | None = None
-
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """Columns that go into PAIRS."""
-        names = (self.value, self.uncertainty, self.impact, *(column for _, column in self.shower))
-        return tuple(name for name in names if name is not None)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns to read, the leading one first."""
-        named = list(self.kept)
-        named += [column for rule in self.criteria for column in sorted(rule.columns)]
-        named += [column for test in self.tests for column in test.columns]
-        named += [] if self.brightest is None else [self.brightest]
-        return tuple(dict.fromkeys(named))
 
 
 class Paired(NamedTuple):
@@ -178,11 +85,15 @@ def pair_events(
         PAIRS (schema ``arraycal.calib.schema.PAIRS``, and the columns of `rules.shower`) and counts
         of what was left out.
     """
-    selected, rejected = _select(events, rules)
+    kept, rejected = passing(events, rules)
+    needed = dict.fromkeys(
+        [*rules.kept, *(column for test in rules.tests for column in test.columns)]
+    )
+    selected = events.select(*EVENT_KEYS, *needed).filter(kept)
     shower, node = shower_index(selected), node_index(selected["tel_id"], subarray)
     if rules.min_telescopes > TWO:
-        enough = _in_company(shower, subarray.type_codes[node], rules.min_telescopes)
-        reason = f"fewer than {rules.min_telescopes} selected telescopes of the type"
+        enough = in_company(shower, subarray.type_codes[node], rules.min_telescopes)
+        reason = too_few_selected(rules.min_telescopes)
         rejected[TELESCOPE_LEVEL, reason] += int(len(selected) - enough.sum())
         selected, shower, node = selected.filter(pl.Series(enough)), shower[enough], node[enough]
     partnered = np.zeros(len(selected), np.bool_)
@@ -209,7 +120,7 @@ def pair_events(
         participation = company.participation(subarray)
     pairs = _pair_rows(selected, rules, subarray, allowed, matches)
     check_schema(pairs, pairs_with(name for name, _ in rules.shower))
-    return Paired(pairs, _rejected_frame(rejected), participation)
+    return Paired(pairs, rejected_frame(rejected), participation)
 
 
 def match_showers(
@@ -303,42 +214,6 @@ def merge_participation(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def _select(
-    events: pl.DataFrame, rules: PairRules
-) -> tuple[pl.DataFrame, dict[tuple[str, str], int]]:
-    """Keep rows that pass every rule; count the others under the first rule they fail."""
-    value = pl.col(rules.value)
-    # NaN is the largest number to polars. Two comparisons are cheaper than is_finite().
-    usable = ((value > 0) & (value < math.inf)).fill_null(value=False)
-    asked = [*rules.criteria, *filter(None, [rules.measurable])]
-    tests = [(UNUSABLE_VALUE, usable), *((rule.name, rule.passes) for rule in asked)]
-    # The first column is as long as the rows, so a criterion without columns is stretched to it.
-    passed = events.lazy().select(
-        passes.alias(str(position)) for position, (_, passes) in enumerate(tests)
-    )
-    rejected = Counter[tuple[str, str]]()
-    kept = pl.repeat(True, len(events), eager=True)  # noqa: FBT003  the value to repeat
-    before = len(events)
-    frame = passed.collect(engine="in-memory")
-    for (name, _), column in zip(tests, frame.iter_columns(), strict=True):
-        kept &= column
-        after = int(kept.sum())
-        # Two criteria may bear one name.
-        rejected[TELESCOPE_LEVEL, name] += before - after
-        before = after
-    needed = dict.fromkeys(
-        [*rules.kept, *(column for test in rules.tests for column in test.columns)]
-    )
-    return events.select(*EVENT_KEYS, *needed).filter(kept), rejected
-
-
-def _in_company(shower: Indices, kind: Indices, least: int) -> npt.NDArray[np.bool_]:
-    """Rows whose shower has at least so many telescopes of the same type."""
-    n_kinds = int(kind.max(initial=0)) + 1
-    group = shower * n_kinds + kind
-    return np.asarray(np.bincount(group)[group] >= least)
-
-
 @dataclass
 class _Judge:
     """A test of pairs with the values it looks at; counts what it refuses."""
@@ -414,12 +289,4 @@ def _side(events: pl.DataFrame, rules: PairRules, side: int) -> pl.DataFrame:
             .alias(name)
             for name, column in sources
         ),
-    )
-
-
-def _rejected_frame(counts: Mapping[tuple[str, str], int]) -> pl.DataFrame:
-    return pl.DataFrame(
-        [(level, rule, rows) for (level, rule), rows in counts.items()],
-        schema=REJECTED,
-        orient="row",
     )

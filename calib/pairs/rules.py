@@ -6,9 +6,11 @@ telescope pattern become values by telescope id.
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import polars as pl
 
 from arraycal.calib.criteria import Criterion, compile_criteria
@@ -16,8 +18,8 @@ from arraycal.calib.dl2.columns import TIME_KIND, TRIGGER_TIME
 from arraycal.calib.dl2.pointing import ALTITUDE, POINTING
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.observables.filters import ColumnTemplate, PairFilter
-from arraycal.calib.pairs.matching import TWO, PairRules, PairTest
 from arraycal.calib.pairs.saturation import UNCHECKED
+from arraycal.calib.pairs.selection import TWO, PairRules, PairTest
 from arraycal.calib.schema import TIME
 from arraycal.calib.subarray import allowed_pairs, refuse_unlike, value_by_telescope
 from arraycal.config.errors import ConfigurationError
@@ -36,10 +38,14 @@ if TYPE_CHECKING:
     from arraycal.config.telescope import TelescopeParameter
 
 __all__ = [
+    "forming_pairs",
+    "inter_first",
     "pair_configuration",
     "pair_rules",
     "pairs_to_form",
     "reconstructors",
+    "row_configuration",
+    "rows_suffice",
 ]
 
 V = TypeVar("V")
@@ -55,6 +61,10 @@ IRRELEVANT = {
 }
 
 
+#: Key of a section with the telescopes of each type that a shower needs.
+MIN_PER_TYPE = "min_triggered_telescopes_per_subsystem"
+
+
 def pair_configuration(observable: Observable, configuration: Configuration) -> dict[str, Any]:
     """Return the part of the configuration that decides PAIRS, as plain data for a cache key."""
     sections = {observable.section, "QualityQuery", "PairFinder"}
@@ -66,6 +76,54 @@ def pair_configuration(observable: Observable, configuration: Configuration) -> 
         dumped["ShowerSelection"] = {"ceiling": "auto"}
     section = {k: v for k, v in dumped[observable.section].items() if k not in IRRELEVANT}
     return {**dumped, observable.section: section, "observable": observable.name}
+
+
+def row_configuration(observable: Observable, configuration: Configuration) -> dict[str, Any]:
+    """Return the part of the configuration that decides what of a block is kept, as a cache key."""
+    alike = _compares_alike(observable, configuration)
+    return {**pair_configuration(observable, configuration), "rows": alike}
+
+
+def rows_suffice(observable: Observable, configuration: Configuration, subarray: Subarray) -> bool:
+    """Whether the ROWS of a block say all that its PAIRS would.
+
+    They do if the solution takes every shower once, no selection looks at pairs, and each
+    telescope that has a position may be compared with all others (of its type).
+    """
+    if not _compares_alike(observable, configuration):
+        return False
+    everywhere = dict.fromkeys(subarray.tel_ids, math.inf)
+    return np.array_equal(
+        pairs_to_form(observable, configuration, subarray),
+        allowed_pairs(subarray, everywhere, observable.scope),
+    )
+
+
+def _compares_alike(observable: Observable, configuration: Configuration) -> bool:
+    """Whether all telescopes of a shower are compared alike, as far as they may be at all."""
+    section = getattr(configuration, observable.section)
+    looks_at_pairs = any(
+        isinstance(filter_, PairFilter) and getattr(section.event_filters, filter_.key) is not None
+        for filter_ in observable.filters
+    )
+    return (
+        configuration.RelativeThroughputFitter.estimator == "event"
+        and not looks_at_pairs
+        and getattr(section, MIN_PER_TYPE, 1) == 1
+        and not inter_first(observable, configuration)
+    )
+
+
+def inter_first(observable: Observable, configuration: Configuration) -> bool:
+    """Whether a calibration starts from an inter-calibration."""
+    method = configuration.CalculateCrossCalibration.method
+    return observable.scope == "any" and method == "three_step"
+
+
+def forming_pairs(configuration: Configuration) -> Configuration:
+    """Return the configuration with the estimator of pairs, for who wants to see them."""
+    fitter = configuration.RelativeThroughputFitter.model_copy(update={"estimator": "pair"})
+    return configuration.model_copy(update={"RelativeThroughputFitter": fitter})
 
 
 def pair_rules(observable: Observable, configuration: Configuration, block: Block) -> PairRules:
@@ -131,7 +189,7 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         tests=tuple(tests),
         min_telescopes=getattr(section.event_filters, "min_telescopes", TWO),
         notes=tuple(notes),
-        min_per_type=getattr(section, "min_triggered_telescopes_per_subsystem", None),
+        min_per_type=getattr(section, MIN_PER_TYPE, None),
         shower=shower,
         brightest=brightest,
         measurable=_measurable(observable, value),

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from arraycal.calib.dl2.findings import TELESCOPE_LEVEL
 from arraycal.calib.index import node_index
-from arraycal.calib.pairs.matching import PAIR_LEVEL
+from arraycal.calib.pairs.selection import PAIR_LEVEL
 from arraycal.calib.schema import REJECTED
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ __all__ = [
     "Saturation",
     "ceilings_found",
     "described",
-    "lost_pairs",
+    "lost_rows",
     "saturated_from",
     "unsaturated",
     "without_number",
@@ -48,7 +49,7 @@ SATURATED, TOPIC = "saturated", "saturation"
 #: number of images falls with the power 1.7 of the size, so that half of them exceed 1.5 times
 #: the threshold, and the margins at either end take more than that.
 MOSTLY = 0.5
-#: Name of the rule by which pairs with such a telescope are left out.
+#: Name of the rule by which rows of such a telescope, or pairs with it, are left out.
 MOSTLY_SATURATED = "most images of the {} are saturated"
 #: What a block without the column is told.
 UNCHECKED = (TOPIC, "not checked: the file has no intensity_max, the brightest pixel of an image")
@@ -137,6 +138,8 @@ class BrightestPixels:
 
         Each by its own images; those whose own images do not tell, by all such of their type.
         """
+        if not len(self.cells):
+            return []
         node, rest = np.divmod(self.cells, N_PIXEL * N_SIZE)
         pixel, size = np.divmod(rest, N_SIZE)
         levels: dict[int, tuple[int, int]] = {}
@@ -206,12 +209,13 @@ def spike(histogram: npt.NDArray[np.number[Any]], places: int = 1) -> tuple[int,
         inside = up_to[starts + width] - up_to[starts]
         above = up_to[-1] - up_to[starts + width]
         below = up_to[starts] - up_to[np.maximum(starts - width, 0)]
-        fits = (inside >= least + 2 * below) & (above <= ABOVE * inside)
-        reach = np.minimum(max(REFERENCE, REFERENCE_WIDTHS * width), np.maximum(starts, 1))
-        expected = (up_to[starts] - up_to[np.maximum(starts - reach, 0)] + FEW) * width / reach
-        fits &= pdtrc(np.maximum(inside - 1, 0), expected) < CHANCE / places
-        if fits.any():
-            start = int(np.argmax(np.where(fits, inside, -1.0)))
+        # The chance is dear to compute, and few places, if any, get as far.
+        tall = starts[(inside >= least + 2 * below) & (above <= ABOVE * inside)]
+        reach = np.minimum(max(REFERENCE, REFERENCE_WIDTHS * width), np.maximum(tall, 1))
+        expected = (up_to[tall] - up_to[np.maximum(tall - reach, 0)] + FEW) * width / reach
+        fits = tall[pdtrc(np.maximum(inside[tall] - 1, 0), expected) < CHANCE / places]
+        if len(fits):
+            start = int(fits[np.argmax(inside[fits])])
             held = np.flatnonzero(histogram[start : start + width])
             return start + int(held[0]), start + int(held[-1]) + 1
     return None
@@ -301,25 +305,33 @@ def _share(items: Sequence[Saturation]) -> str:
     return ALL if saturated == images else f"{saturated / images:.1%}"
 
 
-def unsaturated(pairs: pl.DataFrame, found: Sequence[Saturation]) -> pl.DataFrame:
-    """PAIRS without the telescopes of which most images are saturated."""
+def unsaturated(rows: pl.DataFrame, found: Sequence[Saturation]) -> pl.DataFrame:
+    """ROWS or PAIRS without the telescopes of which most images are saturated."""
     lost = _left_out(found)
-    return pairs.filter(~_with_any(lost)) if lost else pairs
+    return rows.filter(~_with_any(lost, rows.columns)) if lost else rows
 
 
-def lost_pairs(pairs: pl.LazyFrame, found: Sequence[Saturation]) -> pl.DataFrame:
-    """REJECTED rows of what `unsaturated` leaves out, by type."""
+def lost_rows(rows: pl.LazyFrame, found: Sequence[Saturation]) -> pl.DataFrame:
+    """REJECTED rows of what `unsaturated` leaves out of ROWS or PAIRS, by type."""
     lost = _left_out(found)
     if not lost:
         return REJECTED.to_frame()
-    counts = pairs.filter(_with_any(lost)).group_by("tel_type").len().sort("tel_type").collect()
-    rows = [(PAIR_LEVEL, MOSTLY_SATURATED.format(kind), n) for kind, n in counts.rows()]
-    return pl.DataFrame(rows, schema=REJECTED, orient="row")
+    names = rows.collect_schema().names()
+    level = TELESCOPE_LEVEL if TELESCOPE in names else PAIR_LEVEL
+    left_out = rows.filter(_with_any(lost, names))
+    counts = left_out.group_by("tel_type").len().sort("tel_type").collect()
+    found_rows = [(level, MOSTLY_SATURATED.format(kind), n) for kind, n in counts.rows()]
+    return pl.DataFrame(found_rows, schema=REJECTED, orient="row")
 
 
 def _left_out(found: Iterable[Saturation]) -> list[int]:
     return [item.tel_id for item in found if item.mostly]
 
 
-def _with_any(tel_ids: Sequence[int]) -> pl.Expr:
-    return pl.col("tel_id_1").is_in(tel_ids) | pl.col("tel_id_2").is_in(tel_ids)
+#: Columns with a telescope: of ROWS, and of PAIRS.
+TELESCOPE, SIDES = "tel_id", ("tel_id_1", "tel_id_2")
+
+
+def _with_any(tel_ids: Sequence[int], names: Sequence[str]) -> pl.Expr:
+    columns = (TELESCOPE,) if TELESCOPE in names else SIDES
+    return pl.any_horizontal(pl.col(name).is_in(tel_ids) for name in columns)

@@ -1,6 +1,7 @@
 """``arraycal asymmetry``: the event-wise asymmetries of blocks as a file of ctao-calibpipe."""
 
 from argparse import Namespace
+from dataclasses import replace
 
 import polars as pl
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from arraycal.calib.blocks.stage import usable_blocks
 from arraycal.calib.disk.files import refuse_file_in_the_way
 from arraycal.calib.errors import NothingToDo, WrongUsage
 from arraycal.calib.pairs.exchange import write_asymmetries
-from arraycal.calib.pairs.rules import reconstructors
+from arraycal.calib.pairs.rules import forming_pairs, reconstructors
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.settings import Settings, load_settings
 from arraycal.flows.jobs.direct import make_pairs
@@ -84,7 +85,8 @@ def _job(arguments: Namespace, settings: Settings) -> Job:
     except ValidationError as error:
         problems = "; ".join(item["msg"].removeprefix("Value error, ") for item in error.errors())
         raise ConfigurationError(problems) from None
-    return prepare_job(parameters, settings)
+    job = prepare_job(parameters, settings)
+    return replace(job, configuration=forming_pairs(job.configuration))
 
 
 def _refuse_output(job: Job) -> None:

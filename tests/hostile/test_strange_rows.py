@@ -85,18 +85,14 @@ def test_size_thresholds_that_differ_within_a_type_are_refused(block, tmp_path):
 
 
 def test_a_block_too_large_for_the_memory_costs_that_block(block, blocks, monkeypatch):
-    from arraycal.calib.blocks import pair_rows
-
-    original = pair_rows.pair_events
     sound = blocks()[1]
 
-    def fail(*_):
+    def fail(*_, **__):
         raise MemoryError("Unable to allocate 9 GiB")
 
-    monkeypatch.setattr(pair_rows, "pair_events", fail)
+    monkeypatch.setattr("arraycal.calib.blocks.pair_rows.select_rows", fail)
     change(block, in_telescope(ENERGIES, 2), times(1.0001))
     failed, kept = blocks()
-    monkeypatch.setattr(pair_rows, "pair_events", original)
     assert (failed.status, kept.status) == ("failed", "ok")
     assert kept.entry == sound.entry
     assert "not enough memory for this block (Unable to allocate 9 GiB)" in failed.reason

@@ -1,5 +1,7 @@
 """Tables of the user's own: telescope rows and pair rows, of whichever library."""
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,6 +13,7 @@ import arraycal as ac
 from arraycal.calib import dl2
 from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
 from arraycal.calib.pairs.exchange import write_asymmetries
+from arraycal.calib.pairs.rules import forming_pairs
 from arraycal.calib.schema import EVENT_KEYS, NOTES
 
 KEYS = ["obs_id", "event_id", "tel_id_1", "tel_id_2"]
@@ -47,9 +50,15 @@ class FrameOfAnotherLibrary:
         return np.asarray(self._columns[name])
 
 
-def test_rows_of_telescopes_become_the_pairs_of_their_block(paired, blocks):
-    rows = blocks.rows.collect().drop("time_s")  # a table has no trigger times
+def test_rows_of_telescopes_become_the_pairs_of_their_block(paired, block, blocks, tmp_path):
+    pairs = dataclasses.replace(
+        blocks.calibration, configuration=forming_pairs(blocks.calibration.configuration)
+    )
+    rows = ac.read(block, pairs, cache=tmp_path).rows.collect()
+    rows = rows.drop("time_s")  # a table has no trigger times
     assert_frame_equal(paired.frame.sort(KEYS), rows.sort(KEYS))
+    # The rows of the telescopes, which suffice here, count the same.
+    assert len(rows) == blocks.table["n_pairs"].sum() > len(blocks.rows.collect())
     assert paired.rejected.equals(blocks.outcomes[0].rejected.filter(pl.col("rows") > 0))
 
 

@@ -129,18 +129,22 @@ def _by_groups(showers: Showers, rows: WeighedRows, used: RowsInUse) -> _Parts:
     root = np.sqrt(inverse)[used.group]
     share = used.matrix(weight * root, n)
     weighted = _product(used.matrix(weight * root * showers.y[place], n), share)
-    edges = _upper(_product(share, share))
+    edges = _once(_product(share, share), showers.rank)
     level = laplacian_by_groups(used, weight, inverse)
     curvature, curved = edges, level
     if rows.steep is not rows.weight:
         steep = rows.steep[place]
         scale = curvature_scale(showers, rows.steep)
-        curvature = _upper(
-            _product(used.matrix(steep * scale[used.group], n), used.matrix(steep, n))
-        )
+        product = _product(used.matrix(steep * scale[used.group], n), used.matrix(steep, n))
+        curvature = _once(product, showers.rank)
         curved = laplacian_by_groups(used, steep, scale)
     ones = used.matrix(np.ones(len(place)), n)
-    found = _Edges(edges, _upper(weighted - weighted.T), curvature, _upper(_product(ones, ones)))
+    found = _Edges(
+        edges,
+        _once(weighted - weighted.T, showers.rank),
+        curvature,
+        _once(_product(ones, ones), showers.rank),
+    )
     return found, rows.weight * rows.residual, (level, curved)
 
 
@@ -170,9 +174,9 @@ def _product(one: sparse.csr_array, two: sparse.csr_array) -> Floats:
     return np.asarray((one.T @ two).toarray())
 
 
-def _upper(square: Floats) -> Floats:
-    """Each pair once, the telescope that comes first in the rows."""
-    return np.triu(square, 1)
+def _once(square: Floats, rank: Indices) -> Floats:
+    """Each pair once, as in PAIRS: the telescope with the lower id in the rows."""
+    return np.where(rank[:, None] < rank[None, :], square, 0.0)
 
 
 def _gradients(

@@ -17,7 +17,7 @@ from arraycal.calib.calibrate import calibrate
 from arraycal.calib.errors import CannotCompute, WrongUsage
 from arraycal.calib.hdf5.writing import Column
 from arraycal.calib.observables import ENERGY_INTER
-from arraycal.calib.pairs.matching import pair_events
+from arraycal.calib.pairs.telescope_rows import select_rows
 from arraycal.config.models import Configuration
 
 ENERGY = "RandomForestRegressor_tel_energy"
@@ -258,8 +258,7 @@ def test_a_telescope_without_position_is_left_out_with_its_reason(run, make_bloc
     file.set_data(LAYOUT, "pos_y", [0.0, np.nan, 0.0, 0.0, 0.0])  # 4 comes second
     block = run(file.write())
     assert block.status == "ok"
-    seen = block.entry.scan().select("tel_id_1", "tel_id_2").collect()
-    assert 4 not in {*seen["tel_id_1"], *seen["tel_id_2"]}
+    assert 4 not in set(block.entry.scan().collect()["tel_id"])
     result = calibrate([block], ENERGY_INTER, configure())
     lost = result.telescopes.filter(pl.col("tel_id") == 4)
     assert lost.select("flag", "reason").rows() == [
@@ -345,7 +344,7 @@ def test_energies_in_another_unit_are_a_reason(refusal, make_block):
 # --- rows that are left out and counted --------------------------------------------------
 
 
-def test_every_row_is_in_a_pair_or_counted(run, make_block, make_rows):
+def test_every_row_is_kept_or_counted(run, make_block, make_rows):
     odd = [np.nan, np.inf, -np.inf, 0.0, -1.0]
     rows = make_rows(60).with_row_index("n")
     rows = rows.with_columns(
@@ -364,13 +363,14 @@ def test_every_row_is_in_a_pair_or_counted(run, make_block, make_rows):
     assert counts["bright"] == len(dark)
     hadronic = usable.filter((pl.col("energy") > 0.5) & (pl.col("gammaness") < 0.3))
     assert counts["min_gammaness"] == len(hadronic)
-    pairs = block.entry.scan().collect()
-    sides = pl.concat([pairs.select("event_id", tel_id=f"tel_id_{side}") for side in (1, 2)])
-    assert block.n_events == sum(counts.values()) + len(sides.unique())
-    assert block.n_pairs == len(pairs)
+    kept = block.entry.scan().collect()
+    assert block.n_events == sum(counts.values()) + len(kept)
+    assert block.n_rows == len(kept) == kept.select("event_id", "tel_id").n_unique()
+    m = kept.group_by("event_id", "tel_type").len()["len"]
+    assert block.n_pairs == (m * (m - 1) / 2).sum()
 
 
-def test_pairs_carry_the_trigger_time_of_their_shower(run, make_block):
+def test_rows_carry_the_trigger_time_of_their_shower(run, make_block):
     file = make_block()
     event_ids = file.tables[TRIGGER]["event_id"].data
     # Seconds, and quarter nanoseconds: half a second more; the first shower has none.
@@ -403,7 +403,7 @@ def test_a_type_without_gammaness_is_rejected_row_by_row(run, make_block):
 
 @pytest.mark.usefixtures("read_no_further_than_a_window")
 @pytest.mark.parametrize("order", ["reversed", "shuffled"])
-def test_an_unsorted_file_in_small_windows_gives_the_same_pairs(
+def test_an_unsorted_file_in_small_windows_gives_the_same_rows(
     make_block, make_rows, tmp_path, run, order
 ):
     rows = make_rows(200)
@@ -411,12 +411,11 @@ def test_an_unsorted_file_in_small_windows_gives_the_same_pairs(
     small = Configuration.model_validate(
         {"CalculateAsymmetry": {"chunk_size": 10}, "PairFinder": {"max_impact_distance": 500.0}}
     )
-    keys = ["event_id", "tel_id_1", "tel_id_2"]
     found = []
     for name, some in (("sorted.h5", rows), ("mixed.h5", mixed)):
         block = run(make_block(some, name=name).write(chunk_bytes=200), small, tmp_path / name[:4])
         assert block.status == "ok"
-        found.append((block.entry.scan().collect().sort(keys), rejected(block), block.n_events))
+        found.append((block.entry.scan().collect(), rejected(block), block.n_events))
         parts = len(block.entry.parts)
         assert parts == 1 if some is mixed else parts > 5
     assert found[0][0].equals(found[1][0])
@@ -622,14 +621,14 @@ def test_no_blocks_at_all_cannot_be_calibrated():
 
 def test_a_file_that_grows_while_it_is_read_is_left_out(make_block, run, monkeypatch):
     path = make_block().write()
-    original = pair_events
+    original = select_rows
 
-    def pair_and_touch(*args):
+    def select_and_touch(*args, **names):
         with path.open("ab") as stream:
             stream.write(b" ")
-        return original(*args)
+        return original(*args, **names)
 
-    monkeypatch.setattr("arraycal.calib.blocks.pair_rows.pair_events", pair_and_touch)
+    monkeypatch.setattr("arraycal.calib.blocks.pair_rows.select_rows", select_and_touch)
     block = run(path)
     assert block.status == "failed"
     assert "changed while it was read" in block.reason

@@ -309,7 +309,7 @@ def test_a_full_disk_is_an_os_error_and_leaves_nothing(cache, key):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(
-            OSError, match=r"pairs-00001.parquet cannot be written: .*File too large"
+            OSError, match=r"rows-00001.parquet cannot be written: .*File too large"
         ):
             cache.store(key, [pairs(5), big], {})
     finally:
@@ -442,4 +442,4 @@ def test_a_digest_that_cannot_be_noted_leaves_no_temporary_file(cache, block, mo
 def test_manifests_are_json_for_the_curious(entry):
     content = json.loads((entry.folder / "manifest.json").read_text())["content"]
     assert content["summary"]["n_events"] == 12
-    assert list(content["parts"]) == ["pairs-00000.parquet", "pairs-00001.parquet"]
+    assert list(content["parts"]) == ["rows-00000.parquet", "rows-00001.parquet"]

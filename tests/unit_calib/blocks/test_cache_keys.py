@@ -13,6 +13,8 @@ import pytest
 from arraycal.calib.blocks.cache import PairCache
 from arraycal.calib.blocks.rows import rows_of_block
 from arraycal.calib.observables import OBSERVABLES
+from arraycal.calib.pairs.rules import forming_pairs
+from arraycal.config import load_configuration
 from arraycal.config.models import Configuration, Options
 
 if TYPE_CHECKING:
@@ -129,6 +131,21 @@ def test_every_setting_that_changes_rows_changes_the_key(make_block, monkeypatch
             + ("does not change the key of its rows" if matters else "makes all rows anew")
             + f"; if that is right, say so in {__name__}"
         )
+
+
+def test_rows_and_pairs_of_one_selection_are_kept_apart(make_block, monkeypatch) -> None:
+    path = make_block().write()
+    differs = {}
+    for preset in ("energy-inter", "energy-cross", "image-inter", "energy-inter-peer"):
+        options = load_configuration(preset=preset)
+        with monkeypatch.context() as patch:
+            one, two = (
+                key_options(preset.removesuffix("-peer"), some, path, patch)
+                for some in (options, forming_pairs(options))
+            )
+        differs[preset] = one != two
+    # Whose filters look at pairs has pairs in any case.
+    assert differs == dict.fromkeys(differs, True) | {"energy-inter-peer": False}
 
 
 @pytest.mark.parametrize("name", [name for name in OBSERVABLES if name != "timing-cross"])

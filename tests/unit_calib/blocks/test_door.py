@@ -81,6 +81,17 @@ def in_order(rows):
     return rows.sort([name for name in KEYS if name in rows.columns])
 
 
+def assert_same_but(rows, base, lost):
+    """ROWS are those of `base` without the lost ones, and without what these leave alone."""
+    in_company = pl.len().over("obs_id", "event_id", "tel_type") > 1
+    expected = base.filter(~lost).filter(in_company)
+    untouched = ~lost.any().over("obs_id", "event_id", "tel_type")
+    assert_frame_equal(rows.drop("asymmetry"), expected.drop("asymmetry"))
+    # To whom nobody is missing the others are as they were.
+    same = base.filter(untouched)
+    assert_frame_equal(rows.join(same.select(KEYS[:3]), on=KEYS[:3], how="semi"), same)
+
+
 def counts(block):
     return {rule: (n, one) for _, rule, n, one in block.rejected.iter_rows() if n}
 
@@ -451,6 +462,17 @@ def test_events_that_two_files_tell_differently_are_left_out(simulated, block, u
     assert any("contradicted by another file" in reason for reason in result.verdict.reasons)
 
 
+def test_a_telescope_that_one_of_two_files_lacks_contradicts_no_other(
+    simulated, block, untouched, tmp_path
+):
+    parts, both = split(simulated, tmp_path, 100)
+    lacking = first_telescope(parts[1])
+    change(parts[1], lacking, lambda rows: rows[~np.isin(rows["event_id"], both)])
+    used = without_repeats(select_blocks([block(path, ENERGY_INTER) for path in parts]))
+    assert_frame_equal(pl.concat([rows_of(part) for part in used]), untouched["energy-inter"])
+    assert not any("contradict" in rule for rule in counts(used[1]))
+
+
 def test_a_file_with_nothing_of_its_own_is_excluded(simulated, copied, block):
     result = result_of([block(simulated, ENERGY_INTER), block(copied, ENERGY_INTER)])
     assert sorted(result.blocks["status"]) == ["excluded", "ok"]
@@ -639,8 +661,7 @@ def test_rows_of_telescopes_that_did_not_trigger_are_left_out(
     n, one = counts(found)["telescope that did not trigger in its event"]
     assert n == sum(map(len, wrong.values()))
     assert one == f"obs_id 1001, event_id {wrong[2][0]}, tel_id 2"
-    sides = [rows_of(found).select("event_id", tel_id=f"tel_id_{side}") for side in (1, 2)]
-    used = pl.concat(sides).filter(pl.col("tel_id") == 2)["event_id"]
+    used = rows_of(found).filter(pl.col("tel_id") == 2)["event_id"]
     assert not set(used.to_list()) & set(wrong[2].tolist())
     (remark,) = (text for text in found.remarks if "did not trigger" in text)
     assert f"LST 2 {len(wrong[2]):,} of " in remark

@@ -208,10 +208,10 @@ def test_sizes_of_zero_or_below_make_no_pair_and_are_counted(path, tmp_path):
     counts = {rule: rows for _, rule, rows, _ in block.rejected.iter_rows() if "positive" in rule}
     before = {rule: rows for _, rule, rows, _ in sound.rejected.iter_rows() if "positive" in rule}
     assert sum(counts.values()) > sum(before.values()) + 500
-    pairs = block.entry.scan().collect()
-    assert pairs["value_1"].min() > 0
-    one = (pl.col("tel_id_1") == 1).sum()
-    assert 0 < pairs.select(one).item() < sound.entry.scan().collect().select(one).item() / 2
+    rows = block.entry.scan().collect()
+    assert rows["value"].min() > 0
+    one = (pl.col("tel_id") == 1).sum()
+    assert 0 < rows.select(one).item() < sound.entry.scan().collect().select(one).item() / 2
     assert calibrate([block], IMAGE_INTER, configuration).fit["n_telescope_events"] > 0
 
 

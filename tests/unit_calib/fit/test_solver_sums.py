@@ -55,7 +55,7 @@ def case(robust: Robust, knots: Knots) -> tuple[Showers, Model]:
 def test_rows_and_pairs_give_the_same_normal_equations(robust: Robust, knots: Knots) -> None:
     showers, model = case(robust, knots)
     assert showers.complete
-    of_pairs = replace(showers, complete=False)
+    of_pairs = replace(showers, formed=(showers.first, showers.second))
     rows, same = weigh(showers, model), weigh(of_pairs, model)
     np.testing.assert_array_equal(rows.used, same.used)
     assert 0 < rows.used.sum() < len(rows.used)
@@ -134,7 +134,7 @@ def test_contrasts_are_the_same_from_rows_and_from_pairs(robust: Robust) -> None
 
 def both(showers: Showers) -> tuple[Showers, Showers]:
     """The same showers by rows and by pairs."""
-    return showers, replace(showers, complete=False)
+    return showers, replace(showers, formed=(showers.first, showers.second))
 
 
 def off_diagonal(square: np.ndarray) -> np.ndarray:

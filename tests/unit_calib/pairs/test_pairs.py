@@ -15,15 +15,17 @@ from arraycal.calib.index import node_index, shower_index
 from arraycal.calib.observables import ENERGY_INTER
 from arraycal.calib.observables.filters import DISTANCE_ASYMMETRY, distance_asymmetry
 from arraycal.calib.pairs.matching import (
-    NO_PARTNER,
-    PAIR_LEVEL,
     TELESCOPE_LEVEL,
-    UNUSABLE_VALUE,
-    PairRules,
-    PairTest,
     match_showers,
     merge_rejected,
     pair_events,
+)
+from arraycal.calib.pairs.selection import (
+    NO_PARTNER,
+    PAIR_LEVEL,
+    UNUSABLE_VALUE,
+    PairRules,
+    PairTest,
 )
 from arraycal.calib.schema import LEFT_OUT, PAIRS, REJECTED
 from arraycal.calib.subarray import Subarray, allowed_pairs

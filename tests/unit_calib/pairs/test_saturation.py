@@ -184,7 +184,9 @@ def test_telescopes_whose_images_are_all_saturated_get_no_number(make, tmp_path)
     assert lost["rule"].to_list() == [
         f"most images of the {kind} are saturated" for kind in ("LST", "MST")
     ]
-    assert lost["rows"].sum() == result.blocks["n_pairs"].sum()
+    assert set(lost["level"]) == {"telescope event"}
+    # Every telescope event is accounted for: no other had been selected.
+    assert result.rejected["rows"].sum() == result.blocks["n_events"].sum()
 
 
 def test_one_saturated_type_leaves_the_other_as_it_was(make, tmp_path):
