@@ -14,7 +14,7 @@ import numpy as np
 from arraycal.calib.fit.model import split_values
 from arraycal.calib.fit.sums.block_sums import chunk_of_shower
 from arraycal.calib.fit.sums.solver_sums import solver_sums
-from arraycal.calib.fit.sums.summarise import described
+from arraycal.calib.fit.sums.summarise import with_statistics
 from arraycal.calib.fit.sums.summary import merge_for_solver, merge_summaries
 from arraycal.calib.fit.weighing import pairs_in_use, restricted, weigh
 
@@ -132,7 +132,7 @@ def _swept(showers: Showers, chunk: int, model: Model, observers: Mapping[str, O
     kind = showers.kind[showers.group_start]
     upper = {name: values[name] > cut[kind] for name, cut in model.split_at.items()}
     return Sweep(
-        whole=described(own, showers, model, rows, pairs_in_use(showers, rows)),
+        whole=with_statistics(own, showers, model, rows, pairs_in_use(showers, rows)),
         chunks={showers.block: {chunk: own}},
         halves=tuple(
             solver_sums(showers, model, restricted(rows, half[showers.group]), columns)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["described", "learning_sums", "summarise"]
+__all__ = ["learning_sums", "summarise", "with_statistics"]
 
 
 def summarise(showers: Showers, model: Model) -> Summary:
@@ -53,7 +53,7 @@ def summarise(showers: Showers, model: Model) -> Summary:
     """
     rows = weigh(showers, model)
     pairs = pairs_in_use(showers, rows)
-    summary = described(solver_sums(showers, model, rows), showers, model, rows, pairs)
+    summary = with_statistics(solver_sums(showers, model, rows), showers, model, rows, pairs)
     return _steering(summary, showers, model, rows, pairs)
 
 
@@ -83,7 +83,7 @@ def _steering(
     )
 
 
-def described(
+def with_statistics(
     summary: Summary, showers: Showers, model: Model, rows: WeighedRows, pairs: PairsInUse
 ) -> Summary:
     """Add to sums of a solver what a result says of the showers: moments, histograms, counts."""
