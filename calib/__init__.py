@@ -12,7 +12,7 @@ The folders, in the order of the data; each imports only from those above it::
     pairs         the one pairing, its rules, saturation, exchange with ctao-calibpipe
     stamps        block file -> time stamps
     blocks        the stage of one block, and its cache
-    fit           showers -> selection -> sums -> network -> log throughputs
+    fit           showers -> sketch -> model -> sweep -> sums -> network -> log throughputs
     gauge         what is 1 (or 0), reference telescopes, outliers
     result        tables of a result, verdict
     checks        what supports it: constancy, change points, scan, histograms, residuals

@@ -35,7 +35,6 @@ __all__ = [
     "EDGES",
     "PAIR_HISTOGRAMS",
     "PairHistograms",
-    "empty_histograms",
     "histogram_table",
     "histogram_window",
     "informative_pairs",
@@ -137,12 +136,6 @@ def informative_pairs(n_common: Floats, kinds: Indices, most: int) -> tuple[Indi
     )
     kept = ranked.group_by("kind", maintain_order=True).head(most)["pair"].to_numpy()
     return first[kept], second[kept]
-
-
-def empty_histograms(pairs: tuple[Indices, Indices]) -> PairHistograms:
-    """Histograms of no row."""
-    k = len(pairs[0])
-    return PairHistograms(*pairs, np.zeros((k, len(EDGES) + 1)), np.zeros(k), np.zeros(k))
 
 
 def histogram_window(

@@ -27,6 +27,7 @@ from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.model import Estimate, Model
 from arraycal.calib.fit.slope import EnergySlope
 from arraycal.calib.fit.sums.columns import ColumnSums
+from arraycal.calib.fit.sums.summary import STEERING as OF_THE_MODEL
 from arraycal.calib.fit.sums.summary import Moments, Summary, empty_summary
 from arraycal.calib.subarray import Subarray
 
@@ -53,10 +54,7 @@ KEPT_OF_HALVES = (
     "n_events", "chi2", "columns",
 )  # fmt: skip
 #: Those that steer the next pass of their own night, and are zero when sums come back.
-STEERING = (
-    "variance_matrix", "variance_vector", "variance_meat", "shape_observed", "shape_expected",
-    "turn_on", "turn_on_own", "deviations", "farthest",
-)  # fmt: skip
+STEERING = (*OF_THE_MODEL, "deviations", "farthest")
 #: Composite fields, and what they are made of.
 COMPOSITE: dict[str, Any] = {"asymmetry": Moments, "log_ratio": Moments, "columns": ColumnSums}
 #: What reading damaged bytes may raise.

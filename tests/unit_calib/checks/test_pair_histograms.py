@@ -13,7 +13,6 @@ from arraycal.calib.checks.last_pass import observers_of_pairs, with_last_pass
 from arraycal.calib.checks.pair_histograms import (
     EDGES,
     PAIR_HISTOGRAMS,
-    empty_histograms,
     histogram_table,
     histogram_window,
     informative_pairs,
@@ -155,5 +154,5 @@ def test_windows_without_rows_change_nothing():
     chosen = informative_pairs(fitted.summary.log_ratio.n, subarray.type_codes, 12)
     rows = weigh(empty, fitted.model)
     found = histogram_window(empty, fitted.model, rows, chosen)
-    expected = empty_histograms(chosen)
-    np.testing.assert_array_equal(found.counts, expected.counts)
+    assert found.counts.shape == (len(chosen[0]), len(EDGES) + 1)
+    assert not found.counts.any()

@@ -129,7 +129,10 @@ def test_contrasts_are_the_same_from_rows_and_from_pairs(robust: Robust) -> None
     for one, two in zip(found.covariates, expected.covariates, strict=True):
         for a, b in zip(one, two, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-9)
+        # Gradients of a shower add up to nothing over the types.
+        np.testing.assert_allclose(one.meat.sum(axis=2), 0.0, atol=1e-9)
     assert found.covariates[0].weight[:, 0, 1].sum() > 0
+    assert found.covariates[0].meat[:, 0, 0].sum() > 0
 
 
 def both(showers: Showers) -> tuple[Showers, Showers]:

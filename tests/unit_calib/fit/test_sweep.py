@@ -15,6 +15,7 @@ from arraycal.calib.fit.showers import Showers, prepare_pairs
 from arraycal.calib.fit.sums.summarise import summarise
 from arraycal.calib.fit.sums.summary import FOR_SOLVER
 from arraycal.calib.fit.sweep import sweep
+from arraycal.calib.fit.weighing import weigh
 from arraycal.calib.schema import TIME
 
 SUBARRAY = toy_subarray(5)
@@ -134,3 +135,13 @@ def test_a_solution_far_from_the_model_is_swept_again(monkeypatch):
     assert 1 < len(n_sweeps) <= loop.MAX_SWEEPS
     step = np.abs(taught.solution.log_throughput - taught.model.now.log_throughput)
     assert (step < 1e-3 * np.sqrt(taught.model.now.variance)).all()
+
+
+def test_halves_are_of_the_showers_above_the_cut(material):
+    showers, fitted = material
+    model = replace(fitted.model, split_at={"multiplicity": np.array([2.5])})
+    (upper,) = sweep(showers, model, fitted.chunk_edges_s, {}).halves
+    size = [np.bincount(s.group)[s.group] for s in showers]
+    used = [weigh(s, model).used for s in showers]
+    n_rows = sum(int((u & (m > 2.5)).sum()) for u, m in zip(used, size, strict=True))
+    assert 0 < upper.n_rows == n_rows != fitted.summary.n_rows - n_rows
