@@ -191,7 +191,7 @@ def _selected_windows(
         log_values += _sum_of_logs(selected.rows)
         if len(selected.rows):
             yield selected.rows
-    findings.others += unusable.remarks(subarray)
+    findings.others += [*unusable.remarks(subarray), *rules.remarks]
     if n_rows:
         summary["mean_log_value"] = log_values / n_rows
     rejected.append(pl.DataFrame(findings.rejected(), LEFT_OUT, orient="row"))

@@ -125,7 +125,17 @@ class BlockPairs:
     def remarks(self) -> list[str]:
         """What speaks against using the block as it is."""
         found = self.entry.summary.get("remarks", []) if self.entry else []
-        return [*found, *self.repeats.remarks, *filter(None, [self.other_scale])]
+        said = (self._nothing_left, self.other_scale)
+        return [*found, *self.repeats.remarks, *filter(None, said)]
+
+    @property
+    def _nothing_left(self) -> str:
+        """What took all rows of a block that had some; empty if there are rows."""
+        if self.n_rows or not self.n_events:
+            return ""
+        taken = self.rejected.filter(pl.col("rows") > 0).select("rule", "rows")
+        rules = ", ".join(f"{rule}: {n:,}" for rule, n in taken.iter_rows())
+        return f"none of {self.n_events:,} telescope events can be compared ({rules})"
 
     @property
     def untested(self) -> list[str]:
@@ -222,9 +232,9 @@ def cached_block(
         before = _state(path)
         key = cache.key(failed.digest, decisive)
         entry = cache.load(key)
-        if entry is not None:
-            return replace(failed, status="ok", entry=entry, cached=True)
-        return replace(failed, status="ok", entry=_stored(cache, key, block, windows, before))
+        cached = entry is not None
+        entry = entry or _stored(cache, key, block, windows, before)
+        return replace(failed, status="ok", entry=entry, cached=cached)
     except NothingToDo as error:
         return replace(failed, status="empty", reason=str(error))
     except MemoryError as error:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from arraycal.calib import dl2
 from arraycal.calib.blocks.stage import cached_block
-from arraycal.calib.errors import CannotCompute
 from arraycal.calib.stamps.stamps import STAMPS_ID, Facts, altitude_of, stamp_windows
 
 if TYPE_CHECKING:
@@ -67,11 +66,6 @@ def _windows(
     """Yield STAMPS window by window and leave what was found in `summary`."""
     facts = Facts()
     yield from stamp_windows(block, configuration, facts, door, rows=dl2.WINDOW_ROWS, stream=stream)
-    if not facts.n_rows:
-        lost = ", ".join(f"{rule}: {n}" for _, rule, n, _ in facts.rows())
-        raise CannotCompute(
-            f"{block.path}: none of {facts.n_stamps} stamps can be used ({lost or 'no stamps'})."
-        )
     summary.update(
         n_events=facts.n_stamps,
         n_pairs=facts.n_rows,

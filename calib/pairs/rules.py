@@ -72,8 +72,10 @@ def pair_configuration(observable: Observable, configuration: Configuration) -> 
         sections.add("DistanceCurve")
     dumped = configuration.model_dump(mode="json", include=sections)
     dumped.get("DistanceCurve", {}).pop("knots", None)
-    if _finds_saturation(observable, configuration):
-        dumped["ShowerSelection"] = {"ceiling": "auto"}
+    dumped["ShowerSelection"] = {
+        "saturation": _finds_saturation(observable, configuration),
+        "distances": configuration.ShowerSelection.threshold is not None,
+    }
     section = {k: v for k, v in dumped[observable.section].items() if k not in IRRELEVANT}
     return {**dumped, observable.section: section, "observable": observable.name}
 
@@ -176,6 +178,12 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         if (column := _if_there(block, quantity.column, names, quantity.unit)) is not None
     )
     notes += _pointing_notes(observable, block, tests, shower)
+    impact = _if_there(block, observable.impact, names, "m")
+    comparable = [_measurable(observable, value)]
+    by_distance = configuration.ShowerSelection.threshold is not None
+    if impact is not None and by_distance:
+        comparable.append(_at_a_distance(impact))
+    is_blind = impact is None and by_distance and observable.scope != "same_type"
     brightest = None
     if observable.brightest and _finds_saturation(observable, configuration):
         brightest = _if_there(block, observable.brightest.column, names, observable.brightest.unit)
@@ -183,7 +191,7 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
     return PairRules(
         value=value,
         uncertainty=_if_there(block, observable.uncertainty, names, observable.unit),
-        impact=_if_there(block, observable.impact, names, "m"),
+        impact=impact,
         criteria=tuple(criteria),
         statistic=observable.statistic,
         tests=tuple(tests),
@@ -192,7 +200,8 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
         min_per_type=getattr(section, MIN_PER_TYPE, None),
         shower=shower,
         brightest=brightest,
-        measurable=_measurable(observable, value),
+        comparable=tuple(comparable),
+        remarks=(NO_DISTANCES,) if is_blind else (),
     )
 
 
@@ -244,6 +253,11 @@ def pairs_to_form(
     return allowed_pairs(subarray, reach, observable.scope)
 
 
+NO_DISTANCE = "distance to the shower axis is missing"
+NO_DISTANCES = (
+    "it has no distances to the shower axis, along which thresholds differ: factors between types "
+    "may be 5 % off. Process it with distances (dl2/event/telescope/impact)"
+)
 #: What to do about a file that does not say where the telescopes pointed.
 NO_POINTING = (
     "the event filter equidistant_event_selection needs the altitude of the telescopes, and the "
@@ -314,6 +328,12 @@ def _measurable(observable: Observable, column: str) -> Criterion:
     name = f"value outside what a telescope can measure ({low:g} to {high:g} {unit})"
     inside = pl.col(column).is_between(low, high).fill_null(value=False)
     return Criterion(name, f"{column} in {observable.measurable}", frozenset({column}), inside)
+
+
+def _at_a_distance(column: str) -> Criterion:
+    """Keep telescope events of which the distance is known, as thresholds go by it."""
+    known = pl.col(column).is_finite().fill_null(value=False)
+    return Criterion(NO_DISTANCE, f"{column} is finite", frozenset({column}), known)
 
 
 def _on_curve(

@@ -97,8 +97,10 @@ class PairRules:
         Further columns of PAIRS and ROWS that describe the shower, and their columns in EVENTS.
     brightest : str or None
         Column of the brightest pixel, to find out whether images saturate.
-    measurable : Criterion or None
-        Values that a telescope can measure at all, asked for last.
+    comparable : tuple of Criterion
+        What a row needs to be compared at all, asked for last.
+    remarks : tuple of str
+        What speaks against a comparison of this block.
     """
 
     value: str
@@ -112,7 +114,8 @@ class PairRules:
     min_per_type: int | None = None
     shower: tuple[tuple[str, str], ...] = ()
     brightest: str | None = None
-    measurable: Criterion | None = None
+    comparable: tuple[Criterion, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -135,7 +138,7 @@ def passing(events: pl.DataFrame, rules: PairRules) -> tuple[pl.Series, Counter[
     value = pl.col(rules.value)
     # NaN is the largest number to polars. Two comparisons are cheaper than is_finite().
     usable = ((value > 0) & (value < math.inf)).fill_null(value=False)
-    asked = [*rules.criteria, *filter(None, [rules.measurable])]
+    asked = [*rules.criteria, *rules.comparable]
     tests = [(UNUSABLE_VALUE, usable), *((rule.name, rule.passes) for rule in asked)]
     # The first column is as long as the rows, so a criterion without columns is stretched to it.
     passed = events.lazy().select(

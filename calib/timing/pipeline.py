@@ -63,6 +63,9 @@ def calibrate_clocks(
     from arraycal.calib.timing.assemble import assemble_clocks
 
     good, subarray, tables = usable_blocks(blocks)
+    if not any(block.n_rows for block in good):
+        reasons = "\n".join(f"  {block.path}: {' '.join(block.remarks)}" for block in good)
+        raise CannotCompute(f"there is no stamp to compare:\n{reasons}")
     check_clock_reference(subarray, configuration)
     options = configuration.CalculateTimingCalibration
     convention = choose_convention(good, configuration)

@@ -45,7 +45,12 @@ def main(argv: list[str] | None = None) -> int:
         return int(stop.code or 0)
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
-    return _guarded(arguments, shlex.join(["arraycal", *given]))
+    try:
+        return _guarded(arguments, shlex.join(["arraycal", *given]))
+    except BaseException as error:  # polars without memory or threads raises no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        return _stop(describe_failure(error), Exit.INFRASTRUCTURE)
 
 
 def _guarded(arguments: argparse.Namespace, line: str) -> int:

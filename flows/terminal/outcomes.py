@@ -65,6 +65,8 @@ def describe_failure(error: BaseException) -> str:
             f"a library cannot be loaded ({error}). Either the installation is not complete, or "
             "there is too little memory for it: see `ulimit -v`."
         )
+    elif not isinstance(error, Exception):
+        return f"polars stopped ({error}). Too little memory, or too few threads: see `ulimit -a`."
     else:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if what.endswith("."):  # says itself what to do

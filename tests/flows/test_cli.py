@@ -21,7 +21,7 @@ from arraycal.calib.simulation import (
     SimulationSettings,
 )
 from arraycal.flows.cli.arguments import make_parser, parse_arguments
-from arraycal.flows.cli.main import main
+from arraycal.flows.cli.main import COMMANDS, main
 from arraycal.flows.cli.simulate import settings_of
 from arraycal.flows.cli.simulate_arguments import OPTIONS
 from arraycal.flows.jobs import direct
@@ -203,6 +203,18 @@ def test_a_full_disk_is_one_sentence(blocks, tmp_path, lenient, capsys, monkeypa
     assert sentences[-1].startswith("arraycal: monitoring.h5: No space left on device. Free some")
     assert "Traceback" not in "".join(sentences)
     assert "Traceback" in (tmp_path / "arraycal.log").read_text()
+
+
+def test_polars_without_threads_is_one_sentence(blocks, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise pl.exceptions.PanicException("could not spawn threads")
+
+    monkeypatch.setitem(COMMANDS, "run", fail)
+    assert run(*blocks, "--output", tmp_path) == 1
+    assert capsys.readouterr().err == (
+        "arraycal: polars stopped (could not spawn threads). Too little memory, or too few "
+        "threads: see `ulimit -a`.\n"
+    )
 
 
 def test_an_output_below_a_file_is_one_sentence(blocks, text_file, capsys):

@@ -1,12 +1,16 @@
 """Rows and values that no sound file has: named, and never better than they are."""
 
+import h5py
 import numpy as np
+import polars as pl
 import pytest
 from dl2_changes import change, event_tables, in_telescope
 
 from arraycal.calib.blocks.rows import rows_of_block
 from arraycal.calib.calibrate import calibrate
-from arraycal.calib.observables import ENERGY_INTER, TIMING_CROSS
+from arraycal.calib.errors import CannotCompute
+from arraycal.calib.observables import ENERGY_CROSS, ENERGY_INTER, IMAGE_INTER, TIMING_CROSS
+from arraycal.calib.pairs.rules import NO_DISTANCE
 from arraycal.config.errors import ConfigurationError
 from arraycal.config.loading import load_preset
 from arraycal.config.settings import Settings
@@ -27,6 +31,18 @@ def blocks(night, tmp_path):
         ]
 
     return read
+
+
+def without_geometry(path):
+    def rule(rows):
+        for name in rows.dtype.names:
+            if name.startswith("HillasReconstructor"):
+                rows[name] = np.nan if rows.dtype[name].kind == "f" else 0
+        return rows
+
+    for table in event_tables(path):
+        if "HillasReconstructor" in table:
+            change(path, table, rule)
 
 
 def times(factor, step=1):
@@ -119,3 +135,58 @@ def test_a_method_that_is_set_by_name_beside_it_is_a_contradiction(tmp_path):
     joint = ["CalculateCrossCalibration.method=joint"]
     with pytest.raises(ConfigurationError, match="inter_calibration is not used by method 'joint'"):
         asked_for(tmp_path, overrides=joint)
+
+
+ALL = (ENERGY_INTER, ENERGY_CROSS, IMAGE_INTER, TIMING_CROSS)
+
+
+@pytest.mark.parametrize("observable", ALL, ids=lambda observable: observable.name)
+def test_a_block_without_geometry_is_named_in_every_calibration(block, blocks, observable):
+    without_geometry(block)
+    first, second = blocks(observable)
+    (remark,) = first.remarks
+    assert f"none of {first.n_events:,} telescope events can be compared" in remark
+    assert second.n_rows > 0
+    assert second.remarks == []
+    result = calibrate([first, second], observable, load_preset(observable.name))
+    assert result.verdict.status == "degraded"
+    assert any(block.name in text and remark in text for text in result.verdict.reasons)
+
+
+@pytest.mark.parametrize("observable", ALL[:3], ids=lambda observable: observable.name)
+def test_a_night_without_geometry_has_no_usable_factor(night, blocks, observable):
+    for path in night.glob("*.dl2.h5"):
+        without_geometry(path)
+    result = calibrate(blocks(observable), observable, load_preset(observable.name))
+    assert result.verdict.status == "unusable"
+    assert set(result.telescopes["flag"]) == {"no_data"}
+
+
+def test_a_night_without_geometry_has_no_clocks(night, blocks):
+    for path in night.glob("*.dl2.h5"):
+        without_geometry(path)
+    with pytest.raises(CannotCompute, match="no stamp to compare") as error:
+        calibrate(blocks(TIMING_CROSS), TIMING_CROSS, load_preset("timing-cross"))
+    assert str(error.value).count("no valid geometry: ") == 2
+
+
+def test_rows_without_a_distance_are_left_out_by_rule(block, blocks):
+    impacts = "/dl2/event/telescope/impact/HillasReconstructor"
+
+    def rule(rows):
+        rows["HillasReconstructor_tel_impact_distance"][:7] = np.nan
+        return rows
+
+    change(block, in_telescope(impacts, 1), rule)
+    counts = dict(blocks()[0].rejected.select("rule", "rows").iter_rows())
+    assert counts["distance to the shower axis is missing"] <= 7
+    assert blocks()[1].rejected.filter(pl.col("rule") == NO_DISTANCE)["rows"].sum() == 0
+
+
+def test_types_are_not_compared_blindly_without_distances(block, blocks):
+    with h5py.File(block, "r+") as file:
+        del file["/dl2/event/telescope/impact"]
+    first, second = blocks(ENERGY_CROSS)
+    assert any("it has no distances to the shower axis" in text for text in first.remarks)
+    assert second.remarks == []
+    assert blocks(ENERGY_INTER)[0].remarks == []

@@ -27,9 +27,11 @@ OPTIONS = FitOptions(
 )
 
 
-def drawn(seed: int, n_showers: int = 3000, share: float = 0.0, factor: float = 4.0) -> Showers:
-    """Showers of 4 of 6 telescopes; a share of the values of telescope 1 is multiplied."""
-    pairs = toy_pairs(Toy([0.0] * N, [0.2] * N, n_showers, 4), seed)
+def drawn(
+    seed: int, n_showers: int = 3000, share: float = 0.0, factor: float = 4.0, multiplicity: int = 4
+) -> Showers:
+    """Showers of some of 6 telescopes; a share of the values of telescope 1 is multiplied."""
+    pairs = toy_pairs(Toy([0.0] * N, [0.2] * N, n_showers, multiplicity), seed)
     hit = pairs["event_id"].hash(seed=1).to_numpy() % 1000 < 1000 * share
     off = np.where(hit & (pairs["tel_id_1"] == 1).to_numpy(), factor, 1.0)
     return prepare_pairs(pairs.with_columns(value_1=pairs["value_1"] * off), SUBARRAY)
@@ -91,6 +93,21 @@ def test_outlying_values_of_one_telescope_are_named_and_do_not_pull_the_others(
 def test_values_off_the_other_way_are_named_as_well() -> None:
     found = judged(solved(drawn(2, share=0.05, factor=0.25)))
     assert found.tailed.tolist() == [True] + [False] * (N - 1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_outlying_values_that_hide_in_a_resolution_of_few_showers_pull_nobody(seed: int) -> None:
+    # 250 showers of two telescopes: 3.5 resolutions off the mean of the two is in no tail.
+    few = {"n_showers": 750, "factor": 0.25, "multiplicity": 2}
+    clean = fixed(solved(drawn(seed, **few)))  # type: ignore[arg-type]
+    showers = drawn(seed, share=0.15, **few)  # type: ignore[arg-type]
+    plain, robust = solved(showers, "none"), solved(showers)
+    assert not judged(plain).tailed.any()
+    assert abs(fixed(plain).log_throughput[0] - clean.log_throughput[0]) / clean.error[0] > 3
+    assert robust.model.robust == "tukey"
+    assert judged(robust).tailed.tolist() == [True] + [False] * (N - 1)
+    moved = (fixed(robust).log_throughput - clean.log_throughput) / clean.error
+    assert np.abs(moved).max() < 2.5
 
 
 def test_a_fit_without_robust_weights_is_left_as_it_was_asked_for() -> None:
