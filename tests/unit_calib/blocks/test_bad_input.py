@@ -570,10 +570,10 @@ def test_of_two_files_with_the_same_rows_the_second_is_excluded(night):
 
 
 def test_the_file_that_has_the_rows_is_named_and_not_any_before(night):
-    other, first, second = night(7, 5, 5)
+    other, first, second = night(5, 7, 7)
     status, reason = judged([other, first, second])[second.path.name]
     assert status == "excluded"
-    assert f"all its rows of obs_id 5 are already in {first.path}" in reason
+    assert f"all its rows of obs_id 7 are already in {first.path}" in reason
 
 
 def test_failed_blocks_stay_failed_and_claim_no_observation(night, run, make_block, make_rows):

@@ -89,6 +89,17 @@ def test_a_type_of_one_telescope_has_a_factor_and_a_coefficient(tmp_path, single
     )
 
 
+def test_a_factor_has_the_errors_of_its_contrast(tmp_path):
+    # Both types have their geometric mean as gauge: the factor is exp(contrast).
+    types = solved(["MST", "LST", "LST", "MST", "SST"], tmp_path).extras["types"]
+    row = types.filter(pl.col("tel_type") == "SST").row(0, named=True)
+    factor = np.exp(row["contrast"])
+    assert row["scaling_factor"] == pytest.approx(factor)
+    assert row["error"] == pytest.approx(factor * row["contrast_error"])
+    assert row["systematic"] == pytest.approx(factor * row["contrast_systematic"])
+    assert row["systematic"] > 0
+
+
 def test_a_type_without_a_reference_telescope_has_its_mean_as_its_own_gauge(tmp_path):
     references = "RelativeThroughputFitter.reference_telescopes={MST: 3}"
     result = solved(["LST", "LST", "MST", "MST", "MST"], tmp_path, references)
