@@ -31,7 +31,13 @@ def answer(**changes) -> Any:
         square=np.array([22.0, 18.0, 15.0]),
     )
     known = {
-        "plan": Plan(*(np.zeros(1) for _ in range(4)), np.array([[0.0, 0.0, 1.0]])),
+        "plan": Plan(
+            edges=np.array([0, 40]),
+            start_s=np.zeros(1),
+            stop_s=np.ones(1),
+            obs_id=np.array([1]),
+            pointing=np.array([[0.0, 0.0, 1.0]]),
+        ),
         "detail": SimpleNamespace(sums=sums),
         "square_ns2": np.array([100.0, 60.0, 40.0]),
         "model": SimpleNamespace(log_scale=np.log(1.5), walk_ns=np.array([2.0, 3.0])),

@@ -1,6 +1,7 @@
 """Tables of a timing result: which bin is which, and the moments in it."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,8 @@ def test_a_jump_lies_behind_the_chunk_before_the_first_place_it_may_have():
     start = 100.0 * np.arange(6)
     plan = SimpleNamespace(start_s=start, stop_s=start + 90.0)
     steps = [Step(4, 3, 5, -8.0, 0.5, 1e-9), Step(1, 0, 1, 8.0, 0.5, 1e-9)]
-    table = steps_table(SimpleNamespace(plan=plan, jumps={4: steps}), ARRAY)
+    found: Any = SimpleNamespace(plan=plan, jumps={4: steps})
+    table = steps_table(found, ARRAY)
     assert table["tel_id"].to_list() == [5, 5]
     assert table["time_s"].to_list() == [400.0, 100.0]
     # Between the start of the chunk before and the end of the last one; no chunk before the first.
