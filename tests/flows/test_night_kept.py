@@ -331,12 +331,13 @@ def test_a_folder_of_a_night_that_leads_out_is_named_in_that_night(site, tmp_pat
     assert [item.path for item in files.left_out] == [site.data / day] * n_named
 
 
-def test_of_a_folder_by_the_month_no_block_is_called_misplaced(site):
+@pytest.mark.parametrize("day", [1, 20, 30])
+def test_of_a_folder_by_the_month_no_block_is_called_misplaced(site, day):
     (site.data / "2020-06").mkdir()
     for path in blocks_of(site):
         path.rename(site.data / "2020-06" / path.name)
     options = site.options(blocks="{night:%Y-%m}/*.dl2.h5")
-    files = find_night(date(2020, 6, 20), options, site.settings)
+    files = find_night(date(2020, 6, day), options, site.settings)
     assert (files.n_others, files.left_out) == (2, ())
 
 

@@ -569,6 +569,13 @@ def test_of_two_files_with_the_same_rows_the_second_is_excluded(night):
     assert reason in found[second.path.name][1]
 
 
+def test_the_file_that_has_the_rows_is_named_and_not_any_before(night):
+    other, first, second = night(5, 7, 7)
+    status, reason = judged([other, first, second])[second.path.name]
+    assert status == "excluded"
+    assert f"all its rows of obs_id 7 are already in {first.path}" in reason
+
+
 def test_failed_blocks_stay_failed_and_claim_no_observation(night, run, make_block, make_rows):
     path = make_block(make_rows(obs_id=5), name="0_broken.h5").write()
     with h5py.File(path) as file:

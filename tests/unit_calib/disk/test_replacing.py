@@ -7,6 +7,8 @@ import pytest
 
 from arraycal.calib.disk.files import kind_of_file, replace_file
 from arraycal.calib.disk.locks import exclusive
+from arraycal.calib.disk.publication import finish_publication
+from arraycal.calib.disk.texts import read_json
 from arraycal.calib.nights.index import LOCK_FILE, update_index
 from arraycal.calib.nights.record import NIGHT_FILE, NightRecord, write_night
 from arraycal.calib.publish.writing import INDEX
@@ -64,3 +66,22 @@ def test_a_link_that_leads_nowhere_is_told_from_nothing(tmp_path):
     link.symlink_to(tmp_path / "nowhere")
     assert kind_of_file(link) == "a link that leads nowhere"
     assert kind_of_file(tmp_path / "nowhere") == "nothing"
+
+
+def test_it_is_told_whether_a_killed_run_had_left_files_to_put_in_place(tmp_path):
+    ready = tmp_path / ".first.ready"
+    ready.mkdir()
+    for name in ("first", "second"):
+        (ready / name).write_text("new")
+        (tmp_path / name).write_text("old")
+    assert finish_publication(tmp_path, ("first", "second")) is True
+    assert [(tmp_path / name).read_text() for name in ("first", "second")] == ["new", "new"]
+    assert finish_publication(tmp_path, ("first", "second")) is False
+
+
+def test_a_text_of_more_than_256_mib_is_not_read(tmp_path):
+    path = tmp_path / "endless.json"
+    with path.open("wb") as file:
+        file.truncate((256 << 20) + 1)  # a hole, which takes no place on the disk
+    with pytest.raises(ValueError, match="268,435,457 bytes, expected at most 268,435,456"):
+        read_json(path)

@@ -54,3 +54,13 @@ def test_it_does_not_run_away_far_below_what_is_recorded() -> None:
     found = smooth_shape(variance, rows, faint)
     # No more than REACH = 3 e-folds below the typical size of 283 p.e.
     assert found[0, 0] == pytest.approx(0.5 + 2.0 * 100 / 282.84 * np.exp(3.0), rel=1e-3)
+
+
+def test_fifty_rows_count_as_much_for_a_floor_as_all_of_the_type() -> None:
+    # A distance with 50 rows so bright that they tell of the floor alone, 2 % above that of a
+    # hundred million others: half of it is believed.
+    values = np.array([0.0, 20.0])
+    variance, rows = np.array([[1.0, 1.0], [1.0, 1.02]]), np.array([[5e7, 5e7], [0.0, 50.0]])
+    found = smooth_shape(variance, rows, values)
+    assert found[1, 1] == pytest.approx(1.01, abs=2e-4)
+    np.testing.assert_allclose(found[0], 1.0, rtol=1e-5)

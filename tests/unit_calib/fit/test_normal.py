@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from arraycal.calib.fit.normal import Normal, NormalSolution, solve_normal
+from arraycal.calib.fit.sums.columns import hold_columns
 
 NODES = np.array([0.2, -0.1, 0.05, -0.15, 0.3, -0.3])
 COLUMNS = np.array([0.7, -1.2])
@@ -186,3 +187,23 @@ def test_a_component_that_no_link_holds_together_gets_no_value(design: Design) -
     solved = solve_normal(design.normal(), np.zeros(6, int))
     assert np.isnan(solved.nodes).all()
     assert np.isfinite(solved.columns).all()
+
+
+def test_with_columns_held_the_nodes_are_those_of_what_the_columns_leave(design: Design) -> None:
+    normal = design.normal()
+    held = solve_normal(hold_columns(normal, COLUMNS), COMPONENT)
+    nodes, root = np.eye(6)[design.node], np.sqrt(design.weight)
+    rest = design.within(design.y - design.h @ COLUMNS)
+    x = design.within(nodes) * root[:, None]
+    best = np.linalg.lstsq(x, rest * root, rcond=1e-10)[0]
+    for group in (COMPONENT == 0, COMPONENT == 1):
+        best[group] -= best[group].mean()
+    np.testing.assert_allclose(held.nodes, best, atol=1e-12)
+    assert len(held.columns) == 0
+    # The sandwich of the nodes alone: columns that are known add no error.
+    bread, n = np.linalg.pinv(x.T @ x, rcond=1e-10), normal.n_clusters
+    expected = bread @ normal.meat[:6, :6] @ bread * n / (n - 1)
+    np.testing.assert_allclose(held.covariance, expected, atol=1e-15)
+    apart = replace(normal, curvature=normal.matrix.copy())
+    again = solve_normal(hold_columns(apart, COLUMNS), COMPONENT)
+    np.testing.assert_allclose(again.covariance, expected, atol=1e-15)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import erf
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import Fit, FitOptions, fit
-from arraycal.calib.fit.outlying import Outlying, find_outlying, fit_robustly
+from arraycal.calib.fit.model import Model
+from arraycal.calib.fit.outlying import USUAL_SHARE, Outlying, find_outlying, fit_robustly
 from arraycal.calib.fit.showers import Showers, prepare_pairs
-from arraycal.calib.fit.sums.summary import DEVIATION_STEP, N_DEVIATIONS
+from arraycal.calib.fit.sums.summary import DEVIATION_STEP, N_DEVIATIONS, empty_summary
 
 N = 6
 SUBARRAY = toy_subarray(N)
@@ -141,3 +145,23 @@ def test_few_values_of_a_telescope_are_not_tested() -> None:
     found = judged(solved(drawn(1, 20, share=0.5)))
     assert not found.tested.any()
     assert not found.any
+
+
+def test_the_chance_of_values_far_off_is_binomial() -> None:
+    # Deviations as in a Gaussian, but for the last bin, where all that is beyond has its place.
+    edges = DEVIATION_STEP * np.arange(N_DEVIATIONS + 1)
+    usual = np.diff(erf(edges / np.sqrt(2.0)))
+    rows, far = np.array([1000.0, 3000.0, 50.0]), np.array([7.0, 12.0, 0.0])
+    deviations, farthest = (rows - far)[:, None] * usual / usual.sum(), np.zeros((3, N_DEVIATIONS))
+    deviations[:, -1] += far
+    farthest[:, -1] = far
+    subarray = toy_subarray(3)
+    start = Model.initial(subarray, variance=0.04, margin=0.0)
+    summary = replace(empty_summary(start), deviations=deviations, farthest=farthest)
+    found = find_outlying(summary, start.now.variance, subarray.type_codes)
+    np.testing.assert_allclose(found.n_outlying, far, atol=1e-9)
+    # Expected is what the other two have, and one more.
+    expected = np.array([13 / 3050, 8 / 1050, 20 / 4000])
+    np.testing.assert_allclose(found.expected, np.maximum(expected, USUAL_SHARE))
+    tail = [stats.binom.sf(n - 1, m, p) for n, m, p in zip(far, rows, expected, strict=True)]
+    np.testing.assert_allclose(found.chance, tail, rtol=1e-6)

@@ -10,10 +10,10 @@ from scipy import integrate, stats
 from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit import block_errors, network
-from arraycal.calib.fit.loop import Fit, _largest_step, _subtract
-from arraycal.calib.fit.model import VALUE_CENTRES, Model, resolution
+from arraycal.calib.fit.loop import Fit, _largest_step, _subtract, in_both
+from arraycal.calib.fit.model import VALUE_CENTRES, Model, _value_bin, resolution
 from arraycal.calib.fit.resolutions import MIN_SIGMA, _of_types
-from arraycal.calib.fit.showers import prepare_pairs
+from arraycal.calib.fit.showers import Showers, prepare_pairs
 from arraycal.calib.fit.sums.summarise import summarise
 from arraycal.calib.fit.sums.summary import CLIP, CLIPPED_VARIANCE, OWN_EDGES
 from arraycal.calib.fit.thresholds import _half_height
@@ -144,3 +144,40 @@ def test_the_first_mean_of_a_shower_is_weighted_by_the_noise_of_its_telescopes()
     # (10 / 1 + 12 / 4) / (1 / 1 + 1 / 4) = 10.4
     np.testing.assert_allclose(mean, [10.4])
     np.testing.assert_allclose(sigma2, [1.0, 4.0])
+
+
+def test_telescopes_compare_that_are_in_one_component_in_either_half() -> None:
+    one, two = np.array([0, 0, 1, -1, 1, 0]), np.array([0, 1, 1, 0, 1, -1])
+    # The first is alone with its two components, as is the second; the third goes with the fifth.
+    assert in_both(one, two).tolist() == [0, 1, 2, -1, 2, -1]
+
+
+def test_bins_of_the_value_are_quarter_e_folds() -> None:
+    # The first edge is 0.001; values of 1 and 1.2 share a bin or not, 1 and 1.29 never do.
+    assert _value_bin(np.log([0.9e-3, 1.01e-3, 1.28e-3, 1.29e-3])).tolist() == [0, 1, 1, 2]
+    assert _value_bin(VALUE_CENTRES).tolist() == list(range(len(VALUE_CENTRES)))
+    # 23 e-folds up to 1e7.
+    assert len(VALUE_CENTRES) == 1 + 93
+
+
+def two_values(distance: float) -> tuple[Showers, Model]:
+    """One shower, two telescopes with a resolution of 0.2 each."""
+    subarray = toy_subarray(2)
+    pairs = toy_pairs(Toy([0.0, 0.0], [0.2] * 2, 1, 2), 1)
+    showers = replace(prepare_pairs(pairs, subarray), y=np.array([1.0, 1.0 + distance]))
+    return showers, Model.initial(subarray, variance=0.04, margin=0.0)
+
+
+def test_the_sums_for_the_variances_of_a_single_pair() -> None:
+    found = summarise(*two_values(0.4))
+    # Two variances of 0.04 make 0.08, of which each has half; 0.4^2 / 0.08 = 2 was found.
+    np.testing.assert_allclose(found.variance_matrix, np.full((2, 2), 0.25))
+    np.testing.assert_allclose(found.variance_vector, [1.0, 1.0])
+    # The gradient is half of what is too much: 0.5 (2 - 1), squared.
+    np.testing.assert_allclose(found.variance_meat, [0.25, 0.25])
+
+
+def test_the_last_bin_of_the_deviations_is_open() -> None:
+    deviations = summarise(*two_values(0.2 * 1e4)).deviations
+    assert deviations.sum() == 2.0
+    assert deviations[:, -1].tolist() == [1.0, 1.0]

@@ -139,3 +139,18 @@ def test_a_threshold_of_its_own_is_kept_clear_of() -> None:
     # 0 clears -0.8 by 4 sigma of 0.2, and -0.3 by 1.5 where 2.5 are asked.
     assert summarise(showers, used).n_rows == 3
     assert summarise(showers, replace(used, threshold_offset=offset)).n_rows == 2
+
+
+def test_two_bins_with_enough_rows_make_a_trend() -> None:
+    near, far = np.searchsorted(IMPACT_CENTRES_M, [100.0, 400.0])
+    rows = np.zeros(N_BINS)
+    rows[[near, far]] = 20_000
+    result = found(rows)
+    between = slice(near, far + 1)
+    line = np.interp(IMPACT_CENTRES_M[between], IMPACT_CENTRES_M[[near, far]], result[[near, far]])
+    np.testing.assert_allclose(result[between], line)
+    # The threshold climbs from 150 m on.
+    rise = climbing(IMPACT_CENTRES_M[far]) - climbing(IMPACT_CENTRES_M[near])
+    assert result[far] - result[near] == pytest.approx(rise, abs=0.1)
+    np.testing.assert_allclose(result[:near], result[near])
+    assert (np.diff(result[far:]) > 0).all()

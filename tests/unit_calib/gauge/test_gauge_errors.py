@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from toy_pairs import toy_subarray
 
 from arraycal.calib.fit import network
 from arraycal.calib.gauge.across_types import _State, mean_of
-from arraycal.calib.gauge.within_types import FAR_FACTOR, anchor, far_off
+from arraycal.calib.gauge.within_types import FAR_FACTOR, anchor, far_off, unconnected
+from arraycal.calib.wording import few_common
 from arraycal.config import load_configuration
 from arraycal.config.models import RelativeThroughputFitterOptions
 
@@ -133,3 +135,19 @@ def test_the_systematic_error_of_a_mean_is_what_halves_differ_by_beyond_their_er
     # Halves in which the two do not compare say nothing.
     apart = (half[0], covariance, np.array([0, 1, 0]))
     assert math.isnan(mean_of(_State(s, covariance, (apart,)), weights).systematic)
+
+
+def test_showers_in_common_are_counted_whichever_telescope_comes_first() -> None:
+    common = np.zeros((3, 3))
+    common[0, 1], common[0, 2], common[1, 2] = 7.0, 12.0, 9.0  # of pairs in one order only
+    fitted: Any = SimpleNamespace(
+        solution=SimpleNamespace(component=np.full(3, -1)),
+        summary=SimpleNamespace(
+            n_candidates=np.full(3, 90.0),
+            n_events=np.full(3, 80.0),
+            log_ratio=SimpleNamespace(n=common),
+        ),
+    )
+    options = RelativeThroughputFitterOptions(min_events=50, min_common_events=20)
+    found = [unconnected(fitted, node, options) for node in range(3)]
+    assert found == [("few_common", few_common(best, 20)) for best in (12, 9, 12)]

@@ -5,6 +5,7 @@ import math
 import polars as pl
 import pytest
 
+from arraycal.calib.types import bins as bins_module
 from arraycal.calib.types.bins import CONTRAST_BINS, contrast_trends
 
 
@@ -35,3 +36,11 @@ def test_the_line_is_that_of_least_squares(scale, flag):
     # Of one degree of freedom: the tails of a Gaussian.
     assert found["p_line"] == pytest.approx(math.erfc(math.sqrt(chi2_line / 2)))
     assert found["flag"] == flag
+
+
+def test_a_line_that_rises_by_the_limit_is_no_trend(monkeypatch):
+    sure = bins(0.015, 0.02)
+    (span,) = contrast_trends(sure)["span"]
+    for limit, flag in ((span, "ok"), (0.999 * span, "trend")):
+        monkeypatch.setattr(bins_module, "MIN_SPAN", limit)
+        assert contrast_trends(sure)["flag"].to_list() == [flag]

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,7 +19,9 @@ from arraycal.calib.errors import CannotCompute, NothingToDo, WrongUsage
 from arraycal.calib.hdf5.writing import Column, create_file, write_table
 from arraycal.calib.monitoring.inter import read_inter
 from arraycal.calib.observables import ENERGY_CROSS
-from arraycal.calib.types.joint import FACTORS_PATH, INTER_PATH
+from arraycal.calib.types.joint import FACTORS_PATH, INTER_PATH, TYPES
+from arraycal.calib.types.three_step import TypeFactor
+from arraycal.calib.types.three_step_result import _types
 from arraycal.config import ConfigurationError, load_configuration
 
 #: Every pair row.
@@ -83,6 +87,17 @@ def test_a_type_of_one_telescope_has_a_factor_and_a_coefficient(tmp_path, single
     assert types["contrast"] == pytest.approx(
         sign * expected["LST"], abs=4 * types["contrast_error"]
     )
+
+
+def test_a_factor_has_the_errors_of_its_contrast(tmp_path):
+    # Both types have their geometric mean as gauge: the factor is exp(contrast).
+    types = solved(["MST", "LST", "LST", "MST", "SST"], tmp_path).extras["types"]
+    row = types.filter(pl.col("tel_type") == "SST").row(0, named=True)
+    factor = np.exp(row["contrast"])
+    assert row["scaling_factor"] == pytest.approx(factor)
+    assert row["error"] == pytest.approx(factor * row["contrast_error"])
+    assert row["systematic"] == pytest.approx(factor * row["contrast_systematic"])
+    assert row["systematic"] > 0
 
 
 def test_a_type_without_a_reference_telescope_has_its_mean_as_its_own_gauge(tmp_path):
@@ -277,3 +292,26 @@ def test_types_whose_values_do_not_scatter_have_no_factor(tmp_path):
     assert result.published[FACTORS_PATH].is_empty()
     assert set(result.telescopes["flag"]) == {"degenerate"}
     assert result.verdict.status == "unusable"
+
+
+def test_of_three_steps_a_type_has_its_factor_only_if_both_types_have_coefficients():
+    # The SST have a factor and no coefficient; no shower compares the third type.
+    subarray = array(["LST", "MST", "MST", "SCT", "SST"])
+    telescopes = pl.DataFrame(
+        {"tel_type": subarray.types, "value": [1.0, 0.9, float("nan"), 1.1, float("nan")]}
+    )
+    found = [TypeFactor(name, 0.8, 0.01, 0.8, 0.01, 1.0, 0.0, 70, ()) for name in ("MST", "SST")]
+    result: Any = SimpleNamespace(telescopes=telescopes)
+    table = _types(result, found, subarray, "LST")
+    assert table.schema == TYPES
+    assert table["tel_type"].to_list() == ["LST", "MST", "SCT", "SST"]
+    nan = float("nan")
+    np.testing.assert_array_equal(table["scaling_factor"], [1.0, 0.8, nan, nan])
+    np.testing.assert_array_equal(table["error"], [0.0, 0.01, nan, nan])
+    assert table["n_telescopes"].to_list() == [1, 1, 1, 0]
+    assert table["reason"].to_list() == [
+        "",
+        "",
+        "no shower compares it with LST",
+        "no telescope of SST has a coefficient",
+    ]
