@@ -525,7 +525,7 @@ def test_groups_of_showers_in_any_order_add_up_to_the_whole():
 def test_clipping_takes_the_wrong_stamp_and_not_its_neighbours():
     showers = prepare_stamps(stamps_of(n_showers=50, outliers=0.0), toy_setup(ARRAY))
     rest = np.random.default_rng(6).standard_normal(len(showers.shower))
-    rest[[12, 100, 103]] += 60.0
+    rest[[12, 100, 103]] += [-60.0, 60.0, 60.0]  # early and late
     weight = timing_residuals.clip(showers, rest, np.ones(len(rest)), 5.0)
     assert np.flatnonzero(weight == 0).tolist() == [12, 100, 103]
 
