@@ -16,6 +16,7 @@ from arraycal.calib.fit.model import VALUE_CENTRES, Estimate, Model, resolution
 from arraycal.calib.fit.resolutions import MIN_SIGMA, _excess, _of_types
 from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.slope import EnergySlope
+from arraycal.calib.fit.sums.block_sums import chunk_edges
 from arraycal.calib.fit.sums.summarise import _deviations, summarise
 from arraycal.calib.fit.sums.summary import CLIP, CLIPPED_VARIANCE, OWN_EDGES
 from arraycal.calib.fit.thresholds import _half_height
@@ -210,3 +211,16 @@ def test_the_noise_of_a_telescope_is_that_of_what_is_expected_of_itself() -> Non
     sigma2, mean, _ = resolution(showers, start)
     np.testing.assert_allclose(mean, [0.0])
     np.testing.assert_allclose(sigma2, [0.16, 0.04])
+
+
+@pytest.mark.parametrize(("n_showers", "duration_s", "n_chunks"), [
+    # Of three telescopes a chunk has 60 showers or more, and lasts a minute.
+    (360, 1000.0, 6), (359, 1000.0, 4), (239, 1000.0, 2), (119, 1000.0, 1),
+    (1000, 361.0, 6), (1000, 359.0, 4), (1000, 239.0, 2), (1000, 119.0, 1),
+])  # fmt: skip
+def test_a_block_is_cut_into_as_many_chunks_as_its_showers_and_its_time_allow(
+    n_showers: int, duration_s: float, n_chunks: int
+) -> None:
+    time_s = np.append(np.linspace(0.0, duration_s, n_showers), np.nan)
+    edges = chunk_edges({7: [time_s]}, 3)[7]
+    np.testing.assert_allclose(edges, np.linspace(0.0, duration_s, n_chunks + 1))

@@ -350,6 +350,9 @@ def test_a_file_goes_all_the_way_and_the_cache_serves_the_second_time(tmp_path):
     block, result = run(tmp_path, block_tables(stamps_of()))
     value = result.telescopes["value"].to_numpy()
     assert np.std(value - truth) < 0.25
+    together = result.pairs.select("tel_id_1", "tel_id_2").rows()
+    partners = [sum(tel_id in pair for pair in together) for tel_id in result.telescopes["tel_id"]]
+    assert result.telescopes["n_partners"].to_list() == partners
     assert result.fit["time_convention"] == "raw"
     assert result.verdict.status == "usable"
     assert "unconstrained" in result.fit
