@@ -6,7 +6,7 @@ import pytest
 from toy_sizes import SizeToy, light_pool, size_pairs, square_array
 
 from arraycal.calib.checks.curve_table import residual_observers, with_curves, with_residuals
-from arraycal.calib.checks.residual_bins import RESIDUAL_BINS, residual_bins
+from arraycal.calib.checks.residual_bins import EDGES, RESIDUAL_BINS, _rows, _Sums, residual_bins
 from arraycal.calib.figures.sizes import curve_figure, residual_figures
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.loop import FitOptions, fit
@@ -151,3 +151,25 @@ def test_curves_without_numbers_are_not_drawn():
          "error": [np.nan, 0.0, np.nan]}
     )  # fmt: skip
     assert curve_figure(nothing) is None
+
+
+def test_what_lies_beyond_the_edges_ties_bins_and_has_no_row():
+    k = len(EDGES[DISTANCE]) + 1
+    at = [0, 3, 4, k - 1]
+    part = np.ix_(at, at)
+    weight, weighted, meat, common = (np.zeros((k, k)) for _ in range(4))
+    weight[part] = common[part] = 100.0
+    # Light is lost in the fourth bin, against all others alike.
+    weighted[4, at], weighted[at, 4] = -20.0, 20.0
+    weighted[4, 4] = 0.0
+    n_events, position = np.zeros(k), np.zeros(k)
+    n_events[at], position[[3, 4]] = 500.0, (500 * 25.0, 500 * 35.0)
+    sums = _Sums(weight, 0.5 * weighted, weight, meat, common, n_events, position, 1000.0)
+    rows = _rows(sums, DISTANCE, "MST", {DISTANCE: "m"}, 50)
+    edges = EDGES[DISTANCE]
+    # Each pair counts once here: against three others of weight 200 in all, -20 / 200 to each.
+    assert [row[3:7] for row in rows] == [
+        (edges[2], edges[3], 25.0, 500),
+        (edges[3], edges[4], 35.0, 500),
+    ]
+    assert [row[7] for row in rows] == pytest.approx([0.025, -0.075])

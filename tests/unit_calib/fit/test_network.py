@@ -153,6 +153,19 @@ def test_a_telescope_with_few_showers_belongs_nowhere() -> None:
     assert component.tolist() == [0, 0, -1]
 
 
+def test_degrees_of_freedom_are_what_is_measured_less_what_is_fitted() -> None:
+    summary = summary_of(TRUTH)
+    one, two = np.zeros(5, int), np.array([0, 0, 0, 1, 1])
+    # A mean for every shower; of every component all telescopes but one.
+    measured = summary.n_rows - summary.n_groups
+    assert network.solve_events(summary, one).ndf == measured - 4
+    assert network.solve_events(summary, two).ndf == measured - 3
+    assert network.solve_events(summary, np.array([0, 0, 0, -1, -1])).ndf == measured - 2
+    # Of 5 telescopes 10 pairs, of 3 and 2 those inside.
+    assert network.solve_pairs(summary, one).ndf == 10 - 4
+    assert network.solve_pairs(summary, two).ndf == 3 + 1 - 3
+
+
 def test_nothing_connected_gives_no_number() -> None:
     summary = summary_of(TRUTH)
     solution = network.solve_events(summary, np.full(5, -1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from arraycal.calib.fit.noise import smooth_shape
+from arraycal.calib.fit.noise import _positive, smooth_shape
 
 VALUES = np.log(np.array([100.0, 200.0, 400.0, 800.0]))
 
@@ -64,3 +64,12 @@ def test_fifty_rows_count_as_much_for_a_floor_as_all_of_the_type() -> None:
     found = smooth_shape(variance, rows, values)
     assert found[1, 1] == pytest.approx(1.01, abs=2e-4)
     np.testing.assert_allclose(found[0], 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("share", "found"), [(1e-3, 1.0), (1.5e-9, 1.0), (0.5e-9, 0.5), (0, 0.0)])
+def test_a_part_that_data_hardly_tell_is_pulled_to_zero_and_does_not_run_away(
+    share: float, found: float
+) -> None:
+    # Both parts are 1; of the second the data tell that share of what they tell of the first.
+    matrix = np.diag([1.0, share])
+    np.testing.assert_allclose(_positive(matrix, np.diag(matrix)), [1.0, found], rtol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 
 from arraycal.calib.fit import block_errors, network
 from arraycal.calib.fit.loop import Fit, _largest_step, _subtract, in_both
-from arraycal.calib.fit.model import VALUE_CENTRES, Model, _value_bin, resolution
-from arraycal.calib.fit.resolutions import MIN_SIGMA, _of_types
+from arraycal.calib.fit.model import VALUE_CENTRES, Estimate, Model, _value_bin, resolution
+from arraycal.calib.fit.resolutions import MIN_SIGMA, _excess, _of_types
 from arraycal.calib.fit.showers import Showers, prepare_pairs
-from arraycal.calib.fit.sums.summarise import summarise
+from arraycal.calib.fit.slope import EnergySlope
+from arraycal.calib.fit.sums.block_sums import chunk_edges
+from arraycal.calib.fit.sums.summarise import _deviations, summarise
 from arraycal.calib.fit.sums.summary import CLIP, CLIPPED_VARIANCE, OWN_EDGES
 from arraycal.calib.fit.thresholds import _half_height
+from arraycal.calib.fit.weighing import restricted, weigh
 from arraycal.calib.gauge.outliers import FALSE_ALARM, least_z, stands_out
 
 
@@ -181,3 +185,79 @@ def test_the_last_bin_of_the_deviations_is_open() -> None:
     deviations = summarise(*two_values(0.2 * 1e4)).deviations
     assert deviations.sum() == 2.0
     assert deviations[:, -1].tolist() == [1.0, 1.0]
+
+
+def test_an_energy_slope_of_zero_leaves_the_throughputs() -> None:
+    subarray = toy_subarray(3)
+    showers = prepare_pairs(toy_pairs(Toy([0.0] * 3, [0.2] * 3, 20, 2), 1), subarray)
+    start = Estimate.initial(subarray, variance=0.04, slope=EnergySlope((0,), -1.0))
+    s = np.array([0.1, -0.2, 0.3])
+    np.testing.assert_array_equal(replace(start, log_throughput=s).offset(showers), s[showers.node])
+    # Equal telescopes, without noise, of one energy E: the slope adds k (ln E - ln E0) / (1 + k).
+    even = replace(showers, y=np.full(len(showers.y), 0.5))
+    rising = replace(start, curve=np.array([0.25]))
+    np.testing.assert_allclose(rising.offset(even), 0.25 * (0.5 + 1.0) / 1.25)
+
+
+def test_the_scatter_of_unequal_deviations_is_that_of_dersimonian_and_laird() -> None:
+    # Weights 1 and 4 of deviations 0 and 5: mean 4, sum of squares 16 + 4 = 20, one is expected;
+    # 5 - 17 / 5 = 1.6 units of it make a variance: 19 / 1.6.
+    found = _excess(np.array([0.0, 5.0]), np.array([1.0, 0.25]))
+    assert found == pytest.approx(19 / 1.6)
+    assert _excess(np.array([0.0, 0.1]), np.array([1.0, 0.25])) == 0.0
+    assert _excess(np.array([7.0]), np.array([1.0])) == 0.0
+
+
+@pytest.mark.parametrize("robust", ["none", "huber"])
+def test_rows_that_are_kept_keep_their_weights_and_their_derivatives(robust: Any) -> None:
+    subarray = toy_subarray(3)
+    toy = Toy([0.0, 0.1, -0.1], [0.2] * 3, 100, 3, tail=0.2)
+    showers = prepare_pairs(toy_pairs(toy, 1), subarray)
+    model = replace(Model.initial(subarray, variance=0.04, margin=0.0), robust=robust)
+    rows = weigh(showers, model)
+    keep = showers.group < 50
+    found = restricted(rows, keep)
+    for name in ("weight", "steep", "residual"):
+        np.testing.assert_array_equal(
+            getattr(found, name), np.where(keep, getattr(rows, name), 0.0), err_msg=name
+        )
+    # Without robust weights the two are one array, which saves the sums over it.
+    assert (found.steep is found.weight) is (robust == "none")
+    assert np.array_equal(rows.steep, rows.weight) is (robust == "none")
+
+
+@pytest.mark.parametrize(("part", "named"), [(1.5e-6, [1.0, 0.0, 0.0]), (0.5e-6, [0.5, 0.5, 0.0])])
+def test_the_largest_deviation_of_a_shower_is_that_of_one_unless_they_are_the_same(
+    part: float, named: list[float]
+) -> None:
+    subarray = toy_subarray(3)
+    showers = prepare_pairs(toy_pairs(Toy([0.0] * 3, [0.2] * 3, 1, 3), 1), subarray)
+    rows = weigh(showers, Model.initial(subarray, variance=0.04, margin=0.0))
+    residual = 0.2 * np.array([1.0, part - 1.0, -part])
+    _, largest = _deviations(showers, rows._replace(residual=residual))
+    np.testing.assert_allclose(largest.sum(axis=1), named)
+
+
+def test_the_noise_of_a_telescope_is_that_of_what_is_expected_of_itself() -> None:
+    subarray = toy_subarray(2)
+    showers = prepare_pairs(toy_pairs(Toy([0.0] * 2, [0.2] * 2, 1, 2), 1), subarray)
+    showers = replace(showers, y=np.array([1.0, -1.0]))
+    start = Model.initial(subarray, variance=0.04, margin=0.0).now
+    start = replace(start, log_throughput=np.array([1.0, -1.0]))
+    start.shape[:, :, VALUE_CENTRES > 0.0] = 4.0
+    sigma2, mean, _ = resolution(showers, start)
+    np.testing.assert_allclose(mean, [0.0])
+    np.testing.assert_allclose(sigma2, [0.16, 0.04])
+
+
+@pytest.mark.parametrize(("n_showers", "duration_s", "n_chunks"), [
+    # Of three telescopes a chunk has 60 showers or more, and lasts a minute.
+    (360, 1000.0, 6), (359, 1000.0, 4), (239, 1000.0, 2), (119, 1000.0, 1),
+    (1000, 361.0, 6), (1000, 359.0, 4), (1000, 239.0, 2), (1000, 119.0, 1),
+])  # fmt: skip
+def test_a_block_is_cut_into_as_many_chunks_as_its_showers_and_its_time_allow(
+    n_showers: int, duration_s: float, n_chunks: int
+) -> None:
+    time_s = np.append(np.linspace(0.0, duration_s, n_showers), np.nan)
+    edges = chunk_edges({7: [time_s]}, 3)[7]
+    np.testing.assert_allclose(edges, np.linspace(0.0, duration_s, n_chunks + 1))

@@ -13,9 +13,9 @@ from arraycal.calib.checks.residual_bins import ResidualObserver
 from arraycal.calib.fit.curve import Knots
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.showers import prepare_pairs
-from arraycal.calib.fit.sums.solver_sums import solver_sums_with_gradients
+from arraycal.calib.fit.sums.solver_sums import _column_sums, _gradients, solver_sums_with_gradients
 from arraycal.calib.fit.sums.summary import FOR_SOLVER
-from arraycal.calib.fit.weighing import pairs_in_use, weigh
+from arraycal.calib.fit.weighing import pairs_in_use, rows_in_use, weigh
 from arraycal.calib.types.bins import ContrastObserver
 
 if TYPE_CHECKING:
@@ -97,6 +97,22 @@ def test_a_row_that_keeps_no_partner_is_out_of_use() -> None:
     lonely = replace(model, margin=1e9)
     assert not weigh(showers, lonely).used.any()
     assert len(pairs_in_use(showers, weigh(showers, lonely)).first) == 0
+
+
+def test_the_curvature_of_columns_is_that_of_the_derivatives() -> None:
+    showers, model = case("none", Knots())
+    rows = weigh(showers, model)
+    used = rows_in_use(showers, rows)
+    columns = np.ones((len(showers.y), 1))
+    gradients = _gradients(showers, rows.used, np.zeros(len(showers.y)), columns)
+    found = _column_sums(showers, columns, used, gradients, lambda h: 2.0 * h, lambda h: 3.0 * h)
+    n = len(used.place)
+    np.testing.assert_allclose(found.columns, [[2.0 * n]])
+    np.testing.assert_allclose(found.columns_curvature, [[3.0 * n]])
+    by_telescope = np.bincount(used.node, minlength=7)
+    np.testing.assert_allclose(found.mixed[:, 0], 2.0 * by_telescope)
+    np.testing.assert_allclose(found.mixed_curvature[:, 0], 3.0 * by_telescope)
+    np.testing.assert_allclose(found.vector, [2.0 * showers.y[used.place].sum()])
 
 
 @pytest.mark.parametrize("robust", ["none", "tukey"])

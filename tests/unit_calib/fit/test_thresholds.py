@@ -61,6 +61,14 @@ def test_bins_that_are_all_sparse_borrow_from_their_neighbours() -> None:
     assert result[0] == pytest.approx(-2.0, abs=0.3)
 
 
+def test_empty_bins_borrow_from_both_sides() -> None:
+    alone = np.zeros(N_BINS)
+    alone[3] = 2 * MIN_TURN_ON_ROWS
+    result = found(alone)
+    assert np.isfinite(result[3])
+    assert result.tolist() == [result[3]] * N_BINS
+
+
 def test_thresholds_between_the_middles_of_bins_lie_in_between() -> None:
     pairs = toy_pairs(Toy([0.0] * 3, [0.2] * 3, 200, 3), 1)
     showers = prepare_pairs(pairs, SUBARRAY)

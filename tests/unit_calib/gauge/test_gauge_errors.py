@@ -11,9 +11,15 @@ import pytest
 from toy_pairs import toy_subarray
 
 from arraycal.calib.fit import network
-from arraycal.calib.gauge.across_types import _State, mean_of
-from arraycal.calib.gauge.within_types import FAR_FACTOR, anchor, far_off, unconnected
+from arraycal.calib.gauge.across_types import (, _State, mean_of
+from arraycal.calib.gauge.within_types import FAR_FACTOR, _without_scatter, anchor, far_off, unconnected
 from arraycal.calib.wording import few_common
+    _Gauge,
+    _refuse,
+    _State,
+    _systematic_of_nodes,
+    mean_of,
+)
 from arraycal.config import load_configuration
 from arraycal.config.models import RelativeThroughputFitterOptions
 
@@ -151,3 +157,60 @@ def test_showers_in_common_are_counted_whichever_telescope_comes_first() -> None
     options = RelativeThroughputFitterOptions(min_events=50, min_common_events=20)
     found = [unconnected(fitted, node, options) for node in range(3)]
     assert found == [("few_common", few_common(best, 20)) for best in (12, 9, 12)]
+
+
+def test_telescopes_have_the_systematic_errors_of_halves_in_which_they_compare_with_the_scale() -> (
+    None
+):
+    weights, nodes = np.array([1.0, 0.0, 0.0]), np.arange(3)
+    covariance = np.diag([0.01, 0.03, 0.02])
+    halves = (
+        (np.array([0.2, -0.3, 0.1]), covariance, np.array([0, 0, 1])),
+        # Without the scale nothing compares.
+        (np.array([9.0, 7.0, 5.0]), covariance, np.array([-1, 0, 0])),
+    )
+    found = _systematic_of_nodes(_State(np.zeros(3), covariance, halves), nodes, weights)
+    # As above: 0.25 - 0.04; the scale has none against itself, and the third does not compare.
+    np.testing.assert_allclose(found, [0.0, math.sqrt(0.21), np.nan])
+
+
+def fixed_at_zero() -> network.Fixed:
+    return network.Fixed(np.zeros(3), np.diag([0.0, 0.01, 0.02]))
+
+
+def test_a_telescope_without_scatter_is_refused_alone() -> None:
+    fixed, flags, reasons = fixed_at_zero(), [""] * 3, [""] * 3
+    base = _Gauge(0.0, np.array([0.0, 0.5, 0.5]))
+    _refuse(fixed, {0}, np.arange(3), base, flags, reasons)
+    assert flags == ["degenerate", "", ""]
+    np.testing.assert_array_equal(fixed.log_throughput, [np.nan, 0.0, 0.0])
+    nothing = [np.nan] * 3
+    np.testing.assert_array_equal(
+        fixed.covariance, [nothing, [np.nan, 0.01, 0.0], [np.nan, 0.0, 0.02]]
+    )
+
+
+def test_without_scatter_in_the_scale_nothing_is_left() -> None:
+    fixed, flags, reasons = fixed_at_zero(), [""] * 3, [""] * 3
+    base = _Gauge(0.0, np.array([1.0, 0.0, 0.0]))
+    _refuse(fixed, {0}, np.arange(3), base, flags, reasons)
+    assert flags == ["degenerate", "no_reference", "no_reference"]
+    assert np.isnan(fixed.log_throughput).all()
+    assert np.isnan(fixed.covariance).all()
+
+
+@pytest.mark.parametrize(("gauge", "constrained", "refused"), [
+    ("reference", (), []),
+    ("geometric_mean", (), [0]),
+    # The scale is that of the constraints then, and the reference is one of many.
+    ("reference", ((1, 0.1),), [0]),
+    ("reference", ((0, 0.0),), []),
+    ("geometric_mean", ((0, 0.0),), []),
+    ("geometric_mean", ((0, 0.1),), [0]),
+])  # fmt: skip
+def test_an_error_of_zero_is_right_where_something_fixes_the_telescope(
+    gauge: str, constrained: tuple[tuple[int, float], ...], refused: list[int]
+) -> None:
+    constraints = [network.Constraint(node, 0.0, error) for node, error in constrained]
+    fixing = {"constraints": constraints, "gauge": gauge, "reference": 0}
+    assert _without_scatter(fixed_at_zero(), np.arange(3), fixing) == refused

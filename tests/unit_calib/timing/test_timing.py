@@ -350,6 +350,9 @@ def test_a_file_goes_all_the_way_and_the_cache_serves_the_second_time(tmp_path):
     block, result = run(tmp_path, block_tables(stamps_of()))
     value = result.telescopes["value"].to_numpy()
     assert np.std(value - truth) < 0.25
+    together = result.pairs.select("tel_id_1", "tel_id_2").rows()
+    partners = [sum(tel_id in pair for pair in together) for tel_id in result.telescopes["tel_id"]]
+    assert result.telescopes["n_partners"].to_list() == partners
     assert result.fit["time_convention"] == "raw"
     assert result.verdict.status == "usable"
     assert "unconstrained" in result.fit
@@ -525,7 +528,7 @@ def test_groups_of_showers_in_any_order_add_up_to_the_whole():
 def test_clipping_takes_the_wrong_stamp_and_not_its_neighbours():
     showers = prepare_stamps(stamps_of(n_showers=50, outliers=0.0), toy_setup(ARRAY))
     rest = np.random.default_rng(6).standard_normal(len(showers.shower))
-    rest[[12, 100, 103]] += 60.0
+    rest[[12, 100, 103]] += [-60.0, 60.0, 60.0]  # early and late
     weight = timing_residuals.clip(showers, rest, np.ones(len(rest)), 5.0)
     assert np.flatnonzero(weight == 0).tolist() == [12, 100, 103]
 

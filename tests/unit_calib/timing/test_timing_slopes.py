@@ -9,7 +9,11 @@ from toy_stamps import toy_timing_array
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.stamps.front import C_M_PER_NS, direction
 from arraycal.calib.timing.convention.plane_wave_test import PointingOffsets, check_convention
-from arraycal.calib.timing.convention.slopes import PointingSlope, fit_slope
+from arraycal.calib.timing.convention.slopes import (
+    PointingSlope,
+    _least_deviations,
+    fit_slope,
+)
 
 ARRAY = toy_timing_array()
 N = len(ARRAY)
@@ -90,3 +94,11 @@ def test_clocks_far_off_the_line_are_left_out_and_counted():
     assert found.left_out == pytest.approx(1 / N)
     assert found.freedom == N - 4
     assert fit_slope(WAVE + clocks(1, 1.0), WAVE, ARRAY.type_codes).left_out == 0.0
+
+
+def test_a_line_of_least_deviations_goes_through_most_points():
+    x = np.array([0.0, 10.0, 20.0, 30.0, 40.0])
+    values = 3.0 + 2.0 * x
+    values[1] += 5000.0
+    found = _least_deviations(np.column_stack([x, np.ones(5)]), values)
+    np.testing.assert_allclose(found, [2.0, 3.0], atol=1e-9)

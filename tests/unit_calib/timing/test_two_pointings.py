@@ -6,7 +6,11 @@ from toy_stamps import toy_timing_array
 
 from arraycal.calib.errors import CannotCompute
 from arraycal.calib.stamps.front import C_M_PER_NS, direction
-from arraycal.calib.timing.convention.plane_wave_test import PointingOffsets, check_convention
+from arraycal.calib.timing.convention.plane_wave_test import (
+    PointingOffsets,
+    _compare,
+    check_convention,
+)
 
 ARRAY = toy_timing_array()
 N = len(ARRAY)
@@ -65,3 +69,26 @@ def test_a_tilt_is_measured_and_refused_if_no_pointing_is_that_wrong():
     assert found.tilt_deg == pytest.approx(np.degrees(0.005), abs=4 * found.tilt_error_deg)
     with pytest.raises(CannotCompute, match=r"tilt by 1\.1[45] .* deg"):
         check_convention(solutions(tilt(0.02)), ARRAY, compensated=False)
+
+
+@pytest.mark.parametrize(("errors", "refused"), [(4.8, False), (5.2, True), (8.0, True)])
+def test_a_tilt_is_refused_from_five_errors_on(errors, refused):
+    def compared(difference, error_ns):
+        error = np.full(N, error_ns)
+        return _compare(
+            PointingOffsets(ONE, difference, error, 1000.0),
+            PointingOffsets(OTHER, np.zeros(N), error, 1000.0),
+            POSITIONS,
+            "",
+        )
+
+    # Errors of a plane without scatter are those of the offsets.
+    _, per_ns = compared(np.zeros(N), 1.0)
+    error_ns = np.degrees(0.02) / errors / per_ns
+    if refused:
+        with pytest.raises(CannotCompute, match=r"tilt by 1\.15"):
+            compared(tilt(0.02), error_ns)
+    else:
+        assert compared(tilt(0.02), error_ns) == pytest.approx(
+            (np.degrees(0.02), np.degrees(0.02) / errors)
+        )

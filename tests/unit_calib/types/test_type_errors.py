@@ -19,8 +19,8 @@ from arraycal.calib.observables import ENERGY_CROSS
 from arraycal.calib.types.bins import CONTRAST_BINS, ENERGY
 from arraycal.calib.types.joint import INTER_PATH, TYPES
 from arraycal.calib.types.reference import NOT_SIMULATED, reference_corrected
-from arraycal.calib.types.three_step import Inter, TypeFactor
-from arraycal.calib.types.three_step_result import _scaled
+from arraycal.calib.types.three_step import Inter, TypeFactor, three_step
+from arraycal.calib.types.three_step_result import _scaled, _types
 from arraycal.config import load_configuration
 
 if TYPE_CHECKING:
@@ -164,3 +164,61 @@ def test_telescopes_of_a_type_share_the_error_of_its_factor() -> None:
     expected = np.diag(1e-4 / c**2)
     expected[:2, :2] += 0.05**2
     np.testing.assert_allclose(scaled.fixed.covariance, expected, atol=1e-18)
+
+
+@dataclass(frozen=True)
+class _Ratios:
+    """Moments of ln(E_1 / E_2) by pair."""
+
+    n: np.ndarray
+    mean: np.ndarray
+    m2: np.ndarray
+
+
+@pytest.mark.parametrize("taking_part", [False, True])
+def test_a_factor_of_three_steps_has_the_error_of_the_mean_ratio(taking_part: bool) -> None:
+    # One LST and two MST with 40 and 60 showers in common with it.
+    n, mean, m2 = (np.zeros((3, 3)) for _ in range(3))
+    n[0, 1:], mean[0, 1:], m2[0, 1:] = (40.0, 60.0), (0.3, 0.5), (1.0, 2.0)
+    c, error = np.array([1.0, 1.0, 1.0]), np.array([0.0, 0.06, 0.02])
+    if taking_part:
+        c[1:] = 1.2, 0.9
+        mean[0, 1:] -= np.log(c[1:])  # the ratios of corrected energies stay
+    inter = Inter(c, error, np.diag(error**2))
+    selected = {"LST": np.array([0.0, 1.0, 3.0])} if taking_part else None
+    (found,) = three_step(
+        cast("Any", _Ratios(n, mean, m2)),
+        inter,
+        ("LST", "MST", "MST"),
+        "MST",
+        selected,
+        np.array([[0, 1], [0, 2]]),
+    )
+    # Mean 0.42; squares 1 + 2 + 40 x 0.12^2 + 60 x 0.08^2 = 3.96 of 100 ratios.
+    ratio = math.exp(0.42)
+    assert found.n_ratios == 100
+    assert found.ratio == pytest.approx(ratio)
+    assert found.ratio_error == pytest.approx(ratio * math.sqrt(0.0396 / 100))
+    # One and three quarters: 0.3 + 0.675; errors 0.015 and 0.015.
+    w, w_error = (0.975, math.hypot(0.015, 0.015)) if taking_part else (1.0, 0.0)
+    assert (found.participation, found.participation_error) == pytest.approx((w, w_error))
+    assert found.value == pytest.approx(ratio * w)
+    assert found.error == pytest.approx(math.hypot(found.ratio_error * w, ratio * w_error))
+
+
+def test_what_a_type_lacks_for_a_factor_is_said_and_the_first_lack_first() -> None:
+    telescopes = pl.DataFrame(
+        {"tel_type": ["LST", "MST", "SST", "SCT"], "value": [1.1, 1.0, np.nan, np.nan]}
+    )
+    subarray = array(("LST", "MST", "SST", "SCT"))
+    made = [TypeFactor(kind, 2.0, 0.1, 2.0, 0.1, 1.0, 0.0, 100, ()) for kind in ("LST", "SCT")]
+    found = _types(cast("Any", _Result(telescopes, np.eye(4))), made, subarray, "MST")
+    by_type = {row["tel_type"]: row for row in found.iter_rows(named=True)}
+    assert by_type["LST"]["reason"] == by_type["MST"]["reason"] == ""
+    assert (by_type["LST"]["scaling_factor"], by_type["LST"]["error"]) == (2.0, 0.1)
+    # Neither shower nor coefficient.
+    assert by_type["SST"]["reason"] == "no shower compares it with MST"
+    assert by_type["SCT"]["reason"] == "no telescope of SCT has a coefficient"
+    for kind in ("SST", "SCT"):
+        assert math.isnan(by_type[kind]["scaling_factor"])
+        assert math.isnan(by_type[kind]["error"])
