@@ -72,10 +72,8 @@ def pair_configuration(observable: Observable, configuration: Configuration) -> 
         sections.add("DistanceCurve")
     dumped = configuration.model_dump(mode="json", include=sections)
     dumped.get("DistanceCurve", {}).pop("knots", None)
-    dumped["ShowerSelection"] = {
-        "saturation": _finds_saturation(observable, configuration),
-        "distances": configuration.ShowerSelection.threshold is not None,
-    }
+    if _finds_saturation(observable, configuration):
+        dumped["ShowerSelection"] = {"ceiling": "auto"}
     section = {k: v for k, v in dumped[observable.section].items() if k not in IRRELEVANT}
     return {**dumped, observable.section: section, "observable": observable.name}
 
@@ -180,10 +178,9 @@ def pair_rules(observable: Observable, configuration: Configuration, block: Bloc
     notes += _pointing_notes(observable, block, tests, shower)
     impact = _if_there(block, observable.impact, names, "m")
     comparable = [_measurable(observable, value)]
-    by_distance = configuration.ShowerSelection.threshold is not None
-    if impact is not None and by_distance:
+    if impact is not None and _compares_alike(observable, configuration):
         comparable.append(_at_a_distance(impact))
-    is_blind = impact is None and by_distance and observable.scope != "same_type"
+    is_blind = impact is None and observable.scope != "same_type"
     brightest = None
     if observable.brightest and _finds_saturation(observable, configuration):
         brightest = _if_there(block, observable.brightest.column, names, observable.brightest.unit)
@@ -331,7 +328,7 @@ def _measurable(observable: Observable, column: str) -> Criterion:
 
 
 def _at_a_distance(column: str) -> Criterion:
-    """Keep telescope events of which the distance is known, as thresholds go by it."""
+    """Keep telescope events at a known distance, by which resolutions and thresholds go."""
     known = pl.col(column).is_finite().fill_null(value=False)
     return Criterion(NO_DISTANCE, f"{column} is finite", frozenset({column}), known)
 

@@ -11,15 +11,15 @@ import pytest
 from toy_pairs import toy_subarray
 
 from arraycal.calib.fit import network
-from arraycal.calib.gauge.across_types import (, _State, mean_of
-from arraycal.calib.gauge.within_types import FAR_FACTOR, _without_scatter, anchor, far_off, unconnected
-from arraycal.calib.wording import few_common
-    _Gauge,
-    _refuse,
-    _State,
-    _systematic_of_nodes,
-    mean_of,
+from arraycal.calib.gauge.across_types import _Gauge, _refuse, _State, _systematic_of_nodes, mean_of
+from arraycal.calib.gauge.within_types import (
+    FAR_FACTOR,
+    _without_scatter,
+    anchor,
+    far_off,
+    unconnected,
 )
+from arraycal.calib.wording import few_common
 from arraycal.config import load_configuration
 from arraycal.config.models import RelativeThroughputFitterOptions
 

@@ -302,9 +302,10 @@ def test_two_telescopes_a_shower_are_too_few(tmp_path):
     tables = block_tables(stamps_of(n_showers=100, multiplicity=2))
     path = write(tmp_path / "b.h5", tables)
     found = rows_of_block(path, TIMING_CROSS, options(), tmp_path / "cache")
-    assert found.status == "failed"
-    assert "too few telescopes (min_telescopes)" in found.reason
-    with pytest.raises(CannotCompute, match="none of the 1 blocks can be used"):
+    assert found.n_rows == 0
+    assert "none of 200 telescope events can be compared" in found.remarks[0]
+    assert "too few telescopes (min_telescopes): 198" in found.remarks[0]
+    with pytest.raises(CannotCompute, match="there is no stamp to compare"):
         calibrate([found], TIMING_CROSS, options())
 
 
