@@ -8,23 +8,26 @@ found beside the core of the telescope's own deviations, which they do not move.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import betainc
 
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, no_observers
+from arraycal.calib.fit.pull import pull_of_window
 from arraycal.calib.fit.resolutions import far_noisier, medians
 from arraycal.calib.fit.sums.summary import CLIP, CLIPPED_VARIANCE, DEVIATION_STEP, N_DEVIATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from arraycal.calib.fit.loop import Observers
     from arraycal.calib.fit.showers import Showers
     from arraycal.calib.fit.sums.summary import Summary
+    from arraycal.calib.fit.sweep import Observer
     from arraycal.calib.subarray import Subarray
 
     Floats = npt.NDArray[np.float64]
@@ -59,12 +62,13 @@ SWOLLEN = 0.1
 #: Width of the core over the resolution of the type, from which on no value of the telescope fits:
 #: outlying values, which pull its throughput along, make it 2.
 STRANGE = 2.5
-#: Telescope events below which outlying values hide in a resolution that has taken them in; only
-#: weights that let go of them tell. Of 640 events 5 % show, of 300 not even 15 %.
+#: Telescope events below which outlying values may hide, see `arraycal.calib.fit.pull`.
 FEW_ROWS = 1000
 #: Errors by which such weights move a throughput that outlying values have pulled. Without any it
 #: is 0.45 (rms, showers of two telescopes).
 MOVED = 2.5
+#: Name of the sums that tell.
+PULL = "pull"
 #: Median of the deviation of a unit Gaussian.
 MEDIAN = 0.6744897501960817
 
@@ -146,10 +150,11 @@ def fit_robustly(
     """
     if options.robust != "auto":
         return fit(windows, subarray, options, observers=observers)
-    plain = fit(windows, subarray, replace(options, robust="none"), observers=observers)
+    with_pull = partial(_with_pull, observers=observers, kinds=subarray.type_codes)
+    plain = fit(windows, subarray, replace(options, robust="none"), observers=with_pull)
     found = find_outlying(plain.summary, plain.model.now.variance, subarray.type_codes)
-    told, few = found.any or found.noisier.any(), found.tested & (found.n_rows < FEW_ROWS)
-    if options.estimator == "pair" or not (told or few.any()):
+    told = found.any or found.noisier.any() or _is_pulled(plain)
+    if options.estimator == "pair" or not told:
         return plain
     # From the resolution of the type: outlying values hide in a variance that has taken them in;
     # and from throughputs that are known, or all values of a telescope far off would be outlying.
@@ -160,15 +165,29 @@ def fit_robustly(
     again = replace(options, robust="tukey", typical=found.swollen)
     robust = fit(windows, subarray, again, start, observers)
     lost = (robust.solution.component < 0) & (plain.solution.component >= 0)
-    believed = told or bool(_moved(plain, robust)[few].any())
-    return robust if believed and not lost.any() else plain
+    return plain if lost.any() else robust
 
 
-def _moved(plain: Fit, robust: Fit) -> Flags:
-    """Which throughputs robust weights move by more than chance."""
-    change = robust.solution.log_throughput - plain.solution.log_throughput
-    error = np.sqrt(np.diag(plain.solution.covariance))
-    return np.asarray(np.abs(change) > MOVED * error)
+def _with_pull(
+    learnt: Fit, chosen: Sequence[Showers], observers: Observers, kinds: Indices
+) -> Mapping[str, Observer]:
+    """What is to be summed anyhow, and the pull on telescopes of few showers."""
+    watched = observers(learnt, chosen)
+    # The sample has all showers of such telescopes.
+    n, now = learnt.summary.n_events, learnt.model.now
+    few = (n >= LEAST_ROWS) & (n < FEW_ROWS)
+    if not few.any():
+        return watched
+    look = partial(pull_of_window, few=few, variance=medians(now.variance, kinds))
+    return {**watched, PULL: look}
+
+
+def _is_pulled(plain: Fit) -> bool:
+    """Whether robust weights would move a throughput by more than chance."""
+    if PULL not in plain.observed:
+        return False
+    step = np.abs(plain.observed[PULL].step)
+    return bool((step > MOVED * np.sqrt(np.diag(plain.solution.covariance))).any())
 
 
 def find_outlying(
