@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from arraycal.calib.blocks.stage import select_blocks, without_repeats
 from arraycal.calib.observables import TIMING_CROSS
+from arraycal.calib.spread import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from arraycal.calib.blocks.stage import BlockPairs
     from arraycal.calib.observables import Observable
     from arraycal.calib.result.result import CalibrationResult
+    from arraycal.calib.spread import Spread
     from arraycal.config.models import Configuration
 
 __all__ = ["calibrate"]
@@ -27,6 +29,7 @@ def calibrate(
     observable: Observable,
     configuration: Configuration,
     provenance: dict[str, Any] | None = None,
+    spread: Spread = in_turn,
 ) -> CalibrationResult:
     """Solve the array from the cached rows of its blocks.
 
@@ -40,6 +43,8 @@ def calibrate(
         All options.
     provenance : dict, optional
         Passed on into the result.
+    spread : Spread
+        Who sums up the rows of the blocks of a large night; by default this thread.
 
     Returns
     -------
@@ -58,10 +63,13 @@ def calibrate(
     # Imported late: a night without anything to fit needs no scipy.
     from arraycal.calib.checks.block_findings import with_block_findings
 
-    if observable.name == TIMING_CROSS.name:
-        from arraycal.calib.timing.pipeline import calibrate_clocks as solve
-    else:
-        from arraycal.calib.throughput import calibrate_throughput as solve
     judged = without_repeats(select_blocks(blocks))
-    result = solve(judged, observable, configuration, provenance)
+    if observable.name == TIMING_CROSS.name:
+        from arraycal.calib.timing.pipeline import calibrate_clocks
+
+        result = calibrate_clocks(judged, observable, configuration, provenance)
+    else:
+        from arraycal.calib.throughput import calibrate_throughput
+
+        result = calibrate_throughput(judged, observable, configuration, provenance, spread)
     return with_block_findings(result, [block for block in judged if block.status == "ok"])

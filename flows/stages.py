@@ -1,8 +1,9 @@
 """The stages of one calibration as Prefect tasks, in the order that every flow shares."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect import State, runtime, unmapped
@@ -28,8 +29,8 @@ from arraycal.flows.jobs.progress import LISTENER
 from arraycal.tasks.calibration import NOTHING_TO_DO, UNUSABLE, WRONG_USAGE, publish, show, solve
 from arraycal.tasks.history import record
 from arraycal.tasks.one_thread import one_polars_thread
-from arraycal.tasks.pairs import pairs_of_block
-from arraycal.tasks.workers import block_stage
+from arraycal.tasks.pairs import pairs_of_block, sums_of_rows
+from arraycal.tasks.workers import Workers, block_stage, open_workers, spreading
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -97,7 +98,9 @@ def solve_and_publish(blocks: list[BlockPairs], job: Job, settings: Settings) ->
     listener = LISTENER.get()
     listener.solving()
     origin = job_provenance(made_by(), job, settings)
-    state = solve(blocks, job.observable, job.configuration, origin, return_state=True)
+    opening = partial(open_workers, settings, listener.workers, one_polars_thread, listener.remark)
+    with spreading(opening, _map_rows) as spread:
+        state = solve(blocks, job.observable, job.configuration, origin, spread, return_state=True)
     if state.name in REFUSALS:
         raise REFUSALS[state.name](state.message or "nothing can be computed")
     result = state.result()
@@ -109,6 +112,15 @@ def solve_and_publish(blocks: list[BlockPairs], job: Job, settings: Settings) ->
     listener.finished(result, published)
     unrecorded = _record(result, job, published, settings)
     return Outcome(result.verdict, published, unrecorded, outliers_of(result.telescopes))
+
+
+def _map_rows(workers: Workers, work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    """Map the rows of blocks, as `map_blocks` maps the blocks."""
+    runner: Any = ThreadPoolTaskRunner(max_workers=min(workers.at_once, len(items)))
+    parameters = {"rows": list(items), "work": unmapped(work), "call": unmapped(workers.call)}
+    with runner:
+        for future in runner.map(sums_of_rows, parameters):
+            yield future.result()
 
 
 def _record(result: CalibrationResult, job: Job, published: Published, settings: Settings) -> str:

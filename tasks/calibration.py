@@ -18,6 +18,7 @@ from arraycal.calib.errors import ArraycalError, NothingToDo, WrongUsage
 from arraycal.calib.observables import Observable
 from arraycal.calib.publish import writing as store
 from arraycal.calib.result.result import CalibrationResult
+from arraycal.calib.spread import Spread
 from arraycal.config.models import Configuration
 from arraycal.tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
 
@@ -44,10 +45,11 @@ def solve(
     observable: Observable,
     configuration: Configuration,
     provenance: dict[str, Any],
+    spread: Spread,
 ) -> CalibrationResult:
-    """Merge the blocks, solve the array, judge."""
+    """Merge the blocks, solve the array, judge; `spread` sums up the rows of large nights."""
     try:
-        return pipeline.calibrate(blocks, observable, configuration, provenance)
+        return pipeline.calibrate(blocks, observable, configuration, provenance, spread)
     except ArraycalError as error:
         # Expected, so a state and no traceback; Prefect takes a state for the task's own.
         if isinstance(error, NothingToDo):

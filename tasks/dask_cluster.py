@@ -15,8 +15,9 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from arraycal.calib.blocks.stage import BlockPairs
@@ -24,7 +25,6 @@ from arraycal.config.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from arraycal.config.settings import Settings
 
@@ -124,28 +124,32 @@ class Cluster:
                     f"({n_blocks} under way or next)"
                 )
 
-    def block(self, stage: Callable[[Path], BlockPairs], path: Path) -> BlockPairs:
-        """Run the stage of one block on a worker.
+    def call(self, work: Callable[[Any], Any], item: Any) -> Any:  # noqa: ANN401
+        """Do work on an item, a block or the rows of one, on a worker.
 
         Raises
         ------
         ConnectionError
-            If the scheduler is gone, or there is no worker for too long.
+            If the scheduler is gone, there is no worker for too long, or every worker dies of
+            something else than a block.
         ConfigurationError
             If the rows are in a folder that is not here.
         """
         killed = import_module("distributed").KilledWorker
         try:
-            block = cast("BlockPairs", self.run(stage, path))
+            found = self.run(work, item)
         except killed as error:
             reason = (
-                f"{path}: every Dask worker that read it died, the last one "
+                f"{item}: every Dask worker that read it died, the last one "
                 f"{error.last_worker.address}; out of memory? See the logs of the workers."
             )
-            return BlockPairs(path, "failed", reason=reason)
-        if block.entry is not None and not block.entry.folder.exists():
-            raise ConfigurationError(_not_shared(block.entry.folder, [f"a worker of {self.name}"]))
-        return block
+            if not isinstance(item, Path):
+                raise ConnectionError(reason) from None
+            return BlockPairs(item, "failed", reason=reason)
+        entry = found.entry if isinstance(found, BlockPairs) else None
+        if entry is not None and not entry.folder.exists():
+            raise ConfigurationError(_not_shared(entry.folder, [f"a worker of {self.name}"]))
+        return found
 
     def run(self, function: Callable[..., Any], *arguments: Any, **how: Any) -> Any:  # noqa: ANN401
         """Return what a function returns on a worker, however long that takes."""

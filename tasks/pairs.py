@@ -1,10 +1,11 @@
-"""The stage of one block as a Prefect task."""
+"""What is done with one block, as Prefect tasks."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -13,7 +14,7 @@ from prefect.states import Completed
 from arraycal.calib.blocks.stage import BlockPairs
 from arraycal.tasks.retries import RETRIES, RETRY_DELAYS_S, may_pass
 
-__all__ = ["pairs_of_block"]
+__all__ = ["pairs_of_block", "sums_of_rows"]
 
 log = logging.getLogger("arraycal.tasks")
 
@@ -43,3 +44,16 @@ def pairs_of_block(path: Path, stage: Callable[[Path], BlockPairs]) -> BlockPair
         # Prefect takes a state for the task's own; the caller gets the block.
         return Completed(name="Cached", data=block)  # type: ignore[return-value]
     return block
+
+
+@task(
+    task_run_name="sums of {rows.name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=RETRIES,
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_condition_fn=may_pass,
+)
+def sums_of_rows(rows: Any, work: Callable[[Any], Any], call: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """Sum up the cached rows of one block, where `arraycal.tasks.workers.open_workers` does it."""
+    return call(work, rows)

@@ -1,39 +1,67 @@
-"""Where the stage of one block runs: in the calling thread, in other processes, or on Dask.
+"""Where work on a block runs: in the calling thread, in other processes, or on Dask.
 
-Whatever it is, the caller gets a plain function of the block's path that returns when the block
-is done. Threads call it side by side, so that the same tasks (or the same threads of ``--direct``)
-serve all three. No Prefect in here.
+Whatever it is, the caller gets a plain function that returns when the work is done. Threads call
+it side by side, so that the same tasks (or the same threads of ``--direct``) serve all three. No
+Prefect in here.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arraycal.calib.blocks.rows import rows_of_block
 from arraycal.calib.blocks.stage import BlockPairs
+from arraycal.calib.spread import in_turn
 from arraycal.tasks.dask_cluster import dask_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from arraycal.calib.observables import Observable
+    from arraycal.calib.spread import Spread
     from arraycal.config.models import Configuration
     from arraycal.config.settings import Settings
 
-__all__ = ["INFRASTRUCTURE", "Stage", "block_stage", "cpu_count"]
+__all__ = [
+    "INFRASTRUCTURE",
+    "Stage",
+    "Workers",
+    "block_stage",
+    "cpu_count",
+    "map_in_threads",
+    "open_workers",
+    "spreading",
+]
 
 log = logging.getLogger("arraycal.tasks")
 
 #: Failures of the machine, not of a block: the run stops, and trying again may help.
 INFRASTRUCTURE = (OSError, MemoryError, BrokenExecutor)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Threads, processes or machines.
+
+    Parameters
+    ----------
+    call : callable
+        Does work on an item there, and returns the answer when it is done.
+    at_once : int
+        Items at a time; who calls has so many threads.
+    """
+
+    call: Callable[[Callable[[Any], Any], Any], Any]
+    at_once: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +89,47 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
+def _here(work: Callable[[Any], Any], item: Any) -> Any:  # noqa: ANN401  whatever the work is about
+    return work(item)
+
+
+@contextmanager
+def open_workers(
+    settings: Settings,
+    workers: int,
+    prepare_process: Callable[[], None],
+    tell: Callable[[str], None] = lambda _: None,
+) -> Iterator[Workers]:
+    """Open what the settings call the runner.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its ``runner``, ``dask_address`` and ``cache_root`` are used.
+    workers : int
+        Items at a time; 0 for one per CPU, or for as many as the Dask workers have threads.
+    prepare_process : callable
+        Called first in every new process.
+    tell : callable, optional
+        Hears of what goes wrong on the way without stopping the run.
+
+    Raises
+    ------
+    ConfigurationError
+        If Dask is asked for and cannot be used as it is, see `dask_cluster`.
+    """
+    at_once = workers or cpu_count()
+    if settings.runner == "processes":
+        # spawn: forking a process that has threads (polars, Prefect) can deadlock.
+        with ProcessPoolExecutor(at_once, get_context("spawn"), prepare_process) as pool:
+            yield Workers(lambda work, item: pool.submit(work, item).result(), at_once)
+    elif settings.runner == "dask":
+        with dask_cluster(settings, at_once, tell) as cluster:
+            yield Workers(cluster.call, workers or cluster.n_threads)
+    else:
+        yield Workers(_here, at_once)
+
+
 @contextmanager
 def block_stage(
     observable: Observable,
@@ -76,14 +145,8 @@ def block_stage(
     ----------
     observable, configuration
         What to do with every block.
-    settings : Settings
-        Its ``runner``, ``dask_address`` and ``cache_root`` are used.
-    workers : int
-        Blocks at a time; 0 for one per CPU, or for as many as the Dask workers have threads.
-    prepare_process : callable
-        Called first in every new process.
-    tell : callable, optional
-        Hears of what goes wrong on the way without stopping the run.
+    settings, workers, prepare_process, tell
+        See `open_workers`.
 
     Yields
     ------
@@ -102,16 +165,49 @@ def block_stage(
         configuration=configuration,
         cache_root=settings.cache_root.absolute(),
     )
-    at_once = workers or cpu_count()
-    if settings.runner == "processes":
-        # spawn: forking a process that has threads (polars, Prefect) can deadlock.
-        with ProcessPoolExecutor(at_once, get_context("spawn"), prepare_process) as pool:
-            yield Stage(lambda path: pool.submit(stage, path).result(), at_once)
-    elif settings.runner == "dask":
-        with dask_cluster(settings, at_once, tell) as cluster:
-            yield Stage(partial(cluster.block, stage), workers or cluster.n_threads)
-    else:
-        yield Stage(stage, at_once)
+    with open_workers(settings, workers, prepare_process, tell) as opened:
+        yield Stage(partial(opened.call, stage), opened.at_once)
+
+
+@contextmanager
+def spreading(
+    opening: Callable[[], AbstractContextManager[Workers]],
+    mapped: Callable[[Workers, Callable[[Any], Any], Sequence[Any]], Iterator[Any]],
+) -> Iterator[Spread]:
+    """Open workers when the first work is to be spread over them, and keep them.
+
+    Parameters
+    ----------
+    opening : callable
+        Opens them, see `open_workers`.
+    mapped : callable
+        Does work on items with them; the answers are in the order of the items.
+
+    Yields
+    ------
+    Spread
+        A single item, and everything if there is one worker, is worked on in turn.
+    """
+    with ExitStack() as stack:
+        opened: list[Workers] = []
+
+        def spread(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+            if not opened:
+                opened.append(stack.enter_context(opening()))
+            (workers,) = opened
+            if len(items) == 1 and workers.call is _here:
+                return in_turn(work, items)
+            return mapped(workers, work, items)
+
+        yield spread
+
+
+def map_in_threads(
+    workers: Workers, work: Callable[[Any], Any], items: Sequence[Any]
+) -> Iterator[Any]:
+    """Do work on items, with a thread for each that is under way."""
+    with ThreadPoolExecutor(min(workers.at_once, len(items))) as pool:
+        yield from pool.map(partial(workers.call, work), items)
 
 
 def _pairs_or_reason(

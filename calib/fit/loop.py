@@ -1,20 +1,21 @@
 """The loop around `summary` and `network`: weights and selection follow the solution.
 
-A pass sums over all showers with the current model; the solution of those sums, the residuals
-and the turn-on of the telescopes give the next model. The files are never read again: a pass
-runs over cached PAIRS.
+A pass sums over a sample of the showers with the current model; the solution of those sums, the
+residuals and the turn-on of the telescopes give the next model. With the last one all showers are
+swept, block by block and wherever that is done.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from arraycal.calib.fit import network, resolutions
 from arraycal.calib.fit.model import NO_CURVE, Model, resolution, split_values
-from arraycal.calib.fit.sketch import quotas, sketch
+from arraycal.calib.fit.sketch import merge_sketches, quotas, sketch
 from arraycal.calib.fit.slope import NO_SLOPE
 from arraycal.calib.fit.sums.block_sums import (
     sums_by_block,
@@ -23,8 +24,9 @@ from arraycal.calib.fit.sums.block_sums import (
 )
 from arraycal.calib.fit.sums.summarise import summarise
 from arraycal.calib.fit.sums.summary import STEERING, Summary, empty_summary, merge_summaries
-from arraycal.calib.fit.sweep import sweep
+from arraycal.calib.fit.sweep import sweep_blocks
 from arraycal.calib.fit.thresholds import ceilings, own_offsets, thresholds
+from arraycal.calib.spread import over_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -194,8 +196,8 @@ def fit(
     Parameters
     ----------
     windows : callable
-        Returns the showers window by window; called twice, or once more where the solution has
-        left the neighbourhood of the model.
+        Returns the showers window by window, or a `arraycal.calib.spread.BlockWindows`. Read
+        twice, or once more where the solution has left the neighbourhood of the model.
     subarray : Subarray
         The telescopes.
     options : FitOptions
@@ -220,19 +222,20 @@ def fit(
     )
     if start is not None:
         model = replace(model, now=start, selector=start, robust=_robust(options))
-    known = sketch(windows(), quotas(subarray))
+    quota = quotas(subarray)
+    known = merge_sketches(over_blocks(windows, partial(sketch, quota=quota)), quota)
     chosen, edges = known.showers, known.edges_s
     if not chosen:
         return _nothing(model)
     if options.estimator == "pair":
         learnt = _plain(chosen, model, options)
-        swept = sweep(windows(), model, edges, observers(learnt, chosen))
+        swept = sweep_blocks(windows, model, edges, observers(learnt, chosen))
         return _of_sweep(learnt, swept, options, edges)
     learnt = _learn(known, model, subarray, options)
     model = replace(learnt.model, split_at=_split_points(chosen, learnt.model))
     watched = observers(replace(learnt, model=model), chosen)
     for _ in range(MAX_SWEEPS):
-        swept = sweep(windows(), model, edges, watched)
+        swept = sweep_blocks(windows, model, edges, watched)
         found = _of_sweep(replace(learnt, model=model), swept, options, edges)
         if known.is_all or not _has_left(found):
             break

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
 
-__all__ = ["PER_TELESCOPE", "PER_TYPE", "Sketch", "quotas", "sketch"]
+__all__ = ["PER_TELESCOPE", "PER_TYPE", "Sketch", "merge_sketches", "quotas", "sketch"]
 
 #: Showers of each telescope in the sample, and of all telescopes of a type together. Resolutions
 #: are then known to 1 %. With less than half, coefficients move by 0.3 of the errors of 9,000
@@ -87,6 +87,31 @@ def sketch(windows: Iterable[Showers], quota: Indices) -> Sketch:
 
     chosen, is_all = _sample(seen(), quota)
     return Sketch(chosen, is_all, chunk_edges(times_s, len(quota)))
+
+
+def merge_sketches(parts: Iterable[Sketch], quota: Indices) -> Sketch:
+    """Return what is known of the showers of all parts, disjoint blocks.
+
+    Parameters
+    ----------
+    parts : iterable of Sketch
+        Made with the same quota.
+    quota : array of int, shape (n,)
+        Showers of each telescope in the sample.
+    """
+    whole: list[bool] = []
+    edges_s: dict[int, Floats] = {}
+
+    def seen() -> Iterator[Showers]:
+        for part in parts:
+            whole.append(part.is_all)
+            edges_s.update(part.edges_s)
+            yield from part.showers
+
+    chosen, is_all = _sample(seen(), quota)
+    if is_all and not all(whole):
+        return Sketch([_thinned(chosen, quota)], is_all=False, edges_s=edges_s)
+    return Sketch(chosen, is_all, edges_s)
 
 
 def _sample(windows: Iterable[Showers], quota: Indices) -> tuple[list[Showers], bool]:

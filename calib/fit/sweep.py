@@ -7,6 +7,7 @@ windows, blocks, machines and nights.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -17,9 +18,10 @@ from arraycal.calib.fit.sums.solver_sums import solver_sums
 from arraycal.calib.fit.sums.summarise import with_statistics
 from arraycal.calib.fit.sums.summary import merge_for_solver, merge_summaries
 from arraycal.calib.fit.weighing import pairs_in_use, restricted, weigh
+from arraycal.calib.spread import over_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Additive", "Observer", "Sweep", "sweep"]
+__all__ = ["Additive", "Observer", "Sweep", "sweep", "sweep_blocks"]
 
 
 class Additive(Protocol):
@@ -89,13 +91,13 @@ def sweep(
     model: Model,
     edges: Mapping[int, Floats],
     observers: Mapping[str, Observer],
-) -> Sweep:
+) -> Sweep | None:
     """Sum up showers.
 
     Parameters
     ----------
     windows : iterable of Showers
-        At least one.
+        The rows.
     model : Model
         Solution, weights and selection, all held.
     edges : mapping of int to array
@@ -103,16 +105,37 @@ def sweep(
     observers : mapping of str to Observer
         What else is to be summed.
 
-    Raises
-    ------
-    ValueError
-        If there is no window.
+    Returns
+    -------
+    Sweep or None
+        None without any window.
     """
     total: Sweep | None = None
     for showers in windows:
         for number, part in _chunks(showers, edges[showers.block]):
             found = _swept(part, number, model, observers)
             total = found if total is None else total + found
+    return total
+
+
+def sweep_blocks(
+    windows: Callable[[], Iterable[Showers]],
+    model: Model,
+    edges: Mapping[int, Floats],
+    observers: Mapping[str, Observer],
+) -> Sweep:
+    """Sum up the showers of all blocks, wherever each is worked on; see `sweep`.
+
+    Raises
+    ------
+    ValueError
+        If there is no window.
+    """
+    work = partial(sweep, model=model, edges=edges, observers=observers)
+    total: Sweep | None = None
+    for part in over_blocks(windows, work):
+        if part is not None:
+            total = part if total is None else total + part
     if total is None:
         msg = "nothing to sweep"
         raise ValueError(msg)

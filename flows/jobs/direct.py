@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 
 from arraycal.calib.blocks.stage import BlockPairs
 from arraycal.calib.calibrate import calibrate
@@ -16,7 +17,7 @@ from arraycal.flows.jobs.logs import log_file
 from arraycal.flows.jobs.origin import job_provenance
 from arraycal.flows.jobs.progress import Listener
 from arraycal.tasks.one_thread import one_polars_thread
-from arraycal.tasks.workers import block_stage
+from arraycal.tasks.workers import block_stage, map_in_threads, open_workers, spreading
 
 __all__ = ["make_pairs", "run_directly", "solve_and_publish"]
 
@@ -73,7 +74,9 @@ def solve_and_publish(
     """
     listener.solving()
     made_by = job_provenance(listener.command, job, settings)
-    result = calibrate(blocks, job.observable, job.configuration, made_by)
+    opening = partial(open_workers, settings, listener.workers, one_polars_thread, listener.remark)
+    with spreading(opening, map_in_threads) as spread:
+        result = calibrate(blocks, job.observable, job.configuration, made_by, spread)
     published = publish(result, job.observable, job.output, overwrite=job.overwrite)
     log.info("%s, %s", result.verdict, published.monitoring)
     listener.finished(result, published)

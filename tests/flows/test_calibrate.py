@@ -6,12 +6,15 @@ import math
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
     LogFilter,
     LogFilterFlowRunId,
 )
@@ -80,6 +83,23 @@ def test_a_sound_night_completes(night, tmp_path, run_flow):
         "report.html",
         "result.json",
     }
+
+
+def test_the_rows_of_a_large_night_are_mapped_like_its_blocks(
+    night, tmp_path, run_flow, monkeypatch
+):
+    assert run_flow([night], output=str(tmp_path / "in turn")).is_completed()
+    monkeypatch.setattr("arraycal.calib.throughput.MIN_SPREAD_ROWS", 0)
+    state = run_flow([night])
+    assert state.is_completed()
+    in_turn, mapped = (read_result(tmp_path / name) for name in ("in turn", "out"))
+    assert in_turn["telescopes"] == mapped["telescopes"]
+    chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run_id(state)]))
+    with get_client(sync_client=True) as client:
+        names = Counter(run.name for run in client.read_task_runs(flow_run_filter=chosen))
+    # Each block is sketched and swept.
+    sums = {name: n for name, n in names.items() if name.startswith("sums of block_")}
+    assert sums == {f"sums of {path.name}": 2 for path in night.glob("*.dl2.h5")}
 
 
 def test_the_state_says_where_the_results_are(night, tmp_path, run_flow):

@@ -21,6 +21,7 @@ from arraycal.config.models import Configuration
 from arraycal.config.settings import Settings
 from arraycal.flows.cli.main import main
 from arraycal.tasks import dask_cluster as cluster_module
+from arraycal.tasks.dask_cluster import Cluster
 from arraycal.tasks.one_thread import one_polars_thread
 from arraycal.tasks.workers import block_stage
 
@@ -29,7 +30,7 @@ distributed = pytest.importorskip("distributed")
 ROOT = Path(arraycal.__file__).resolve().parents[1]
 
 
-class Cluster:
+class Processes:
     """A scheduler and its workers, each a process of its own."""
 
     def __init__(self, folder):
@@ -63,7 +64,7 @@ class Cluster:
 
 @contextmanager
 def running(folder, n_workers, **how):
-    cluster = Cluster(folder)
+    cluster = Processes(folder)
     try:
         for _ in range(n_workers):
             cluster.add_worker(**how)
@@ -108,6 +109,15 @@ def test_a_night_on_two_workers_is_that_of_threads(
     shared_cluster, blocks, tmp_path, monkeypatch, lenient
 ):
     results = []
+    monkeypatch.setattr("arraycal.calib.throughput.MIN_SPREAD_ROWS", 0)
+    summed = []
+    original = Cluster.call
+
+    def call(self, work, item):
+        summed.append(type(item).__name__)
+        return original(self, work, item)
+
+    monkeypatch.setattr(Cluster, "call", call)
     for runner in ("threads", "dask"):
         monkeypatch.setenv("ARRAYCAL_RUNNER", runner)
         monkeypatch.setenv("ARRAYCAL_DASK_ADDRESS", shared_cluster.address)
@@ -118,6 +128,8 @@ def test_a_night_on_two_workers_is_that_of_threads(
         assert main(command) in {0, 3}
         results.append(json.loads((output / "result.json").read_text())["telescopes"])
     assert results[0] == results[1]
+    # Two blocks were read, sketched and swept by the workers.
+    assert sorted(summed) == [*["PosixPath"] * 2, *["_Showers"] * 4]
     # The rows were made by the workers, in the folder that both see.
     assert list((tmp_path / "dask").rglob("*.parquet"))
     assert not list((tmp_path / "dask").glob("dask-*"))

@@ -16,7 +16,13 @@ from arraycal.config.models import Configuration
 from arraycal.config.settings import Settings
 from arraycal.tasks.one_thread import one_polars_thread
 from arraycal.tasks.retries import may_pass
-from arraycal.tasks.workers import block_stage, cpu_count
+from arraycal.tasks.workers import (
+    block_stage,
+    cpu_count,
+    map_in_threads,
+    open_workers,
+    spreading,
+)
 
 
 def test_polars_has_one_thread_in_a_process_of_the_pool():
@@ -41,6 +47,33 @@ def test_so_many_blocks_are_under_way_as_asked_for_or_as_there_are_processors(
     opened = block_stage(ENERGY_INTER, Configuration(), settings, workers, one_polars_thread)
     with opened as stage:
         assert stage.at_once == expected
+
+
+def own_process(_):
+    return os.getpid()
+
+
+def test_work_is_spread_over_processes_that_stay(tmp_path):
+    settings = Settings(runner="processes", cache_root=tmp_path)
+    opened = []
+
+    def opening():
+        opened.append(1)
+        return open_workers(settings, 2, one_polars_thread)
+
+    with spreading(opening, map_in_threads) as spread:
+        assert not opened
+        there = {*spread(own_process, range(4)), *spread(own_process, range(4))}
+    assert opened == [1]
+    assert os.getpid() not in there
+    assert 1 <= len(there) <= 2
+
+
+def test_threads_answer_in_the_order_of_the_items(tmp_path):
+    opening = partial(open_workers, Settings(cache_root=tmp_path), 3, one_polars_thread)
+    with spreading(opening, map_in_threads) as spread:
+        assert list(spread(str, [3, 1, 2])) == ["3", "1", "2"]
+        assert list(spread(str, [7])) == ["7"]
 
 
 def state_of(error):

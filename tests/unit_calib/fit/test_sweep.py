@@ -14,7 +14,7 @@ from arraycal.calib.fit.loop import FitOptions, fit
 from arraycal.calib.fit.showers import Showers, prepare_pairs
 from arraycal.calib.fit.sums.summarise import summarise
 from arraycal.calib.fit.sums.summary import FOR_SOLVER
-from arraycal.calib.fit.sweep import sweep
+from arraycal.calib.fit.sweep import sweep_blocks
 from arraycal.calib.fit.weighing import weigh
 from arraycal.calib.schema import TIME
 
@@ -68,8 +68,8 @@ def merged(parts):
 def test_sweeps_of_blocks_in_any_order_give_the_sweep_of_all(material):
     showers, fitted = material
     edges, model = fitted.chunk_edges_s, fitted.model
-    whole = sweep(showers, model, edges, {})
-    parts = [sweep([s], model, edges, {}) for s in showers]
+    whole = sweep_blocks(lambda: showers, model, edges, {})
+    parts = [sweep_blocks(lambda s=s: [s], model, edges, {}) for s in showers]
     for order in ((0, 1, 2), (2, 0, 1)):
         total = parts[order[0]] + parts[order[1]] + parts[order[2]]
         close(total.whole, whole.whole)
@@ -123,13 +123,13 @@ def test_a_solution_far_from_the_model_is_swept_again(monkeypatch):
     showers = [prepare_pairs(toy_pairs(TOY, 3), SUBARRAY)]
     monkeypatch.setattr(loop, "quotas", lambda _: np.full(5, 60))
     n_sweeps = []
-    original = sweep
+    original = sweep_blocks
 
     def counted(*given):
         n_sweeps.append(1)
         return original(*given)
 
-    monkeypatch.setattr(loop, "sweep", counted)
+    monkeypatch.setattr(loop, "sweep_blocks", counted)
     monkeypatch.setattr(loop, "NEAR", 1e-3)
     taught = fit(lambda: showers, SUBARRAY, OPTIONS)
     assert 1 < len(n_sweeps) <= loop.MAX_SWEEPS
@@ -140,7 +140,7 @@ def test_a_solution_far_from_the_model_is_swept_again(monkeypatch):
 def test_halves_are_of_the_showers_above_the_cut(material):
     showers, fitted = material
     model = replace(fitted.model, split_at={"multiplicity": np.array([2.5])})
-    (upper,) = sweep(showers, model, fitted.chunk_edges_s, {}).halves
+    (upper,) = sweep_blocks(lambda: showers, model, fitted.chunk_edges_s, {}).halves
     size = [np.bincount(s.group)[s.group] for s in showers]
     used = [weigh(s, model).used for s in showers]
     n_rows = sum(int((u & (m > 2.5)).sum()) for u, m in zip(used, size, strict=True))

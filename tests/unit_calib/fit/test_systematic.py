@@ -13,7 +13,7 @@ from arraycal.calib.fit.loop import Fit, FitOptions, half_differences, systemati
 from arraycal.calib.fit.model import Model
 from arraycal.calib.fit.showers import prepare_pairs
 from arraycal.calib.fit.sums.summarise import summarise
-from arraycal.calib.fit.sweep import sweep
+from arraycal.calib.fit.sweep import sweep_blocks
 
 N_TELESCOPES = 4
 SUBARRAY = toy_subarray(N_TELESCOPES)
@@ -28,7 +28,7 @@ def half_difference(seed: int, n_showers: int) -> network.Solution:
     model = Model.initial(SUBARRAY, variance=0.04, margin=0.0)
     # ln(value) of a shower is exponential of slope 1.7: its median.
     model = replace(model, split_at={"value": np.array([np.log(2) / 1.7])})
-    swept = sweep([showers], model, {0: np.array([0.0, 0.0])}, {})
+    swept = sweep_blocks(lambda: [showers], model, {0: np.array([0.0, 0.0])}, {})
     whole, upper = swept.whole, swept.halves[0]
     (found,) = half_differences(whole, [upper], OPTIONS)
     return found
