@@ -97,4 +97,11 @@ def test_answers_come_one_by_one_in_the_order_of_blocks():
     assert done == [3]
     assert list(answers) == [10, 0]
     assert list(windows()) == [1, 2, 10]
-    assert list(over_blocks(lambda: [4, 5], sum)) == [9]
+
+
+def five():
+    return [2, 3]
+
+
+def test_windows_that_are_not_of_blocks_are_worked_on_at_once():
+    assert list(over_blocks(five, sum)) == [5]
