@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from arraycal.calib.figures.style import QUIET, STYLE, Margins, looks, new_figure, plain
+from arraycal.calib.figures.style import (
+    QUIET,
+    STYLE,
+    Margins,
+    looks,
+    name_ticks,
+    new_figure,
+    plain,
+    telescope_lines,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +81,9 @@ def _label_blocks(axes: Axes, blocks: list[str]) -> None:
     """Name some of the blocks, as many as there is room for."""
     step = -(-len(blocks) // MAX_TICKS)
     ticks = range(0, len(blocks), step)
-    axes.set_xticks(ticks, [blocks[tick] for tick in ticks], rotation=30, ha="right", fontsize=7)
+    names = [blocks[tick] for tick in ticks]
+    name_ticks(axes.xaxis, ticks, names, labelrotation=30, labelsize=7)
+    axes.xaxis.get_major_ticks(1)[0].label1.set_horizontalalignment("right")
 
 
 def _in_order(name: str) -> tuple[int, str]:
@@ -83,14 +94,14 @@ def _in_order(name: str) -> tuple[int, str]:
 
 def _draw_type(axes: Axes, points: pl.DataFrame, look: Look) -> None:
     axes.axhline(0.0, color=QUIET, linewidth=0.8, zorder=1)
-    for _, own in points.group_by("tel_id", maintain_order=True):
-        x, y, error = own.select("x", pl.col("difference", "difference_error") * 100).to_numpy().T
-        axes.plot(x, y, color=look.colour, linewidth=0.6, alpha=0.4, zorder=2)
-        axes.errorbar(x, y, error, fmt=look.marker, color=look.colour, ms=3, lw=0.7, zorder=3)
+    points = points.with_columns(y=100 * pl.col("difference"), dy=100 * pl.col("difference_error"))
+    telescope_lines(axes, points, look.colour)
+    x, y, error = points.select("x", "y", "dy").to_numpy().T
+    axes.errorbar(x, y, error, fmt=look.marker, color=look.colour, ms=3, lw=0.7, zorder=3)
     size = (pl.col("difference") / pl.col("difference_error")).abs()
     far = points.filter(size > NAMED_SIGMA, pl.col("difference_error") > 0)
     for row in far.sort(size, descending=True).head(MAX_NAMED).iter_rows(named=True):
-        at = (row["x"], 100 * row["difference"])
+        at = (row["x"], row["y"])
         axes.annotate(
             str(row["tel_id"]), at, (4, 2), textcoords="offset points", fontsize=8, zorder=4
         )

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from arraycal.calib.figures.style import FAINT, INK, QUIET, STYLE, Look, Margins, looks, new_figure
+from arraycal.calib.figures.style import (
+    FAINT,
+    INK,
+    QUIET,
+    STYLE,
+    Look,
+    Margins,
+    looks,
+    name_ticks,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,8 +94,8 @@ def _draw(pairs: pl.DataFrame, look: Look) -> Figure:
     axes.set_yticks([])
     tick = max(t for t in TICKS if t < reach)
     ticks = [(panel.across(x), f"{x:g}") for panel in panels[:columns] for x in (-tick, 0.0, tick)]
-    axes.set_xticks([place for place, _ in ticks], [label for _, label in ticks], fontsize=7)
-    axes.tick_params(length=2, pad=1)
+    places, labels = zip(*ticks, strict=True)
+    name_ticks(axes.xaxis, places, labels, labelsize=7, length=2, pad=1)
     axes.set_xlabel("ln(v1 / v2)")
     return figure
 

@@ -18,8 +18,10 @@ from arraycal.calib.figures.style import (
     label_telescopes,
     legend_above,
     looks,
+    name_ticks,
     new_figure,
     plain,
+    powers_of_ten,
 )
 from arraycal.calib.figures.telescopes import separate
 
@@ -145,6 +147,7 @@ def residual_figure(result: CalibrationResult) -> Figure | None:
         )
     _draw_gaussian(axes, 1.0)
     axes.set(xlabel="residual / expected size", ylabel="density", yscale="log")
+    powers_of_ten(axes.yaxis)
     axes.set(xlim=(low.min(), high.max()), ylim=(2e-5, 1.0))
     axes.grid()
     legend_above(axes)
@@ -176,8 +179,8 @@ def rejected(result: CalibrationResult) -> Figure | None:
     bars: Any = axes.barh(
         range(len(table)), rows, 0.65, color=[colours[level].colour for level in table["level"]]
     )
-    axes.bar_label(bars, [f" {n:,}" for n in rows], fontsize=8, color=QUIET)
-    axes.set_yticks(range(len(table)), ["\n".join(lines) for lines in wrapped])
+    axes.bar_label(bars, [f"{n:,}" for n in rows], padding=3, fontsize=8, color=QUIET)
+    name_ticks(axes.yaxis, range(len(table)), ["\n".join(lines) for lines in wrapped])
     axes.set(xlabel="rows left out", xlim=(0, 1.15 * rows.max()))
     axes.invert_yaxis()
     axes.grid(axis="x", color=FAINT)

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from arraycal.calib.figures.style import FAINT, INK, QUIET, STYLE, Margins, looks, new_figure, plain
+from arraycal.calib.figures.style import (
+    FAINT,
+    INK,
+    QUIET,
+    STYLE,
+    Margins,
+    looks,
+    name_ticks,
+    new_figure,
+    plain,
+    telescope_lines,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +77,6 @@ def scan_figure(telescopes: pl.DataFrame, types: pl.DataFrame) -> Figure | None:
 
 
 def _draw_type(axes: Axes, telescopes: pl.DataFrame, types: pl.DataFrame, look: Look) -> None:
-    from matplotlib.collections import LineCollection
-
     axes.axhspan(-SMALL_PERCENT, SMALL_PERCENT, color=FAINT, zorder=0, linewidth=0)
     axes.axhline(0.0, color=QUIET, linewidth=0.8, zorder=1)
     in_use = types.filter("in_use")["margin"].item()
@@ -76,18 +85,16 @@ def _draw_type(axes: Axes, telescopes: pl.DataFrame, types: pl.DataFrame, look: 
     step = SPREAD * float(np.diff(margins).min()) if len(margins) > 1 else 0.0
     # Side by side, so that error bars do not hide each other.
     place = (pl.col("tel_id").rank("dense") - 0.5) / pl.col("tel_id").n_unique() - 0.5
-    points = telescopes.with_columns(x=pl.col("margin") + step * place).sort("tel_id", "margin")
-    lines = [
-        100 * own.select(pl.col("x") / 100, "difference").to_numpy()
-        for _, own in points.group_by("tel_id", maintain_order=True)
-    ]
-    axes.add_collection(LineCollection(lines, colors=look.colour, linewidths=0.6, alpha=0.4))
+    points = telescopes.with_columns(
+        x=pl.col("margin") + step * place, y=100 * pl.col("difference")
+    ).sort("tel_id", "margin")
+    telescope_lines(axes, points, look.colour)
     on_plateau = pl.col("margin").is_in(types.filter("plateau")["margin"].implode())
     for part, fill in ((points.filter(on_plateau), look.colour), (points.filter(~on_plateau), "w")):
-        y, error = (100 * part[name].to_numpy() for name in ("difference", "difference_error"))
+        error = 100 * part["difference_error"].to_numpy()
         axes.errorbar(
-            part["x"].to_numpy(), y, error, fmt=look.marker, color=look.colour, ms=3, lw=0.7,
-            mfc=fill, zorder=3,
+            part["x"].to_numpy(), part["y"].to_numpy(), error, fmt=look.marker, color=look.colour,
+            ms=3, lw=0.7, mfc=fill, zorder=3,
         )  # fmt: skip
     axes.set_xlabel("margin / sigma of the telescope event")
-    axes.set_xticks(margins, [f"{margin:g}" for margin in margins])
+    name_ticks(axes.xaxis, margins.tolist(), [f"{margin:g}" for margin in margins])

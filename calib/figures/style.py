@@ -9,10 +9,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import polars as pl
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 __all__ = [
@@ -28,8 +32,11 @@ __all__ = [
     "legend_above",
     "log_axis",
     "looks",
+    "name_ticks",
     "new_figure",
     "plain",
+    "powers_of_ten",
+    "telescope_lines",
 ]
 
 INK, QUIET, FAINT = "#1b1f24", "#6b7280", "#dfe3e8"
@@ -50,6 +57,12 @@ ABSENT = "#eeeeee"
 POINTS_PER_IN = 72
 #: The font of the figures has every Latin letter below this code; other scripts it may not have.
 FIRST_WITHOUT_GLYPH = 0x250
+SUPERSCRIPTS = str.maketrans(
+    "-0123456789",
+    "\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT ZERO}\N{SUPERSCRIPT ONE}\N{SUPERSCRIPT TWO}"
+    "\N{SUPERSCRIPT THREE}\N{SUPERSCRIPT FOUR}\N{SUPERSCRIPT FIVE}\N{SUPERSCRIPT SIX}"
+    "\N{SUPERSCRIPT SEVEN}\N{SUPERSCRIPT EIGHT}\N{SUPERSCRIPT NINE}",
+)
 #: Nobody reads letters smaller than this, in points.
 SMALLEST_PT = 6.0
 
@@ -80,6 +93,7 @@ STYLE: Any = {
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
     "svg.hashsalt": "arraycal",  # the same result gives the same file
+    "svg.fonttype": "none",  # text, to be searched; outlines of letters are many
 }
 
 
@@ -136,9 +150,9 @@ def new_figure(width_in: float, height_in: float, margins: Margins = USUAL) -> F
 
     Its margins are given because finding them takes matplotlib longer than the drawing itself.
     """
-    from matplotlib.figure import Figure
+    from arraycal.calib.figures.axes import QuickFigure
 
-    figure = Figure(figsize=(width_in, height_in))
+    figure = QuickFigure(figsize=(width_in, height_in))
     figure.subplots_adjust(
         left=margins.left / width_in,
         right=1 - margins.right / width_in,
@@ -158,6 +172,16 @@ def log_axis(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def powers_of_ten(axis: Axis) -> None:
+    """Write the decades of a logarithmic axis as text: typesetting them as formulas takes long."""
+    from matplotlib.ticker import NullFormatter
+
+    axis.set_major_formatter(
+        lambda value, _: f"10{f'{math.log10(value):.0f}'.translate(SUPERSCRIPTS)}"
+    )
+    axis.set_minor_formatter(NullFormatter())
+
+
 def legend_above(axes: Axes) -> None:
     """Put the legend above the axes, where nothing is drawn."""
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.2)
@@ -174,7 +198,31 @@ def label_telescopes(
     size = min(8.0, max(SMALLEST_PT, 0.8 * room_pt))
     widest = max((len(label) for label in labels), default=0)
     turned = 90 if widest * size > room_pt * step else 0
-    axes.set_xticks(ticks, labels, fontsize=size, rotation=turned)
+    name_ticks(axes.xaxis, ticks, labels, labelsize=size, labelrotation=turned)
     if both:
-        axes.set_yticks(ticks, labels, fontsize=size)
+        name_ticks(axes.yaxis, ticks, labels, labelsize=size)
     axes.tick_params(length=2)
+
+
+def telescope_lines(axes: Axes, points: pl.DataFrame, colour: str) -> None:
+    """Draw a thin line through the points (`x`, `y`) of each telescope, all as one artist."""
+    from matplotlib.collections import LineCollection
+
+    ordered = points.sort("tel_id", maintain_order=True)
+    first = np.flatnonzero(np.diff(ordered["tel_id"].to_numpy())) + 1
+    lines = np.split(ordered.select("x", "y").to_numpy(), first)
+    axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=0.4))
+
+
+def name_ticks(axis: Axis, places: Sequence[float], names: Sequence[str], **look: float) -> None:
+    """Put ticks with names at places, all in the view, without an artist for each.
+
+    `look` is that of the tick parameters of matplotlib.
+    """
+    from matplotlib.ticker import FixedFormatter, FixedLocator
+
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_major_formatter(FixedFormatter(names))
+    if len(places):
+        axis.set_view_interval(min(places), max(places))
+    axis.set_tick_params("major", reset=False, **look)

@@ -36,6 +36,8 @@ __all__ = ["array_map", "coefficients", "correlation"]
 
 #: Marker area of the first type in the map, and how much smaller that of each next one is.
 MAP_AREA, MAP_SHRINK = 130.0, 0.62
+#: Links are drawn in so many widths: all of a width are one line with gaps.
+LINK_WIDTHS = 12
 #: Errors below this part of the spread of the values are drawn again on a scale of their own.
 VISIBLE_SHARE = 0.01
 #: More names than the first are written small; more than the second would cover the map.
@@ -172,11 +174,17 @@ def _draw_links(axes: Axes, pairs: pl.DataFrame, places: Places) -> None:
     links = pairs.filter(known).sort("n_events")
     if links.is_empty():
         return
-    lines = [(places[i], places[j]) for i, j in links.select("tel_id_1", "tel_id_2").iter_rows()]
+    gap = (np.nan, np.nan)
+    lines = np.asarray(
+        [(places[i], places[j], gap) for i, j in links.select("tel_id_1", "tel_id_2").iter_rows()]
+    )
     # The root keeps the many thin links of an array visible beside its few strong ones.
-    share = np.sqrt(links["n_events"].to_numpy() / links["n_events"].to_numpy().max())
+    root = np.sqrt(links["n_events"].to_numpy() / links["n_events"].to_numpy().max())
+    widths = np.ceil(LINK_WIDTHS * root)
+    share = np.unique(widths) / LINK_WIDTHS
     colours = np.column_stack([np.full((len(share), 3), 0.55), 0.05 + 0.6 * share**2])
-    axes.add_collection(LineCollection(lines, linewidths=0.3 + 2.7 * share, colors=colours))
+    alike = [lines[widths == width].reshape(-1, 2) for width in np.unique(widths)]
+    axes.add_collection(LineCollection(alike, linewidths=0.3 + 2.7 * share, colors=colours))
 
 
 def _draw_places(

@@ -117,7 +117,8 @@ def _mark_jumps(axes: Axes, steps: pl.DataFrame, start: float) -> None:
         at = (row["time_s"] - start) / MINUTE_S
         axes.axvline(at, color=INK, linestyle="--", linewidth=0.8)
         if number < NAMED_JUMPS:
-            text = f" {plain(row['tel_type'])} {row['tel_id']}: {readable_ns(row['size_ns'])}"
+            named = f"{plain(row['tel_type'])} {row['tel_id']}: {readable_ns(row['size_ns'])}"
+            text = f"\N{NO-BREAK SPACE}{named}"  # another space would be lost in SVG
             height = 0.98 - 0.07 * (number % JUMP_ROWS)
             axes.text(at, height, text, transform=axes.get_xaxis_transform(), va="top", fontsize=7)
 

@@ -5,6 +5,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import combinations
@@ -378,6 +379,14 @@ def test_pictures_give_way_when_there_is_no_room(monkeypatch):
 
 def test_the_same_result_gives_the_same_page():
     assert html(SMALL) == html(SMALL)
+
+
+def test_words_are_text_in_vector_graphics():
+    uri = encode(draw_figures(SMALL, ["pulls"])["pulls"], "svg")
+    drawing = ET.fromstring(base64.b64decode(uri.partition(",")[2]))  # noqa: S314  our own
+    words = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"telescope pairs", "pull", "unit Gaussian"} <= set(words)
+    assert words == [word.strip(" ") for word in words]  # viewers drop spaces at the ends
 
 
 def test_west_is_left_and_north_is_up():
