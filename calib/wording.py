@@ -47,6 +47,8 @@ def printable(text: str) -> str:
     >>> printable("a\x00b") == "a\N{REPLACEMENT CHARACTER}b"
     True
     """
+    if text.isprintable():
+        return text
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
