@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from material import cheapest, night
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -58,7 +57,7 @@ def empty_axes() -> None:
     for n_axes in counts:
         figure = Figure(figsize=(6.0, 3.5))
         figure.subplots(1, n_axes)
-        FigureCanvasSVG(figure).print_svg(io.BytesIO())
+        figure.savefig(io.BytesIO(), format="svg")
 
 
 def imported(statement: str) -> float:
