@@ -19,6 +19,7 @@ os.environ |= {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_
 
 def main() -> int:
     """Damage, kill, count."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "toys"))
     from rough_handling import damages, kills, small_night
 
     parser = argparse.ArgumentParser(description=__doc__)
