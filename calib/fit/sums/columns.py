@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
+    #: Of the weights (or of their derivatives) of rows in use: given places of whole groups among
+    #: these rows, and columns there, the product.
+    Laplacian = Callable[[Indices, Floats], Floats]
 
 __all__ = [
     "ColumnSums",
@@ -108,9 +111,7 @@ def hold_columns(normal: Normal, values: Floats) -> Normal:
     )
 
 
-def laplacian_by_groups(
-    used: RowsInUse, weight: Floats, inverse: Floats
-) -> Callable[[Floats], Floats]:
+def laplacian_by_groups(used: RowsInUse, weight: Floats, inverse: Floats) -> Laplacian:
     """Product with ``diag(w) - w w^T / W`` of every group.
 
     Parameters
@@ -123,33 +124,35 @@ def laplacian_by_groups(
         1 / W of every group; zero for one that says nothing.
     """
     weight = np.where(inverse[used.group] != 0, weight, 0.0)
-    groups = len(used.group_start) - 1
-    adding = sparse.csr_array(
-        (weight, np.arange(len(weight)), used.group_start), shape=(groups, len(weight))
-    )
 
-    def product(columns: Floats) -> Floats:
-        mean = np.asarray(adding @ columns) * inverse[:, None]
-        return np.asarray(weight[:, None] * (columns - mean[used.group]))
+    def product(part: Indices, columns: Floats) -> Floats:
+        group, w = used.group[part], weight[part]
+        start = np.append(np.flatnonzero(np.diff(group, prepend=-1)), len(part))
+        shape = (len(start) - 1, len(part))
+        adding = sparse.csr_array((w, np.arange(len(part)), start), shape=shape)
+        mean = np.asarray(adding @ columns) * inverse[group[start[:-1]], None]
+        return np.asarray(w[:, None] * (columns - np.repeat(mean, np.diff(start), axis=0)))
 
     return product
 
 
 def laplacian_by_pairs(
     used: RowsInUse, pairs: tuple[Indices, Indices], weight: Floats, n_rows: int
-) -> Callable[[Floats], Floats]:
+) -> Laplacian:
     """Product with the Laplacian of the weights of pairs of rows; `pairs` are among all rows."""
     place = np.empty(n_rows, np.intp)
     place[used.place] = np.arange(len(used.place))
     first, second = place[pairs[0]], place[pairs[1]]
     n = len(used.place)
 
-    def product(columns: Floats) -> Floats:
+    def product(part: Indices, columns: Floats) -> Floats:
         total = tally(first, weight, n) + tally(second, weight, n)
         own = np.arange(n)
         values = np.concatenate([total, -weight, -weight])
         places = (np.concatenate([own, first, second]), np.concatenate([own, second, first]))
-        return np.asarray(sparse.csr_array((values, places), shape=(n, n)) @ columns)
+        whole = np.zeros((n, columns.shape[1]))
+        whole[part] = columns
+        return np.asarray(sparse.csr_array((values, places), shape=(n, n)) @ whole)[part]
 
     return product
 

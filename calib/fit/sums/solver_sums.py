@@ -28,18 +28,15 @@ from arraycal.calib.fit.sums.summary import Summary, empty_summary
 from arraycal.calib.fit.weighing import pairs_in_use, rows_in_use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     from arraycal.calib.fit.model import Model
     from arraycal.calib.fit.showers import Showers
+    from arraycal.calib.fit.sums.columns import Laplacian
     from arraycal.calib.fit.weighing import RowsInUse, WeighedRows
 
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.intp]
-    #: Laplacian of the weights (or of their derivatives) of rows in use, times columns there.
-    Laplacian = Callable[[Floats], Floats]
 
 __all__ = ["Gradients", "solver_sums", "solver_sums_with_gradients"]
 
@@ -201,9 +198,6 @@ def _column_sums(
     n, m = showers.n_nodes, columns.shape[1]
     if not m or not len(columns):
         return ColumnSums.empty(n, m)
-    inside = columns[used.place]
-    answer = level(inside)
-    steep = answer if curved is level else curved(inside)
     found = ColumnSums(
         mixed=np.zeros((n, m)),
         mixed_curvature=np.zeros((n, m)),
@@ -213,19 +207,21 @@ def _column_sums(
         columns_meat=gradients.columns.T @ gradients.columns,
         vector=np.zeros(m),
     )
-    y = showers.y[used.place]
     for part in _alike(showers, used):
+        rows = used.place[part]
+        inside = columns[rows]
         # Columns of other types are zero there: a third of the work for three types.
-        own = np.flatnonzero(inside[part].any(axis=0) | steep[part].any(axis=0))
-        block = np.ix_(own, own)
-        h, a, s = (values[np.ix_(part, own)] for values in (inside, answer, steep))
+        own = np.flatnonzero(inside.any(axis=0))
+        block, h = np.ix_(own, own), inside[:, own]
+        answer = level(part, h)
+        steep = answer if curved is level else curved(part, h)
         start = np.arange(len(part) + 1)
         nodes = sparse.csr_array((np.ones(len(part)), used.node[part], start), (len(part), n))
-        found.mixed[:, own] += np.asarray(nodes.T @ a)
-        found.mixed_curvature[:, own] += np.asarray(nodes.T @ s)
-        found.columns[block] += h.T @ a
-        found.columns_curvature[block] += h.T @ s
-        found.vector[own] += a.T @ y[part]
+        found.mixed[:, own] += np.asarray(nodes.T @ answer)
+        found.mixed_curvature[:, own] += np.asarray(nodes.T @ steep)
+        found.columns[block] += h.T @ answer
+        found.columns_curvature[block] += h.T @ steep
+        found.vector[own] += answer.T @ showers.y[rows]
     return found
 
 

@@ -105,7 +105,9 @@ def test_the_curvature_of_columns_is_that_of_the_derivatives() -> None:
     used = rows_in_use(showers, rows)
     columns = np.ones((len(showers.y), 1))
     gradients = _gradients(showers, rows.used, np.zeros(len(showers.y)), columns)
-    found = _column_sums(showers, columns, used, gradients, lambda h: 2.0 * h, lambda h: 3.0 * h)
+    found = _column_sums(
+        showers, columns, used, gradients, lambda _, h: 2.0 * h, lambda _, h: 3.0 * h
+    )
     n = len(used.place)
     np.testing.assert_allclose(found.columns, [[2.0 * n]])
     np.testing.assert_allclose(found.columns_curvature, [[3.0 * n]])
