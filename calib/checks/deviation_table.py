@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from arraycal.calib.fit.outlying import FAR, LEAST_ROWS, find_outlying
-from arraycal.calib.fit.resolutions import medians
+from arraycal.calib.fit.resolutions import usual
 from arraycal.calib.result.verdict import with_remarks, with_untested
 from arraycal.calib.wording import listed
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["RESIDUAL_TESTS", "with_deviations"]
 
 #: One row per telescope with showers in use. `resolution` is the fitted sigma of ln(value), `usual`
-#: the median of its type; `width` the width of the residuals about the mean of the shower over the
-#: one that belongs to the resolution; `n_outlying` values more than 4 such widths off (of two
-#: telescopes that contradict each other half a value each), `share` their part of `n_events`,
+#: the lower median of its type; `width` the width of the residuals about the mean of the shower
+#: over the one that belongs to the resolution; `n_outlying` values more than 4 such widths off (of
+#: two telescopes that contradict each other half a value each), `share` their part of `n_events`,
 #: `expected` that of the other telescopes of the type, `chance` that of finding so many. `flag` is
 #: `ok`, `outlying`, `width`, `noisy` or `few` (not tested).
 RESIDUAL_TESTS = pl.Schema(
@@ -102,7 +102,7 @@ def _table(found: Outlying, fitted: Fit, subarray: Subarray) -> pl.DataFrame:
             "tel_id": list(subarray.tel_ids),
             "n_events": found.n_rows.astype(np.int64),
             "resolution": np.sqrt(variance),
-            "usual": np.sqrt(medians(variance, subarray.type_codes)),
+            "usual": np.sqrt(usual(variance, subarray.type_codes)),
             "width": found.width,
             "width_error": found.width_error,
             "n_outlying": found.n_outlying,

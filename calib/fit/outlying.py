@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import betainc
 
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, no_observers
-from arraycal.calib.fit.resolutions import far_noisier, medians
+from arraycal.calib.fit.resolutions import medians, usual
 from arraycal.calib.fit.sums.summary import CLIP, CLIPPED_VARIANCE, DEVIATION_STEP, N_DEVIATIONS
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ CHANCE = 1e-3
 #: A width of the core that matters, and errors it must lie off.
 MIN_WIDTH, MIN_WIDTH_ERRORS = 0.25, 5.0
 #: Resolution relative to that of the type in which outlying values may hide: 5 % of them, three
-#: times the resolution off, make it 1.2. Telescopes of a type differ by less in simulated nights.
+#: times the resolution off, make it 1.2. Telescopes of a type differ by 1.01 in simulated nights;
+#: one that differs by more is named, as a tail that wide moves its coefficient by several errors.
 NOISIER = 1.2
 #: Difference of the width of the core from that of the resolution, from which on the resolution is
 #: not that of the core: 5 % of values three times the resolution off make it 0.15.
@@ -86,7 +87,7 @@ class Outlying(NamedTuple):
         That of finding so many by chance.
     tested, tailed, misfit, noisy : array of bool
         With enough rows; with outlying values beyond the others of the type; of another width than
-        the model says; of a resolution that is far from that of the type.
+        the model says; of a resolution beyond that of the quieter half of the type.
     noisier : array of bool
         Of a resolution beyond that of its type in which outlying values may hide.
     swollen : array of bool
@@ -227,7 +228,7 @@ def find_outlying(
         misfit=tested & (off > MIN_WIDTH) & (off > MIN_WIDTH_ERRORS * width_error),
         noisier=noisier,
         swollen=(tailed | (noisier & (np.abs(core - 1.0) > SWOLLEN))) & (wide < STRANGE),
-        noisy=tested & far_noisier(variance, kinds),
+        noisy=tested & (variance > NOISIER**2 * usual(variance, kinds)),
         type_share=type_share,
         type_tailed=(type_rows >= LEAST_ROWS)
         & (type_share > MIN_TYPE_SHARE)
