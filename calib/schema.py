@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 #: Changes whenever the content of a cached table changes its meaning: old caches then miss.
-SCHEMA_ID = "rows-7"
+SCHEMA_ID = "rows-8"
 
 #: Column of PAIRS and ROWS with the trigger time of the shower, where the file has it: s since
 #: 1970, TAI.

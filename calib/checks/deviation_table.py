@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from arraycal.calib.fit.outlying import FAR, LEAST_ROWS, find_outlying
-from arraycal.calib.fit.resolutions import medians
+from arraycal.calib.fit.outlying import FAR, LEAST_ROWS, PULLED, find_outlying
+from arraycal.calib.fit.resolutions import usual
 from arraycal.calib.result.verdict import with_remarks, with_untested
 from arraycal.calib.wording import listed
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["RESIDUAL_TESTS", "with_deviations"]
 
 #: One row per telescope with showers in use. `resolution` is the fitted sigma of ln(value), `usual`
-#: the median of its type; `width` the width of the residuals about the mean of the shower over the
-#: one that belongs to the resolution; `n_outlying` values more than 4 such widths off (of two
-#: telescopes that contradict each other half a value each), `share` their part of `n_events`,
+#: the lower median of its type; `width` the width of the residuals about the mean of the shower
+#: over the one that belongs to the resolution; `n_outlying` values more than 4 such widths off (of
+#: two telescopes that contradict each other half a value each), `share` their part of `n_events`,
 #: `expected` that of the other telescopes of the type, `chance` that of finding so many. `flag` is
-#: `ok`, `outlying`, `width`, `noisy` or `few` (not tested).
+#: `ok`, `outlying`, `width`, `noisy`, `pulled` or `few` (not tested).
 RESIDUAL_TESTS = pl.Schema(
     {
         "tel_type": pl.String,
@@ -91,9 +91,10 @@ def with_deviations(
 def _table(found: Outlying, fitted: Fit, subarray: Subarray) -> pl.DataFrame:
     variance = fitted.model.now.variance
     # Values that are far off make a telescope look noisy, but noise does not make values far off.
+    pulled = fitted.observed.get(PULLED, np.zeros(len(variance), np.bool_))
     flag = np.select(
-        [~found.tested, found.tailed, found.noisy, found.misfit],
-        ["few", "outlying", "noisy", "width"],
+        [~found.tested, found.tailed, found.noisy, found.misfit, pulled],
+        ["few", "outlying", "noisy", "width", "pulled"],
         "ok",
     )
     table = pl.DataFrame(
@@ -102,7 +103,7 @@ def _table(found: Outlying, fitted: Fit, subarray: Subarray) -> pl.DataFrame:
             "tel_id": list(subarray.tel_ids),
             "n_events": found.n_rows.astype(np.int64),
             "resolution": np.sqrt(variance),
-            "usual": np.sqrt(medians(variance, subarray.type_codes)),
+            "usual": np.sqrt(usual(variance, subarray.type_codes)),
             "width": found.width,
             "width_error": found.width_error,
             "n_outlying": found.n_outlying,
@@ -134,6 +135,8 @@ def _effect(fitted: Fit) -> str:
 
 #: What is said of a telescope, by flag.
 TEXTS = {
+    "pulled": "some values of {name} lie off and had pulled its coefficient by more than chance, "
+    "though too few to be told one by one: {effect}",
     "outlying": "{share:.1%} of the values of {name} lie more than {far} sigma from the mean of "
     "their shower ({expected:.1%} of those of its type): {effect}",
     "noisy": "the values of {name} scatter by {resolution:.0%}, those of its type by {usual:.0%}: "

@@ -27,6 +27,7 @@ from arraycal.calib.dl2.findings import (
 from arraycal.calib.dl2.numbering import EVENT_BITS, Numbering
 from arraycal.calib.dl2.pattern import Pattern
 from arraycal.calib.dl2.repeated import among, split_repeated
+from arraycal.calib.dl2.telescope_types import SHOWER_EVENT, OtherTypes, read_other_types
 from arraycal.calib.errors import NothingToDo
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[Any]
 
 __all__ = [
-    "SHOWER_EVENT",
     "Door",
     "note_shortfalls",
     "open_door",
@@ -52,8 +52,6 @@ __all__ = [
 
 TRIGGER = "/dl1/event/subarray/trigger"
 LAYOUT = "/configuration/instrument/subarray/layout"
-#: ctapipe's number of the event type of showers; the others are calibration and muon events.
-SHOWER_EVENT = 32
 #: Rows of the trigger table read at a time.
 READ_ROWS = 400_000
 
@@ -89,6 +87,8 @@ class Door:
         Triggers by telescope; those of the array under None.
     pattern : Pattern or None
         Telescopes of every shower; None when the table does not say.
+    other_types : OtherTypes
+        Events that are no showers for one telescope.
     """
 
     numbering: Numbering
@@ -100,6 +100,7 @@ class Door:
     edges: Keys = field(default_factory=lambda: NO_KEYS)
     triggers: dict[int | None, npt.NDArray[np.int64]] = field(default_factory=dict)
     pattern: Pattern | None = None
+    other_types: OtherTypes = field(default_factory=OtherTypes)
 
     def admit(self, rows: Rows, table: hdf5.Table) -> tuple[Keys, dict[str, Bools]]:
         """Number the showers of table rows, and tell which may pass.
@@ -127,9 +128,12 @@ class Door:
             CONTRADICTION: among(keys, self.contradicted),
             UNTRIGGERED: self._unknown(keys),
         }
-        if self.pattern is not None and "tel_id" in table.columns:
+        if "tel_id" in table.columns:
             # Only showers have a pattern, so that no row is refused twice.
-            found[MISPLACED] = self.pattern.lacks(keys, numbered["tel_id"])
+            if self.pattern is not None:
+                found[MISPLACED] = self.pattern.lacks(keys, numbered["tel_id"])
+            others = self.other_types.has(keys, numbered["tel_id"])
+            found[NO_SHOWER] |= others & ~np.any(list(found.values()), axis=0)
         passes = ~np.any(list(found.values()), axis=0)
         if stranger.any():
             found = {rule: _spread(which, ~stranger) for rule, which in found.items()}
@@ -206,8 +210,10 @@ def open_door(file: hdf5.File, path: Path, obs_ids: tuple[int, ...]) -> Door:
     """
     numbering = Numbering(path, obs_ids)
     table = hdf5.find_table(file, TRIGGER, path)
+    types = read_other_types(file, path, numbering)
     if table is None:
-        return Door(numbering, Findings(untested=[NO_TYPES, NO_TRIGGERS]))
+        untested = [NO_TYPES, NO_TRIGGERS]
+        return Door(numbering, Findings(untested=untested), other_types=types)
     table.require("obs_id", "event_id")
     layout = hdf5.require_table(file, LAYOUT, path).read()["tel_id"].tolist()
     found = _Triggers(table, numbering, layout)
@@ -215,7 +221,7 @@ def open_door(file: hdf5.File, path: Path, obs_ids: tuple[int, ...]) -> Door:
     if not len(found.keys):
         other = f"; its {found.n_others:,} events are of other types" if found.n_others else ""
         raise NothingToDo(f"{path}: no shower in it{other}.")
-    return found.door()
+    return found.door(types)
 
 
 class _Triggers:
@@ -260,8 +266,8 @@ class _Triggers:
             return np.asarray(rows["event_type"] == SHOWER_EVENT)
         return np.ones(len(rows), np.bool_)
 
-    def door(self) -> Door:
-        """Judge what was read."""
+    def door(self, types: OtherTypes) -> Door:
+        """Judge what was read, given what is no shower for single telescopes."""
         untested = [
             *([] if self.has_types else [NO_TYPES]),
             *([] if self.has_mask else [NO_TRIGGERS]),
@@ -286,6 +292,7 @@ class _Triggers:
             showers=showers,
             edges=_edges(keys[kept]),
             pattern=self._pattern(keys[kept], order[kept]),
+            other_types=types,
         )
         copies = ~first & ~among(keys, contradicted)
         findings.copies[short_table_name(TRIGGER)] += int(np.count_nonzero(copies))
@@ -294,7 +301,8 @@ class _Triggers:
             findings.contradict(short_table_name(TRIGGER), None, len(contradicted), one)
         door.triggers[None] = door.parts_of(keys[kept], np.ones(int(kept.sum()), np.bool_))
         for tel_id, triggered in door.pattern.telescopes() if door.pattern else ():
-            door.triggers[tel_id] = door.parts_of(keys[kept], triggered)
+            seen = triggered & ~types.has(keys[kept], np.full(len(triggered), tel_id))
+            door.triggers[tel_id] = door.parts_of(keys[kept], seen)
         return door
 
     def _pattern(self, showers: Keys, places: npt.NDArray[np.intp]) -> Pattern | None:

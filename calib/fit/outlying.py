@@ -16,7 +16,7 @@ from scipy.special import betainc
 
 from arraycal.calib.fit.loop import Fit, FitOptions, fit, no_observers
 from arraycal.calib.fit.pull import pull_of_window
-from arraycal.calib.fit.resolutions import far_noisier, medians
+from arraycal.calib.fit.resolutions import medians, usual
 from arraycal.calib.fit.sums.summary import CLIP, CLIPPED_VARIANCE, DEVIATION_STEP, N_DEVIATIONS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
     Windows = Callable[[], Iterable[Showers]]
 
-__all__ = ["FAR", "LEAST_ROWS", "Outlying", "find_outlying", "fit_robustly"]
+__all__ = ["FAR", "LEAST_ROWS", "PULLED", "Outlying", "find_outlying", "fit_robustly"]
 
 #: A value is outlying this many widths of the core away from the mean of its shower.
 FAR = 4.0
@@ -54,7 +54,8 @@ CHANCE = 1e-3
 #: A width of the core that matters, and errors it must lie off.
 MIN_WIDTH, MIN_WIDTH_ERRORS = 0.25, 5.0
 #: Resolution relative to that of the type in which outlying values may hide: 5 % of them, three
-#: times the resolution off, make it 1.2. Telescopes of a type differ by less in simulated nights.
+#: times the resolution off, make it 1.2. Telescopes of a type differ by 1.01 in simulated nights;
+#: one that differs by more is named, as a tail that wide moves its coefficient by several errors.
 NOISIER = 1.2
 #: Difference of the width of the core from that of the resolution, from which on the resolution is
 #: not that of the core: 5 % of values three times the resolution off make it 0.15.
@@ -67,8 +68,8 @@ FEW_ROWS = 1000
 #: Errors by which such weights move a throughput that outlying values have pulled. Without any it
 #: is 0.45 (rms, showers of two telescopes).
 MOVED = 2.5
-#: Name of the sums that tell.
-PULL = "pull"
+#: Names of the sums that tell, and of the telescopes that a robust fit has moved therefore.
+PULL, PULLED = "pull", "pulled"
 #: Median of the deviation of a unit Gaussian.
 MEDIAN = 0.6744897501960817
 
@@ -90,7 +91,7 @@ class Outlying(NamedTuple):
         That of finding so many by chance.
     tested, tailed, misfit, noisy : array of bool
         With enough rows; with outlying values beyond the others of the type; of another width than
-        the model says; of a resolution that is far from that of the type.
+        the model says; of a resolution beyond that of the quieter half of the type.
     noisier : array of bool
         Of a resolution beyond that of its type in which outlying values may hide.
     swollen : array of bool
@@ -153,19 +154,21 @@ def fit_robustly(
     with_pull = partial(_with_pull, observers=observers, kinds=subarray.type_codes)
     plain = fit(windows, subarray, replace(options, robust="none"), observers=with_pull)
     found = find_outlying(plain.summary, plain.model.now.variance, subarray.type_codes)
-    told = found.any or found.noisier.any() or _is_pulled(plain)
+    pulled = _pulled(plain)
+    told = found.any or found.noisier.any() or pulled.any()
     if options.estimator == "pair" or not told:
         return plain
     # From the resolution of the type: outlying values hide in a variance that has taken them in;
     # and from throughputs that are known, or all values of a telescope far off would be outlying.
     now = plain.model.now
-    usual = medians(now.variance, subarray.type_codes)
-    start = replace(now, variance=usual, shape=np.ones_like(now.shape))
+    typical = medians(now.variance, subarray.type_codes)
+    start = replace(now, variance=typical, shape=np.ones_like(now.shape))
     # What has taken outlying values in would take them in again, and their weight with them.
     again = replace(options, robust="tukey", typical=found.swollen)
     robust = fit(windows, subarray, again, start, observers)
     lost = (robust.solution.component < 0) & (plain.solution.component >= 0)
-    return plain if lost.any() else robust
+    observed = {**robust.observed, PULLED: pulled}
+    return plain if lost.any() else replace(robust, observed=observed)
 
 
 def _with_pull(
@@ -182,12 +185,12 @@ def _with_pull(
     return {**watched, PULL: look}
 
 
-def _is_pulled(plain: Fit) -> bool:
-    """Whether robust weights would move a throughput by more than chance."""
+def _pulled(plain: Fit) -> Flags:
+    """Telescopes whose throughput robust weights would move by more than chance."""
+    error = np.sqrt(np.diag(plain.solution.covariance))
     if PULL not in plain.observed:
-        return False
-    step = np.abs(plain.observed[PULL].step)
-    return bool((step > MOVED * np.sqrt(np.diag(plain.solution.covariance))).any())
+        return np.zeros(len(error), np.bool_)
+    return np.asarray(np.abs(plain.observed[PULL].step) > MOVED * error)
 
 
 def find_outlying(
@@ -246,7 +249,7 @@ def find_outlying(
         misfit=tested & (off > MIN_WIDTH) & (off > MIN_WIDTH_ERRORS * width_error),
         noisier=noisier,
         swollen=(tailed | (noisier & (np.abs(core - 1.0) > SWOLLEN))) & (wide < STRANGE),
-        noisy=tested & far_noisier(variance, kinds),
+        noisy=tested & (variance > NOISIER**2 * usual(variance, kinds)),
         type_share=type_share,
         type_tailed=(type_rows >= LEAST_ROWS)
         & (type_share > MIN_TYPE_SHARE)

@@ -17,7 +17,7 @@ import polars as pl
 
 from arraycal.calib import dl2, hdf5
 from arraycal.calib.dl2.columns import TELESCOPE_TRIGGER
-from arraycal.calib.dl2.door import SHOWER_EVENT, Door, open_door, short_table_name
+from arraycal.calib.dl2.door import Door, open_door, short_table_name
 from arraycal.calib.dl2.findings import (
     CONTRADICTION,
     NO_SHOWER,
@@ -145,7 +145,7 @@ def check_block(block: Block, configuration: Configuration) -> None:
         door = open_door(file, block.path, block.obs_ids)
         stamps = TriggerReader(file, block, door, stream=True).first()
     facts = Facts()
-    _relative(_of_showers(_distinct(stamps, facts, door.findings), facts), facts)
+    _relative(_dated(_distinct(stamps, facts, door.findings), facts), facts)
     refuse_useless(facts.differences, block.path)
 
 
@@ -257,7 +257,7 @@ def _selected(
         events, on=["obs_id", "event_id", "tel_id"], how="inner", maintain_order="left"
     )
     facts.rejected[RULES["no_event"]] += len(stamps) - len(joined)
-    joined = _relative(_of_showers(joined, facts), facts)
+    joined = _relative(_dated(joined, facts), facts)
     for criterion in columns.criteria:
         before = len(joined)
         joined = joined.filter(criterion.passes)
@@ -273,13 +273,11 @@ def _selected(
     return found.with_columns(pl.col("tel_id").cast(pl.UInt16)).select(STAMPS.names())
 
 
-def _of_showers(stamps: pl.DataFrame, facts: Facts) -> pl.DataFrame:
-    """Stamps that are there, of showers."""
+def _dated(stamps: pl.DataFrame, facts: Facts) -> pl.DataFrame:
+    """Stamps that are there."""
     # A second may be written as 4e9 quarters: a carry that rounding left undone.
-    dated = (pl.col("seconds") > 0) & pl.col("quarters").is_between(0, QUARTERS_PER_S)
-    stamps = _keep(stamps, stamps.select(dated).to_series().to_numpy(), "no_stamp", facts)
-    is_shower = (stamps["event_type"] == SHOWER_EVENT).to_numpy()
-    return _keep(stamps, is_shower, "no_shower", facts)
+    there = (pl.col("seconds") > 0) & pl.col("quarters").is_between(0, QUARTERS_PER_S)
+    return _keep(stamps, stamps.select(there).to_series().to_numpy(), "no_stamp", facts)
 
 
 def _keep(frame: pl.DataFrame, keep: Bools, rule: str, facts: Facts) -> pl.DataFrame:

@@ -15,7 +15,7 @@ import polars as pl
 from arraycal.calib import hdf5
 from arraycal.calib.dl2.columns import TELESCOPE_TRIGGER
 from arraycal.calib.dl2.cursor import UnsortedRows
-from arraycal.calib.dl2.door import SHOWER_EVENT, note_shortfalls, short_table_name
+from arraycal.calib.dl2.door import note_shortfalls, short_table_name
 from arraycal.calib.errors import CannotCompute
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ class TriggerReader:
         _require_integers(table, block)
         self._table = table
         self._door, self._stream = door, stream
-        self._has_types = "event_type" in table.columns
         self._tel_ids = block.subarray.tel_ids
         self._parts = {tel: np.zeros(len(door.edges), np.int64) for tel in self._tel_ids}
         self._position = 0
@@ -82,7 +81,7 @@ class TriggerReader:
         -------
         DataFrame
             ``key`` (ascending number of the shower), ``obs_id``, ``event_id``, ``tel_id``,
-            ``seconds``, ``quarters`` and ``event_type``.
+            ``seconds`` and ``quarters``.
         """
         last = None if limit is None else self._key(*limit)
         while self._position < len(self._table) and (last is None or self._last <= last):
@@ -142,7 +141,6 @@ class TriggerReader:
         return self._frame(keys[order], rows[order])
 
     def _frame(self, keys: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> pl.DataFrame:
-        kind = rows["event_type"] if self._has_types else np.full(len(rows), SHOWER_EVENT)
         return pl.DataFrame(
             {
                 "key": keys,
@@ -150,16 +148,13 @@ class TriggerReader:
                 "tel_id": rows["tel_id"].astype(np.int64),
                 "seconds": rows["time"][:, 0].astype(np.int64),
                 "quarters": rows["time"][:, 1].astype(np.int64),
-                "event_type": kind.astype(np.int64),
             },
             schema=EMPTY,
         )
 
 
 EMPTY = pl.Schema(
-    dict.fromkeys(
-        ("key", "obs_id", "event_id", "tel_id", "seconds", "quarters", "event_type"), pl.Int64
-    )
+    dict.fromkeys(("key", "obs_id", "event_id", "tel_id", "seconds", "quarters"), pl.Int64)
 )
 
 

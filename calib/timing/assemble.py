@@ -12,7 +12,7 @@ from arraycal.calib.result.result import CLOCK_OFFSET, CalibrationResult
 from arraycal.calib.result.verdict import judge, with_untested
 from arraycal.calib.schema import REJECTED
 from arraycal.calib.stamps.front import C_M_PER_NS
-from arraycal.calib.timing.reasons import no_reference, reason_of
+from arraycal.calib.timing.reasons import no_reference, reason_of, strange_clocks
 from arraycal.calib.timing.shapes import CURVATURE_BIAS
 from arraycal.calib.timing.steps import MIN_DRIFT_Z
 from arraycal.calib.timing.tables import (
@@ -292,7 +292,7 @@ def _remarks(
         # Jumps, drifts and conventions of such stamps are those of no clock.
         return remarks
     names = [f"{kind}-{i}" for kind, i in zip(subarray.types, subarray.tel_ids, strict=True)]
-    remarks += _jump_remarks(found, names)
+    remarks += [*_jump_remarks(found, names), *strange_clocks(found, subarray)]
     for tel, drift in enumerate(found.drift):
         if tel in found.drifting or drift.is_sure:
             remarks.append(

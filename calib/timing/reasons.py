@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arraycal.calib.timing.tables import date
+from arraycal.calib.timing.trust import strange
 from arraycal.calib.wording import counted, few_common, readable_ns
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from arraycal.calib.timing.answer import Answer
     from arraycal.config.models import CalculateTimingCalibrationOptions
 
-__all__ = ["no_reference", "reason_of"]
+__all__ = ["no_reference", "reason_of", "strange_clocks"]
 
 
 def reason_of(
@@ -136,3 +137,27 @@ def no_reference(subarray: Subarray, options: CalculateTimingCalibrationOptions)
         f"the reference telescope {options.reference_telescope} has too little data, or shares too "
         "little with any other that has an offset"
     )
+
+
+def strange_clocks(found: Answer, subarray: Subarray) -> list[str]:
+    """Say which clocks with an offset are unlike those of their type, if they do not jump."""
+    sentences = []
+    known = np.isfinite(found.offset_ns[found.nodes.newest])
+    for one in strange(found.detail.sums, found.model.sigma_ns, subarray.type_codes):
+        # What a jump or a drift has done to its stamps is said there.
+        if not known[one.telescope] or found.jumps.get(one.telescope):
+            continue
+        name = f"{subarray.types[one.telescope]}-{subarray.tel_ids[one.telescope]}"
+        if one.what == "scatter":
+            value, usual = (readable_ns(ns, sign=False) for ns in (one.value, one.usual))
+            sentences.append(
+                f"the stamps of {name} scatter by {value} around the front, those of its type by "
+                f"{usual}: they are no sharp dates, and their mean may be no offset of the clock"
+            )
+        else:
+            sentences.append(
+                f"{one.value:.1%} of the stamps of {name} contradict their showers "
+                f"({one.usual:.1%} of those of its type) and are left out: find out where they "
+                "come from"
+            )
+    return sentences

@@ -26,13 +26,76 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.intp]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["Trusted", "residual_rms_ns", "restless", "trusted_gauge"]
+__all__ = ["Strange", "Trusted", "residual_rms_ns", "restless", "strange", "trusted_gauge"]
+
+#: Stamps below which nothing is said of a clock.
+LEAST_ROWS = 100
+#: Scatter relative to that of the type, from which on stamps are not those of such a clock: it
+#: loses its time base, counts coarsely, or has two values. Telescopes of a type differ by 1.1.
+UNUSUAL_SCATTER = 1.5
+#: Part of the stamps that contradict their showers, beyond that of the type.
+UNUSUAL_SHARE = 0.02
+#: A type of fewer telescopes has nothing that is usual.
+LEAST_SIBLINGS = 3
 
 
 def residual_rms_ns(sums: ClockSums, sigma_ns: Floats) -> Floats:
     """Rms of the residuals of every telescope, shape (n,); NaN without any."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.sqrt(sums.square * sigma_ns**2 / sums.expected))
+
+
+class Strange(NamedTuple):
+    """A clock unlike those of its type.
+
+    Parameters
+    ----------
+    telescope : int
+        Its index.
+    what : str
+        ``scatter``, ns rms around the front, or ``contradict``, part of its stamps.
+    value, usual : float
+        Of this telescope, and the median of the others of its type.
+    """
+
+    telescope: int
+    what: str
+    value: float
+    usual: float
+
+
+def strange(sums: ClockSums, sigma_ns: Floats, kinds: Indices) -> list[Strange]:
+    """Find clocks that scatter, or contradict their showers, more than those of their type.
+
+    Parameters
+    ----------
+    sums : ClockSums
+        Of the last pass.
+    sigma_ns : array, shape (n,)
+        Fitted noise of every telescope.
+    kinds : array of int, shape (n,)
+        Code of the type of every telescope.
+
+    Returns
+    -------
+    list of Strange
+        By telescope; of types of two nobody knows which is unlike the other.
+    """
+    n_all, n_rows = sums.n_all.sum(axis=0), sums.n_rows.sum(axis=0)
+    rms = residual_rms_ns(sums, sigma_ns)
+    lost = (n_all - n_rows) / np.maximum(n_all, 1.0)
+    found = []
+    for tel in np.flatnonzero(n_rows >= LEAST_ROWS).tolist():
+        others = (kinds == kinds[tel]) & (n_rows >= LEAST_ROWS)
+        others[tel] = False
+        if others.sum() < LEAST_SIBLINGS - 1:
+            continue
+        usual, usually_lost = float(np.median(rms[others])), float(np.median(lost[others]))
+        if rms[tel] > UNUSUAL_SCATTER * usual:
+            found.append(Strange(tel, "scatter", float(rms[tel]), usual))
+        if lost[tel] > UNUSUAL_SHARE + 2 * usually_lost:
+            found.append(Strange(tel, "contradict", float(lost[tel]), usually_lost))
+    return found
 
 
 def restless(fitted: ClockFit, limit_ns: float) -> Bools:

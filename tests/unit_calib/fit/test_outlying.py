@@ -13,7 +13,7 @@ from toy_pairs import Toy, toy_pairs, toy_subarray
 from arraycal.calib.fit import network
 from arraycal.calib.fit.loop import Fit, FitOptions, fit
 from arraycal.calib.fit.model import Model
-from arraycal.calib.fit.outlying import USUAL_SHARE, Outlying, find_outlying, fit_robustly
+from arraycal.calib.fit.outlying import PULLED, USUAL_SHARE, Outlying, find_outlying, fit_robustly
 from arraycal.calib.fit.showers import Showers, prepare_pairs
 from arraycal.calib.fit.sums.summary import DEVIATION_STEP, N_DEVIATIONS, empty_summary
 
@@ -109,6 +109,7 @@ def test_outlying_values_that_hide_in_a_resolution_of_few_showers_pull_nobody(se
     assert not judged(plain).tailed.any()
     assert abs(fixed(plain).log_throughput[0] - clean.log_throughput[0]) / clean.error[0] > 3
     assert robust.model.robust == "tukey"
+    assert robust.observed[PULLED].tolist() == [True] + [False] * (N - 1)
     assert judged(robust).tailed.tolist() == [True] + [False] * (N - 1)
     moved = (fixed(robust).log_throughput - clean.log_throughput) / clean.error
     assert np.abs(moved).max() < 2.5
@@ -165,3 +166,23 @@ def test_the_chance_of_values_far_off_is_binomial() -> None:
     np.testing.assert_allclose(found.expected, np.maximum(expected, USUAL_SHARE))
     tail = [stats.binom.sf(n - 1, m, p) for n, m, p in zip(far, rows, expected, strict=True)]
     np.testing.assert_allclose(found.chance, tail, rtol=1e-6)
+
+
+@pytest.mark.parametrize("strange", [(1,), (1, 3)])
+def test_telescopes_with_a_tail_inside_their_core_are_named_as_noisy(
+    strange: tuple[int, ...],
+) -> None:
+    # 15 % of the values at 1.6 times, 2.3 resolutions off: sqrt(1 + 0.15 * 0.85 * 2.35^2) = 1.3.
+    subarray = toy_subarray(4)
+    pairs = toy_pairs(Toy([0.0] * 4, [0.2] * 4, 4000, 3), 5)
+    for column, value in (("tel_id_1", "value_1"), ("tel_id_2", "value_2")):
+        key = pairs["event_id"] * 100 + pairs[column].cast(pairs["event_id"].dtype)
+        hit = key.hash(seed=1).to_numpy() % 1000 < 150
+        off = np.where(hit & pairs[column].is_in(strange).to_numpy(), 1.6, 1.0)
+        pairs = pairs.with_columns(pairs[value] * off)
+    showers = prepare_pairs(pairs, subarray)
+    fitted = fit_robustly(lambda: [showers], subarray, OPTIONS)
+    found = find_outlying(
+        fitted.summary, fitted.model.now.variance, subarray.type_codes, robust=True
+    )
+    assert np.flatnonzero(found.noisy | found.tailed).tolist() == [tel - 1 for tel in strange]
