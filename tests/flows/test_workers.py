@@ -43,6 +43,17 @@ def test_so_many_blocks_are_under_way_as_asked_for_or_as_there_are_processors(
         assert stage.at_once == expected
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process")
+def test_a_process_that_is_bound_to_one_processor_has_one():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})  # as a job of a batch system that asked for one
+    try:
+        assert cpu_count() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert cpu_count() == len(allowed)
+
+
 def state_of(error):
     return SimpleNamespace(result=lambda raise_on_failure: error)  # noqa: ARG005
 
