@@ -83,9 +83,9 @@ def dask_cluster(
         where = {"address": settings.dask_address, "timeout": CONNECT_S}
     with _quiet(), client_of(**where) as client:
         cluster = Cluster(client, settings.dask_address or "this machine", tell)
-        client.subscribe_topic("all", cluster.hear)
-        _check_cache(cluster, settings.cache_root.absolute())
-        yield cluster
+        with _hearing(cluster):
+            _check_cache(cluster, settings.cache_root.absolute())
+            yield cluster
 
 
 @dataclass
@@ -200,6 +200,20 @@ class Cluster:
                 text = self._lost.popleft()
                 log.warning("%s", text)
                 self.tell(text)
+
+
+@contextmanager
+def _hearing(cluster: Cluster) -> Iterator[None]:
+    """Let the cluster hear of its workers.
+
+    A scheduler that goes on telling who has left writes a traceback into its log.
+    """
+    cluster.client.subscribe_topic("all", cluster.hear)
+    try:
+        yield
+    finally:
+        with suppress(import_module("distributed.client").ClosedClientError):
+            cluster.client.unsubscribe_topic("all")
 
 
 def _try_address(address: str) -> None:

@@ -85,7 +85,14 @@ class Stage:
 
 
 def cpu_count() -> int:
-    """Number of CPUs, at least 1."""
+    """Number of CPUs that this process may use, at least 1.
+
+    Fewer than the machine has where a batch system has bound a job to some of them.
+    """
+    if hasattr(os, "process_cpu_count"):  # from Python 3.13 on; also goes by PYTHON_CPU_COUNT
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 

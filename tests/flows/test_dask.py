@@ -148,6 +148,16 @@ def test_without_an_address_a_cluster_of_so_many_workers_is_started_here(tmp_pat
         assert "missing.h5" in stage(tmp_path / "missing.h5").reason
 
 
+def test_a_run_that_ends_leaves_no_complaint_with_the_scheduler(shared_cluster, tmp_path):
+    log = shared_cluster.folder / "dask.log"
+    start = log.stat().st_size
+    with stage_on(shared_cluster.address, tmp_path):
+        pass
+    until(lambda: "Close client connection" in log.read_text()[start:])
+    assert "Remove client" in log.read_text()[start:]
+    assert "Traceback" not in log.read_text()[start:]
+
+
 def test_a_defect_on_a_worker_is_a_failed_block(shared_cluster, tmp_path):
     with stage_on(shared_cluster.address, tmp_path) as (stage, _):
         block = stage(tmp_path / "missing.h5")

@@ -76,6 +76,17 @@ def test_threads_answer_in_the_order_of_the_items(tmp_path):
         assert list(spread(str, [7])) == ["7"]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process")
+def test_a_process_that_is_bound_to_one_processor_has_one():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})  # as a job of a batch system that asked for one
+    try:
+        assert cpu_count() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert cpu_count() == len(allowed)
+
+
 def state_of(error):
     return SimpleNamespace(result=lambda raise_on_failure: error)  # noqa: ARG005
 

@@ -224,9 +224,9 @@ def merge_for_solver(summaries: Sequence[Summary]) -> Summary:
 
 
 def empty_summary(model: Model) -> Summary:
-    """Sums over no shower."""
+    """Sums over no shower, which take no memory: those of every time chunk are made of one."""
     n, bins = len(model.now.variance), model.now.shape.shape
-    square = np.zeros((n, n))
+    square = _zeros(n, n)
     nothing = Moments(square, square, square)
     return Summary(
         weight=square,
@@ -238,23 +238,28 @@ def empty_summary(model: Model) -> Summary:
         n_showers=0.0,
         n_groups=0.0,
         n_rows=0.0,
-        n_events=np.zeros(n),
-        n_candidates=np.zeros(n),
+        n_events=_zeros(n),
+        n_candidates=_zeros(n),
         n_below_margin=0.0,
         n_outliers=0.0,
         variance_matrix=square,
-        variance_vector=np.zeros(n),
-        variance_meat=np.zeros(n),
-        shape_observed=np.zeros(bins),
-        shape_expected=np.zeros(bins),
-        turn_on=np.zeros((*bins[:2], len(TURN_ON_EDGES) + 1)),
-        turn_on_own=np.zeros((n, len(OWN_EDGES) + 1)),
-        residuals=np.zeros((bins[0], len(RESIDUAL_EDGES) - 1)),
-        deviations=np.zeros((n, N_DEVIATIONS)),
-        farthest=np.zeros((n, N_DEVIATIONS)),
+        variance_vector=_zeros(n),
+        variance_meat=_zeros(n),
+        shape_observed=_zeros(*bins),
+        shape_expected=_zeros(*bins),
+        turn_on=_zeros(*bins[:2], len(TURN_ON_EDGES) + 1),
+        turn_on_own=_zeros(n, len(OWN_EDGES) + 1),
+        residuals=_zeros(bins[0], len(RESIDUAL_EDGES) - 1),
+        deviations=_zeros(n, N_DEVIATIONS),
+        farthest=_zeros(n, N_DEVIATIONS),
         chi2=0.0,
         columns=ColumnSums.empty(n, len(model.now.curve)),
     )
+
+
+def _zeros(*shape: int) -> Floats:
+    """Zeros that cannot be written to: one number in memory, whatever the shape."""
+    return np.broadcast_to(0.0, shape)
 
 
 def _add(one: Summary, two: Summary) -> Summary:
