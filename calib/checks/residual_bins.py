@@ -122,8 +122,8 @@ class ResidualObserver:
 
     def __call__(self, showers: Showers, model: Model, rows: WeighedRows) -> ResidualSums:
         """Sum up the residuals of some showers."""
-        mean = resolution(showers, model.now)[1][showers.group]
-        expected = mean + model.now.offset(showers)
+        seen = resolution(showers, model.now)
+        expected = seen.mean[showers.group] + seen.offset
         parts = _by_groups if showers.complete else _by_pairs
         sums = parts(showers, rows, rows.used & self.usable[showers.node])
         return ResidualSums(

@@ -523,7 +523,7 @@ def _split_points(chosen: Sequence[Showers], model: Model) -> dict[Split, Floats
     found: dict[Split, list[Floats]] = {name: [] for name in SPLITS}
     kinds = [showers.kind[showers.group_start] for showers in chosen]
     for showers in chosen:
-        for name, values in split_values(showers, resolution(showers, model.selector)[1]).items():
+        for name, values in split_values(showers, resolution(showers, model.selector).mean).items():
             found[name].append(values)
     kind = np.concatenate(kinds)
     return {

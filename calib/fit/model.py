@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,8 @@ __all__ = [
     "VALUE_EDGES",
     "Estimate",
     "Model",
+    "Seen",
     "Split",
-    "corrected",
     "resolution",
     "split_values",
 ]
@@ -116,8 +116,8 @@ class Estimate:
     def _slope_columns(self, showers: Showers) -> Floats:
         n_curve = self.knots.n_columns
         flat = replace(self, slope=NO_SLOPE, curve=self.curve[:n_curve])
-        sigma2, mean, _ = resolution(showers, flat)
-        distance = self.slope.distance(showers, mean, 1.0 / sigma2, self.curve[n_curve:])
+        seen = resolution(showers, flat)
+        distance = self.slope.distance(showers, seen.mean, 1.0 / seen.sigma2, self.curve[n_curve:])
         return self.slope.columns(showers, distance)
 
 
@@ -172,13 +172,20 @@ class Model:
         return Model(start, start, threshold, margin, "none", {}, ceiling, offset)
 
 
-def corrected(showers: Showers, estimate: Estimate) -> Floats:
-    """Take the offset off every row; all telescopes of a shower should then agree."""
-    return showers.y - estimate.offset(showers)
+class Seen(NamedTuple):
+    """What an estimate makes of showers.
+
+    Variance, value bin and offset of every row, inverse-variance mean of every group.
+    """
+
+    sigma2: Floats
+    mean: Floats
+    value_bin: Indices
+    offset: Floats
 
 
-def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, Indices]:
-    """Variance of every row, inverse-variance mean of every group, value bin of every row."""
+def resolution(showers: Showers, estimate: Estimate) -> Seen:
+    """Variances of rows, and the means of their showers that these go by."""
     offset = estimate.offset(showers)
     z = showers.y - offset
     weight = plain = 1.0 / estimate.variance[showers.node]
@@ -188,7 +195,7 @@ def resolution(showers: Showers, estimate: Estimate) -> tuple[Floats, Floats, In
         sigma2 = estimate.shape[showers.kind, showers.impact_bin, value_bin] / plain
         weight = 1.0 / sigma2
         mean = showers.total(weight * z) / showers.total(weight)
-    return sigma2, mean, value_bin
+    return Seen(sigma2, mean, value_bin, offset)
 
 
 def _value_bin(log_value: Floats) -> Indices:

@@ -18,7 +18,7 @@ from arraycal.calib.fit.showers import IMPACT_CENTRES_M
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from arraycal.calib.fit.model import Model
+    from arraycal.calib.fit.model import Model, Seen
     from arraycal.calib.fit.showers import Showers
 
     Floats = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["clearance", "type_threshold_at"]
 
 
-def clearance(showers: Showers, model: Model, seen: tuple[Floats, Floats, Indices]) -> Floats:
+def clearance(showers: Showers, model: Model, seen: Seen) -> Floats:
     """Distance of every row's expected value from threshold and ceiling, whichever is nearer.
 
     In units of its sigma; negative below the threshold and beyond the ceiling, infinite without
@@ -35,11 +35,10 @@ def clearance(showers: Showers, model: Model, seen: tuple[Floats, Floats, Indice
     """
     if not len(showers.y) or not np.isfinite([*model.threshold.flat, *model.ceiling]).any():
         return np.full(len(showers.y), np.inf)
-    sigma2, mean, _ = seen
-    expected = mean[showers.group] + model.selector.offset(showers)
+    expected = seen.mean[showers.group] + seen.offset
     threshold = type_threshold_at(showers, model) + model.threshold_offset[showers.node]
     nearer = np.minimum(expected - threshold, model.ceiling[showers.node] - expected)
-    return np.asarray(nearer / np.sqrt(sigma2))
+    return np.asarray(nearer / np.sqrt(seen.sigma2))
 
 
 def type_threshold_at(showers: Showers, model: Model) -> Floats:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from arraycal.calib.fit.model import corrected, resolution
+from arraycal.calib.fit.model import resolution
 from arraycal.calib.fit.robust import curvature_scale, robust_weights
 from arraycal.calib.fit.selection import clearance
 
@@ -96,7 +96,9 @@ def weigh(showers: Showers, model: Model) -> WeighedRows:
     # Of the selector, so that what is held is held: bins would follow every step of the solution.
     seen = resolution(showers, model.selector)
     distance = clearance(showers, model, seen)
-    values = RowValues(corrected(showers, model.now), seen[0], seen[2], distance, seen[1])
+    # Offsets are a tenth of a pass; the selector is the same until the selection is held.
+    offset = seen.offset if model.now is model.selector else model.now.offset(showers)
+    values = RowValues(showers.y - offset, seen.sigma2, seen.value_bin, distance, seen.mean)
     return weigh_kept(showers, model, values, distance > model.margin)
 
 

@@ -356,7 +356,7 @@ def _values(showers: Showers, model: Model, covariates: Sequence[Covariate]) -> 
         known[ZENITH.name] = 90.0 - showers.covariates["altitude_deg"]
     if showers.covariates.keys() >= DIRECTIONS:
         known[OFFSET.name] = _offset_deg(showers.covariates)
-    known[ENERGY.name] = np.exp(resolution(showers, model.now)[1])
+    known[ENERGY.name] = np.exp(resolution(showers, model.now).mean)
     if n_groups:
         multiplicity = np.bincount(showers.group, minlength=n_groups)
         known[IMPACT.name] = showers.total(showers.impact_m) / multiplicity

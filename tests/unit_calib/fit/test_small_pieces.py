@@ -144,7 +144,7 @@ def test_the_first_mean_of_a_shower_is_weighted_by_the_noise_of_its_telescopes()
     )
     start = Model.initial(subarray, variance=np.array([1.0, 4.0]), margin=0.0).now
     start.shape[:, 0, VALUE_CENTRES > 11.0] = 1e6
-    sigma2, mean, _ = resolution(showers, start)
+    sigma2, mean, *_ = resolution(showers, start)
     # (10 / 1 + 12 / 4) / (1 / 1 + 1 / 4) = 10.4
     np.testing.assert_allclose(mean, [10.4])
     np.testing.assert_allclose(sigma2, [1.0, 4.0])
@@ -245,7 +245,7 @@ def test_the_noise_of_a_telescope_is_that_of_what_is_expected_of_itself() -> Non
     start = Model.initial(subarray, variance=0.04, margin=0.0).now
     start = replace(start, log_throughput=np.array([1.0, -1.0]))
     start.shape[:, :, VALUE_CENTRES > 0.0] = 4.0
-    sigma2, mean, _ = resolution(showers, start)
+    sigma2, mean, *_ = resolution(showers, start)
     np.testing.assert_allclose(mean, [0.0])
     np.testing.assert_allclose(sigma2, [0.16, 0.04])
 
