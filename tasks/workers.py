@@ -193,7 +193,7 @@ def spreading(
     Yields
     ------
     Spread
-        A single item, and everything if there is one worker, is worked on in turn.
+        Where threads are the workers, a single item needs none.
     """
     with ExitStack() as stack:
         opened: list[Workers] = []

@@ -93,8 +93,8 @@ def _table(found: Outlying, fitted: Fit, subarray: Subarray) -> pl.DataFrame:
     # Values that are far off make a telescope look noisy, but noise does not make values far off.
     pulled = fitted.observed.get(PULLED, np.zeros(len(variance), np.bool_))
     flag = np.select(
-        [~found.tested, found.tailed, found.noisy, found.misfit, pulled],
-        ["few", "outlying", "noisy", "width", "pulled"],
+        [found.tailed, found.noisy, found.misfit, pulled, ~found.tested],
+        ["outlying", "noisy", "width", "pulled", "few"],
         "ok",
     )
     table = pl.DataFrame(
@@ -135,8 +135,8 @@ def _effect(fitted: Fit) -> str:
 
 #: What is said of a telescope, by flag.
 TEXTS = {
-    "pulled": "some values of {name} lie off and had pulled its coefficient by more than chance, "
-    "though too few to be told one by one: {effect}",
+    "pulled": "some values of {name} lie off, too few to be told one by one, and without robust "
+    "weights they pull its coefficient by more than chance: {effect}",
     "outlying": "{share:.1%} of the values of {name} lie more than {far} sigma from the mean of "
     "their shower ({expected:.1%} of those of its type): {effect}",
     "noisy": "the values of {name} scatter by {resolution:.0%}, those of its type by {usual:.0%}: "

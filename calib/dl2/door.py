@@ -24,7 +24,7 @@ from arraycal.calib.dl2.findings import (
     Findings,
     example,
 )
-from arraycal.calib.dl2.numbering import EVENT_BITS, Numbering
+from arraycal.calib.dl2.numbering import Numbering, out_of_range
 from arraycal.calib.dl2.pattern import Pattern
 from arraycal.calib.dl2.repeated import among, split_repeated
 from arraycal.calib.dl2.telescope_types import SHOWER_EVENT, OtherTypes, read_other_types
@@ -52,8 +52,6 @@ __all__ = [
 
 TRIGGER = "/dl1/event/subarray/trigger"
 LAYOUT = "/configuration/instrument/subarray/layout"
-#: Rows of the trigger table read at a time.
-READ_ROWS = 400_000
 
 ID_PAIR = np.dtype([("obs_id", np.int64), ("event_id", np.int64)])
 NO_KEYS: Keys = np.empty(0, np.int64)
@@ -119,7 +117,7 @@ class Door:
         """
         stranger = np.zeros(len(rows), np.bool_)
         if self.strangers.size:
-            outside = np.flatnonzero(_is_out_of_range(rows["event_id"]))
+            outside = np.flatnonzero(out_of_range(rows["event_id"]))
             stranger[outside] = np.isin(_pairs(rows[outside]), self.strangers)
         numbered = rows[~stranger] if stranger.any() else rows
         keys = self.numbering.keys(numbered, table)
@@ -239,10 +237,10 @@ class _Triggers:
     def read(self) -> None:
         """Read the table, front to back."""
         keys, others, strangers, masks = [self.keys], [self.others], [self.strangers], []
-        for rows in self._portions():
+        for rows in self.table.portions():
             shower = self._is_shower(rows)
             rest = rows[~shower]
-            outside = _is_out_of_range(rest["event_id"])
+            outside = out_of_range(rest["event_id"])
             strangers.append(np.unique(_pairs(rest[outside])))
             others.append(self.numbering.keys(rest[~outside], self.table))
             keys.append(self.numbering.keys(rows[shower], self.table))
@@ -255,11 +253,6 @@ class _Triggers:
             self.masks = np.concatenate(masks)
         # A pattern that nobody filled in says nothing.
         self.has_mask &= bool(self.masks.any())
-
-    def _portions(self) -> Any:  # noqa: ANN401  an iterator of structured arrays
-        step = -(-READ_ROWS // self.table.chunk_rows) * self.table.chunk_rows
-        for start in range(0, len(self.table), step):
-            yield self.table.read(start, start + step)
 
     def _is_shower(self, rows: Rows) -> Bools:
         if self.has_types:
@@ -313,7 +306,7 @@ class _Triggers:
         if not repeated.size:
             return NO_KEYS
         again, parts = np.unique(repeated), []
-        for portion in self._portions():
+        for portion in self.table.portions():
             showers = portion[self._is_shower(portion)]
             parts.append(showers[among(self.numbering.keys(showers, self.table), again)])
         rows = np.concatenate(parts)
@@ -366,11 +359,6 @@ def _edges(keys: Keys) -> Keys:
         return NO_KEYS
     places = np.arange(min(N_PARTS, len(keys))) * len(keys) // min(N_PARTS, len(keys))
     return keys[places]
-
-
-def _is_out_of_range(event_ids: Rows) -> Bools:
-    # A negative number read without its sign is a very large one.
-    return np.asarray(event_ids.astype(np.int64).view(np.uint64) >> np.uint64(EVENT_BITS) != 0)
 
 
 def _spread(which: Bools, places: Bools) -> Bools:

@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
     Keys = npt.NDArray[np.int64]
 
-__all__ = ["EVENT_BITS", "Numbering"]
+__all__ = ["Numbering", "out_of_range"]
 
 #: A shower is identified within a file by ``position of its observation << EVENT_BITS | event_id``.
 EVENT_BITS = 44
+
+
+def out_of_range(event_ids: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Tell which ids of events have no number."""
+    # A negative number read without its sign is a very large one.
+    return np.asarray(event_ids.astype(np.int64).view(np.uint64) >> np.uint64(EVENT_BITS) != 0)
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,7 @@ class Numbering:
         event_ids: Keys = rows["event_id"].astype(np.int64)
         if not len(rows):
             return event_ids
-        # A negative number read without its sign is a very large one.
-        if event_ids.view(np.uint64).max() >> EVENT_BITS:
+        if out_of_range(event_ids).any():
             raise CannotCompute(
                 f"{self.path}: {table.name} has event ids from {event_ids.min()} to "
                 f"{event_ids.max()}, expected 0 to 2^{EVENT_BITS} - 1."

@@ -13,7 +13,7 @@ import numpy as np
 
 from arraycal.calib import hdf5
 from arraycal.calib.dl2.columns import TELESCOPE_TRIGGER
-from arraycal.calib.dl2.numbering import EVENT_BITS
+from arraycal.calib.dl2.numbering import out_of_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +33,6 @@ __all__ = ["SHOWER_EVENT", "OtherTypes", "read_other_types"]
 SHOWER_EVENT = 32
 #: The type of events whose type nobody found out: it says nothing.
 UNKNOWN_EVENT = 255
-#: Rows of the trigger table read at a time.
-READ_ROWS = 400_000
 
 
 @dataclass(frozen=True)
@@ -87,12 +85,9 @@ def read_other_types(file: hdf5.File, path: Path, numbering: Numbering) -> Other
     if table is None or not {"obs_id", "event_id", "tel_id", "event_type"} <= set(table.columns):
         return OtherTypes()
     parts = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-    step = -(-READ_ROWS // table.chunk_rows) * table.chunk_rows
-    for start in range(0, len(table), step):
-        rows = table.read(start, start + step)
+    for rows in table.portions():
         other = ~np.isin(rows["event_type"], (SHOWER_EVENT, UNKNOWN_EVENT))
-        event_ids = rows["event_id"].astype(np.int64)
-        other &= (event_ids >= 0) & (event_ids >> EVENT_BITS == 0)
+        other &= ~out_of_range(rows["event_id"])
         other &= np.isin(rows["obs_id"].astype(np.int64), numbering.obs_ids)
         parts.append((numbering.keys(rows[other], table), rows["tel_id"][other].astype(np.int64)))
     keys, tel_ids = (np.concatenate(columns) for columns in zip(*parts, strict=True))

@@ -167,8 +167,8 @@ def fit_robustly(
     again = replace(options, robust="tukey", typical=found.swollen)
     robust = fit(windows, subarray, again, start, observers)
     lost = (robust.solution.component < 0) & (plain.solution.component >= 0)
-    observed = {**robust.observed, PULLED: pulled}
-    return plain if lost.any() else replace(robust, observed=observed)
+    chosen = plain if lost.any() else robust
+    return replace(chosen, observed={**chosen.observed, PULLED: pulled})
 
 
 def _with_pull(

@@ -20,6 +20,7 @@ from arraycal.calib.errors import CannotCompute, DamagedFile
 from arraycal.calib.hdf5.elsewhere import refuse_rows_elsewhere
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -47,6 +48,8 @@ MAX_ROWS = 1_000_000_000
 MAX_ROW_BYTES, MAX_CHUNK_BYTES = 1 << 20, 1 << 28
 #: Bytes of rows in memory at a time.
 MAX_READ_BYTES = 1 << 32
+#: Rows of a large table to read at a time.
+PORTION_ROWS = 400_000
 #: Rows of a table that is no table of events, such as positions logged 50 times a second.
 MAX_FEW_ROWS = 5_000_000
 #: Tables of fewer bytes are read in no time, whether their rows were written or not.
@@ -301,6 +304,12 @@ class Table:
                 f"{self.path}: {n_rows:,} rows of {self.name} are {size:,} bytes, too many to be "
                 f"read at once (at most {MAX_READ_BYTES:,}). Split the file."
             )
+
+    def portions(self, n_rows: int = PORTION_ROWS) -> Iterator[npt.NDArray[Any]]:
+        """Read all rows, front to back, in whole chunks of about `n_rows`; see `read`."""
+        step = -(-n_rows // self.chunk_rows) * self.chunk_rows
+        for start in range(0, len(self), step):
+            yield self.read(start, start + step)
 
     def read_few(self, most: int = MAX_FEW_ROWS) -> npt.NDArray[Any]:
         """Read all rows of a table that has few, whatever the size of the block.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,6 +114,22 @@ def test_outlying_values_that_hide_in_a_resolution_of_few_showers_pull_nobody(se
     assert judged(robust).tailed.tolist() == [True] + [False] * (N - 1)
     moved = (fixed(robust).log_throughput - clean.log_throughput) / clean.error
     assert np.abs(moved).max() < 2.5
+
+
+def test_a_pulled_telescope_is_named_also_where_robust_weights_lose_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def losing(*given: Any, **how: Any) -> Fit:
+        found = fit(*given, **how)
+        if found.model.robust == "none":
+            return found
+        component = np.where(np.arange(N) == 5, -1, found.solution.component)
+        return replace(found, solution=replace(found.solution, component=component))
+
+    monkeypatch.setattr("arraycal.calib.fit.outlying.fit", losing)
+    found = solved(drawn(0, n_showers=750, share=0.15, factor=0.25, multiplicity=2))
+    assert found.model.robust == "none"
+    assert found.observed[PULLED].tolist() == [True] + [False] * (N - 1)
 
 
 def test_a_fit_without_robust_weights_is_left_as_it_was_asked_for() -> None:
