@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -53,6 +54,10 @@ def own_process(_):
     return os.getpid()
 
 
+def own_thread(_):
+    return threading.get_ident()
+
+
 def test_work_is_spread_over_processes_that_stay(tmp_path):
     settings = Settings(runner="processes", cache_root=tmp_path)
     opened = []
@@ -74,6 +79,8 @@ def test_threads_answer_in_the_order_of_the_items(tmp_path):
     with spreading(opening, map_in_threads) as spread:
         assert list(spread(str, [3, 1, 2])) == ["3", "1", "2"]
         assert list(spread(str, [7])) == ["7"]
+        # A thread of its own would do nothing for a single item.
+        assert list(spread(own_thread, [7])) == [threading.get_ident()]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process")

@@ -78,6 +78,46 @@ def test_what_is_no_shower_for_a_telescope_is_none_of_its_rows(night, rows_of, o
     assert found.remarks == []
 
 
+def test_each_telescope_loses_its_own_events_only(block, rows_of):
+    with h5py.File(block) as file:
+        ids = {tel: file[in_telescope(ENERGIES, tel)]["event_id"] for tel in (1, 3)}
+    lost = {tel: own[tel::10] for tel, own in ids.items()}
+
+    def rule(rows):
+        for tel, events in lost.items():
+            rows["event_type"][(rows["tel_id"] == tel) & np.isin(rows["event_id"], events)] = 2
+        return rows
+
+    change(block, TRIGGER, rule)
+    found, _ = rows_of(block, ENERGY_INTER)
+    counts = {rule: n for _, rule, n, _ in found.rejected.iter_rows()}
+    assert counts["no shower event"] == sum(len(events) for events in lost.values())
+
+
+def test_events_without_a_number_are_of_no_other_table(block, rows_of):
+    before = rows_of(block, ENERGY_INTER)[1]
+
+    def rule(rows):
+        more = rows[:3].copy()
+        more["event_type"] = 0
+        more["event_id"][0] = -1
+        more["obs_id"][1] = 77
+        more["event_id"][2] = 2**50
+        return np.concatenate([more, rows])
+
+    change(block, TRIGGER, rule)
+    found, after = rows_of(block, ENERGY_INTER)
+    assert found.status == "ok"
+    assert_frame_equal(before, after)
+
+
+def test_events_that_are_no_showers_for_a_telescope_are_no_rows_that_lack(block, rows_of):
+    with h5py.File(block) as file:
+        events = file[in_telescope(ENERGIES, STRANGE)]["event_id"][:]
+    of_type(block, events[: len(events) // 2], 0)
+    assert rows_of(block, ENERGY_INTER)[0].remarks == []
+
+
 @pytest.mark.parametrize("observable", FOUR, ids=lambda observable: observable.name)
 def test_a_type_that_nobody_found_out_says_nothing(night, rows_of, observable):
     first, second = sorted(night.glob("*.dl2.h5"))

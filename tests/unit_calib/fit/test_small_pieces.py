@@ -172,6 +172,17 @@ def two_values(distance: float) -> tuple[Showers, Model]:
     return showers, Model.initial(subarray, variance=0.04, margin=0.0)
 
 
+def test_values_are_corrected_for_the_solution_and_selected_by_what_is_held() -> None:
+    showers, model = two_values(0.4)
+    now = replace(model.now, log_throughput=np.array([0.0, 0.3]))
+    followed = weigh(showers, replace(model, now=now, selector=now))
+    held = weigh(showers, replace(model, now=now))
+    for rows in (followed, held):
+        np.testing.assert_allclose(rows.residual, [-0.05, 0.05])
+    assert followed.values.mean == pytest.approx(1.05)
+    assert held.values.mean == pytest.approx(1.2)
+
+
 def test_the_sums_for_the_variances_of_a_single_pair() -> None:
     found = summarise(*two_values(0.4))
     # Two variances of 0.04 make 0.08, of which each has half; 0.4^2 / 0.08 = 2 was found.

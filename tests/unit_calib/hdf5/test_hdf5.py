@@ -215,6 +215,15 @@ def test_a_contiguous_table_can_be_read_in_steps_of_one_row(path):
     assert read(path, "/table", 1, 2)["x"].tolist() == [2.0]
 
 
+@pytest.mark.parametrize(("n_rows", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (9, [5])])
+def test_portions_are_all_rows_in_their_order(path, n_rows, sizes):
+    write_plain(path, np.array([(float(n),) for n in range(5)], [("x", "f8")]))
+    with open_file(path) as file:
+        found = list(require_table(file, "/table", path).portions(n_rows))
+    assert [len(rows) for rows in found] == sizes
+    assert np.concatenate(found)["x"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
